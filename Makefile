@@ -1,0 +1,48 @@
+# Everything a developer types. Needs GNU make and Python 3.11 or 3.12; the rest is installed into .venv, once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= # the interpreter for .venv; found if not given
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak cover fmt venv clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.installed ## a relay and three members, for real, in a minute
+	@$(BIN)/cocoon demo
+
+test: $(VENV)/.installed ## all tests but the soak
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -q
+
+check: $(VENV)/.installed ## linter, formatter, types, layers, specs against code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy cocoon_core relay clients tests
+	@$(BIN)/lint-imports --no-logo
+	@$(PYTEST) -q tests/vectors tests/unit/test_constants.py
+
+bench: $(VENV)/.installed ## the numbers, measured here
+	@$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed ## the tests that run for minutes
+	@$(PYTEST) -q -m soak --timeout 0
+
+cover: $(VENV)/.installed ## tests with coverage
+	@$(PYTEST) -n $(WORKERS) -q --cov --cov-report=term
+
+fmt: $(VENV)/.installed ## format and mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+venv: $(VENV)/.installed ## only the environment
+
+clean: ## remove the environment and all caches
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+
+$(VENV)/.installed: pyproject.toml
+	@sh .ci/venv "$(VENV)" "$(PYTHON)"
+	@touch $@

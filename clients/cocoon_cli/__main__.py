@@ -1,0 +1,7 @@
+"""`python -m cocoon_cli`, the same as `cocoon`."""
+
+import sys
+
+from cocoon_cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""The command line's grammar: one parser, global options on either side of the command, errors as `UsageError`.
+
+Each command module adds its own commands; this one holds what they share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cocoon_cli.context import Handler
+from cocoon_cli.standard_input import STANDARD_INPUT
+from cocoon_core.errors import UsageError
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises instead of printing and exiting."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (`{self.prog} --help` shows how)")
+
+
+class Commands:
+    """The commands of one parser; nested ones, as in `group new`, are commands of a command."""
+
+    def __init__(self, parser: argparse.ArgumentParser, options: Parser) -> None:
+        self._options = options
+        self._all = parser.add_subparsers(
+            dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Parser
+        )
+
+    def add(
+        self, name: str, handler: Handler, help: str, note: str | None = None, passes_on: bool = False
+    ) -> argparse.ArgumentParser:
+        """Add a command with its one-line help, and a note below its options.
+
+        With `passes_on`, what the command does not know itself reaches it as `args.passed_on`.
+        """
+        parser = self._all.add_parser(name, help=help, description=help, epilog=note, parents=[self._options])
+        parser.set_defaults(run=handler, passes_on=passes_on)
+        return parser
+
+    def nest(self, name: str, help: str) -> Commands:
+        """Add a command that only has commands of its own."""
+        parser = self._all.add_parser(name, help=help, description=help, parents=[self._options])
+        return Commands(parser, self._options)
+
+
+def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a call.
+
+    Raises:
+        UsageError: the grammar has no such call.
+    """
+    args, rest = parser.parse_known_args(words)
+    if rest and not args.passes_on:
+        parser.error(f"unknown: {' '.join(rest)}")
+    args.passed_on = rest
+    return args
+
+
+def global_options() -> Parser:
+    """The options that stand before or after the command.
+
+    Nothing is stored for what was not given, so that a value before the command is not undone after it.
+    """
+    options = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = options.add_argument_group("options everywhere")
+    group.add_argument("--home", type=Path, metavar="DIR", help="the profile's folder (COCOON_HOME)")
+    group.add_argument("--group", metavar="G", help="a group's name or the beginning of its id (COCOON_GROUP)")
+    group.add_argument("--json", action="store_true", help="print one JSON object, for scripts")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return options
+
+
+@contextmanager
+def _reason(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(sentence) from error
+
+
+def plain_text(value: str) -> str:
+    """A text from the command line; `-` reads standard input."""
+    with _reason("this is not UTF-8 text"):
+        text = STANDARD_INPUT.get().read().decode("utf-8").removesuffix("\n") if value == "-" else value
+        text.encode("utf-8")
+    return text
+
+
+def duration(value: str) -> timedelta:
+    """A length of time such as 30m, 12h, 7d or 2w."""
+    sentence = f"{value!r} is no length of time; write 30m, 12h, 7d or 2w"
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(sentence)
+    with _reason(sentence):
+        return int(match[1]) * _UNITS[match[2]]
+
+
+def positive(value: str) -> int:
+    """A whole number from 1."""
+    sentence = f"{value!r} is not a whole number from 1"
+    with _reason(sentence):
+        number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(sentence)
+    return number

@@ -1,0 +1,142 @@
+"""What every command starts from: the settings of this call, the opened profile and the chosen group.
+
+`with_profile` and `with_group` turn a coroutine over the façade into a handler that `main` can call, and that goes
+through another process of this user if that has the profile open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cocoon_cli.asking import ask_holder
+from cocoon_cli.output import Outcome, Output, Printed
+from cocoon_cli.standard_input import StandardInput
+from cocoon_core.errors import ProfileLockedError, UsageError, WrongPassphraseError
+
+if TYPE_CHECKING:
+    from cocoon_core import Cocoon, Group, LocalProof
+
+NO_GROUP = (
+    "This profile is in no group yet: `cocoon group new NAME --name YOU --relay URL` or `cocoon join LINK --name YOU`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The settings of one call, from its options and the environment, and the call itself."""
+
+    home: Path | None
+    passphrase: str | None
+    group: str | None
+    output: Output
+    words: Sequence[str]
+    stdin: StandardInput
+    parse: Callable[[Sequence[str]], argparse.Namespace]
+
+    async def open(self) -> Cocoon:
+        """Open the profile; where its passphrase is neither set nor in a key ring, ask a person for it."""
+        from cocoon_core import Cocoon  # loads the whole core, which --help and mistakes do without
+
+        try:
+            return await Cocoon.open(self.home, passphrase=self.passphrase)
+        except WrongPassphraseError as error:
+            return await Cocoon.open(self.home, passphrase=self._ask_passphrase(error))
+
+    def derive_proof(self) -> LocalProof:
+        """What shows the process that has the profile open that this one could open it too; asks as `open` does."""
+        from cocoon_core import Cocoon
+
+        try:
+            return Cocoon.derive_proof(self.home, self.passphrase)
+        except WrongPassphraseError as error:
+            return Cocoon.derive_proof(self.home, self._ask_passphrase(error))
+
+    def _ask_passphrase(self, error: WrongPassphraseError) -> str:
+        if self.passphrase is not None or self.output.as_json or not sys.stdin.isatty():
+            raise error
+        return getpass.getpass("Passphrase: ")
+
+    def choose_groups(self, cocoon: Cocoon) -> list[Group]:
+        """The group that was named, else all there are."""
+        groups = [cocoon.group(self.group)] if self.group is not None else cocoon.groups()
+        if not groups:
+            raise UsageError(NO_GROUP)
+        return groups
+
+    def choose_group(self, cocoon: Cocoon) -> Group:
+        """The group that was named, else the only one."""
+        groups = self.choose_groups(cocoon)
+        if len(groups) > 1:
+            names = ", ".join(f"“{group.name}” ({str(group.id)[:8]})" for group in groups)
+            raise UsageError(f"Which group? Say --group with a name or the beginning of an id: {names}.")
+        return groups[0]
+
+
+Handler = Callable[[Context, argparse.Namespace], Outcome | Printed]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCommand:
+    """A handler that runs a command on the opened profile: here, or through the process that has it open."""
+
+    command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]]
+    stays: Callable[[argparse.Namespace], bool]  # whether it holds the profile itself, for as long as it runs
+
+    def __call__(self, context: Context, args: argparse.Namespace) -> Outcome | Printed:
+        """Open the profile, run the command and close the profile again.
+
+        Raises:
+            ProfileLockedError: another process has it open, and runs no commands of others.
+        """
+        try:
+            return asyncio.run(self._run_here(context, args))
+        except _OpenElsewhere as found:
+            if self.stays(args):
+                raise found.error from None
+        printed = ask_holder(context)
+        if printed is not None:
+            return printed
+        try:
+            return asyncio.run(self._run_here(context, args))  # whoever had it open may have ended just now
+        except _OpenElsewhere as found:
+            raise found.error from None
+
+    async def _run_here(self, context: Context, args: argparse.Namespace) -> Outcome:
+        try:
+            cocoon = await context.open()
+        except ProfileLockedError as error:
+            raise _OpenElsewhere(error) from None
+        async with cocoon:
+            return await self.command(cocoon, context, args)
+
+
+class _OpenElsewhere(Exception):
+    """The profile could not be opened because another process has it, and nothing was done yet."""
+
+    def __init__(self, error: ProfileLockedError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def with_profile(
+    command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]],
+    stays: Callable[[argparse.Namespace], bool] = lambda args: False,
+) -> Handler:
+    """A handler for a command on the profile."""
+    return ProfileCommand(command, stays)
+
+
+def with_group(command: Callable[[Group, Context, argparse.Namespace], Awaitable[Outcome]]) -> Handler:
+    """A handler for a command on the chosen group."""
+
+    async def run(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
+        return await command(context.choose_group(cocoon), context, args)
+
+    return with_profile(run)

@@ -1,0 +1,257 @@
+"""`demo`: a relay and three members, for real: separate processes, separate homes, the same commands a person types.
+
+It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cocoon_cli.arguments import Commands
+from cocoon_cli.context import Context
+from cocoon_cli.demo_cast import CommandFailed, Member, RelayProcess
+from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree
+from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import count, shorten_id, size
+from cocoon_core.errors import CocoonError
+
+GROUP = "Kestrel Lane Allotments"
+NAMES = ("Anastasia", "Benjamin", "Chidinma")
+ROUNDS = 2  # of `sync`: in the second everyone fetches what the last ones sent in the first
+
+
+class DemoFailed(CocoonError):
+    """The demo found something that is not as it should be."""
+
+    code = "demo_failed"
+
+
+class Narrator:
+    """Tells the story to a person, if one is listening, and keeps what turned out wrong."""
+
+    def __init__(self, listening: bool) -> None:
+        self._screen = Screen() if listening else None
+        self._chapter = 0
+        self.checks: list[dict[str, Any]] = []
+
+    def chapter(self, title: str) -> None:
+        """A new numbered heading."""
+        self._chapter += 1
+        self.say("")
+        self.say((f"{self._chapter}. {title}", "bold"))
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """One line."""
+        if self._screen is not None:
+            self._screen.line(*parts, indent=0 if isinstance(parts[0], tuple) else 3)
+            sys.stdout.flush()
+
+    def command(self, who: str, words: Sequence[str]) -> None:
+        """A command as a person would type it."""
+        shown = " ".join(word if word and " " not in word else f"“{word}”" for word in words)
+        if len(shown) > 92:
+            shown = shown[:80] + "…"
+        if self._screen is not None:
+            self._screen.line((f"{who:>10} $ ", "dim"), ("cocoon ", "cyan"), shown)
+            sys.stdout.flush()
+
+    def show(self, text: str) -> None:
+        """What a command printed."""
+        if self._screen is not None:
+            self._screen.body(text.rstrip("\n"), indent=13)
+
+    def check(self, claim: str, holds: bool) -> None:
+        """A claim, and whether it is so."""
+        self.checks.append({"claim": claim, "holds": holds})
+        self.say(("   ✓ ", "green") if holds else ("   ✗ ", "bold red"), claim)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `demo`."""
+    demo = commands.add("demo", run_demo, "a relay and three members on this machine; leaves nothing behind")
+    demo.add_argument("--keep", action="store_true", help="keep the folder with the homes and the relay's data")
+
+
+def run_demo(context: Context, args: argparse.Namespace) -> Outcome:
+    """Tell and check the whole story.
+
+    Raises:
+        DemoFailed: a claim did not hold, or a command failed that should not.
+    """
+    narrator = Narrator(listening=not context.output.as_json)
+    with _folder(args.keep) as root:
+        relay = RelayProcess(root / "relay")
+        try:
+            outcome = Story(root, relay, narrator).tell()
+        except CommandFailed as error:
+            raise DemoFailed(str(error)) from error
+        finally:
+            relay.stop()
+    wrong = [check["claim"] for check in narrator.checks if not check["holds"]]
+    if wrong:
+        raise DemoFailed(f"Not as it should be: {'; '.join(wrong)}.")
+    narrator.say("")
+    narrator.say((f"All {len(narrator.checks)} checks hold.", "bold green"))
+    kept = [f"Kept in {root}."] if args.keep else []
+    return Outcome(data=outcome | {"checks": narrator.checks}, draw=lambda screen: None, notes=kept)
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix="cocoon-demo-"))
+    else:
+        with tempfile.TemporaryDirectory(prefix="cocoon-demo-") as folder:
+            yield Path(folder)
+
+
+class Story:
+    """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
+
+    def __init__(self, root: Path, relay: RelayProcess, narrator: Narrator) -> None:
+        self._relay = relay
+        self._narrator = narrator
+        self._members = [Member(name, root / f"home-of-{name.lower()}", narrator.command) for name in NAMES]
+        self._names = [GROUP, *NAMES, *(member.home.name for member in self._members)]
+        self._written: list[str] = []
+        self._ids: list[str] = []
+
+    def tell(self) -> dict[str, Any]:
+        """From an empty folder to the search of the relay's files."""
+        self._found()
+        self._talk()
+        self._go_offline()
+        self._come_back()
+        audit = self._audit()
+        return audit | self._search([topic["id"] for topic in audit["topics"]])
+
+    def _found(self) -> None:
+        ana, *others = self._members
+        self._narrator.chapter("A relay starts, and three people make a profile each, in a home of its own")
+        self._relay.start()
+        self._narrator.say(f"relay: {self._relay.url}, its data in a folder of its own")
+        for member in self._members:
+            member.run("init")
+        self._narrator.chapter("One makes a group and invites the others")
+        group = ana.run("group", "new", GROUP, "--name", ana.name, "--relay", self._relay.url)
+        link = ana.run("invite", "--uses", "2")["link"]
+        self._names.append(link)
+        ana.run("sync")
+        joined = [member.run("join", link, "--name", member.name) for member in others]
+        ana.run("sync")
+        members = ana.run("members")["members"]
+        self._ids = [group["id"], *(member["id"] for member in members)]
+        self._narrator.check("the two who joined are in the same group", {j["id"] for j in joined} == {group["id"]})
+        self._narrator.check("all three names are in it", sorted(m["name"] for m in members) == sorted(NAMES))
+
+    def _talk(self) -> None:
+        ana, ben, chi = self._members
+        self._narrator.chapter("They write to each other")
+        first = self._write(ana, "post", "The gooseberries are ripe: bring baskets on Saturday morning!")
+        self._sync_all()
+        answer = self._write(ben, "reply", "I have four wickerwork baskets and a wheelbarrow.", to=first)
+        self._sync_all()
+        self._write(chi, "reply", "Splendid. Who brings sandwiches? — 我可以带茶 ☕", to=answer)
+        self._sync_all()
+        self._narrator.show(chi.print("thread", first))
+
+    def _go_offline(self) -> None:
+        self._narrator.chapter("The relay is stopped; all three go on writing")
+        self._relay.stop()
+        self._narrator.say("relay: stopped")
+        for member, text in zip(
+            self._members,
+            (
+                "Offline thought: strawberries?",
+                "Offline too, mending the greenhouse.",
+                "Nobody hears me… yet.",
+            ),
+            strict=True,
+        ):
+            written = self._write(member, "post", text)
+            self._write(member, "reply", f"Footnote, also offline, signed {member.name}", to=written)
+        error = self._members[0].fail("sync")
+        self._narrator.check("a sync without a relay says so and loses nothing", error == "relay_unavailable")
+
+    def _come_back(self) -> None:
+        self._narrator.chapter("The relay comes back")
+        self._relay.start()
+        self._narrator.say("relay: running again, with the data it had")
+        for _ in range(ROUNDS):
+            self._sync_all()
+        feeds = [posts_bytes(member.print("--json", "feed", "--limit", "1000")) for member in self._members]
+        roots = [post["id"] for post in json.loads(feeds[0])]
+        threads = [[posts_bytes(member.read("--json", "thread", root)) for root in roots] for member in self._members]
+        arrived = sum(len(json.loads(thread)) for thread in threads[0])
+        self._narrator.show(self._members[2].print("feed"))
+        self._narrator.check(f"all {len(self._written)} posts and replies have arrived", arrived == len(self._written))
+        self._narrator.check("the posts of the three feeds are the same to the byte", len(set(feeds)) == 1)
+        self._narrator.check("so are all threads", threads[0] == threads[1] == threads[2])
+
+    def _audit(self) -> dict[str, Any]:
+        self._narrator.chapter("What the relay saw")
+        audit = self._members[0].run("audit")
+        for topic in audit["topics"]:
+            envelopes, stored = count(topic["entries"], "envelope"), size(topic["bytes"])
+            self._narrator.say(f"topic {shorten_id(topic['id'])}…: {envelopes}, {stored}, all ciphertext")
+        self._narrator.say(f"{count(audit['blobs'], 'blob')}")
+        self._narrator.say("and connections from this machine: when they came, and how much they moved")
+        self._narrator.check("the relay holds what was written", any(topic["entries"] for topic in audit["topics"]))
+        return audit
+
+    def _search(self, topics: list[str]) -> dict[str, Any]:
+        self._narrator.chapter("Is there a word of it in the relay's files?")
+        needles = needles_of([*self._names, *self._written])
+        needles |= {identifier: id_forms(identifier) for identifier in self._ids}
+        known = {topic: id_forms(topic) for topic in topics}
+        while_running = search_tree(self._relay.folder, needles)
+        self._relay.stop()
+        stopped = search_tree(self._relay.folder, needles)
+        control = search_tree(self._relay.folder, known)
+        for hit in {*while_running.hits, *stopped.hits}:
+            self._narrator.say(f"found {hit.needle!r} ({hit.form}) in {hit.path.name}")
+        self._narrator.say(
+            f"searched {count(stopped.files, 'file')}, {size(stopped.bytes)}, while the relay ran and after it ended, "
+            f"for {len(needles)} texts, pieces of texts, names, folder names and ids,"
+        )
+        self._narrator.say("as UTF-8, UTF-16, hex and base64")
+        found = {hit.needle for hit in control.hits}
+        self._narrator.check("the search finds what the relay must know: its topics", found == set(topics) != set())
+        hits = len(while_running.hits) + len(stopped.hits)
+        self._narrator.check(f"of all that the members wrote and are called: {hits} hits", hits == 0)
+        return {"searched": _search_data(stopped, len(needles)), "hits": hits}
+
+    def _write(self, member: Member, command: str, text: str, to: str | None = None) -> str:
+        """Post or reply; keeps the text and gives the id."""
+        self._written.append(text)
+        words = [command, text] if to is None else [command, to, text]
+        return shorten_id(member.run(*words)["id"])
+
+    def _sync_all(self) -> None:
+        for member in self._members:
+            member.run("sync")
+
+
+def posts_bytes(printed: str) -> str:
+    """The `posts` of one `feed --json`, as the very characters that were printed.
+
+    Raises:
+        DemoFailed: this is not what `feed --json` prints.
+    """
+    key = '"posts": '
+    start = printed.find(key) + len(key)
+    if start < len(key):
+        raise DemoFailed("`feed --json` printed no posts")
+    _, end = json.JSONDecoder().raw_decode(printed, start)
+    return printed[start:end]
+
+
+def _search_data(search: Search, needles: int) -> dict[str, int]:
+    return {"files": search.files, "bytes": search.bytes, "needles": needles}

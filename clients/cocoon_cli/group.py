@@ -1,0 +1,84 @@
+"""`group new|list|show`: the groups of this profile."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from cocoon_cli.arguments import Commands, plain_text
+from cocoon_cli.context import Context, with_group, with_profile
+from cocoon_cli.members import member_data
+from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import shorten_id
+
+if TYPE_CHECKING:
+    from cocoon_core import Cocoon, Group
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `group` and its commands."""
+    groups = commands.nest("group", "make, list or show groups")
+    new = groups.add("new", with_profile(create_group), "make a group and be its first member")
+    new.add_argument("title", metavar="NAME", type=plain_text, help="the group's name")
+    new.add_argument("--relay", action="append", required=True, metavar="URL", help="ws:// or wss://; may be repeated")
+    new.add_argument("--name", type=plain_text, metavar="YOU", help="your name in it (else that of your account here)")
+    groups.add("list", with_profile(list_groups), "the groups of this profile")
+    groups.add("show", with_group(show_group), "one group: id, members, relays")
+
+
+def group_data(group: Group) -> dict[str, Any]:
+    """A group as scripts see it."""
+    return {
+        "id": str(group.id),
+        "name": group.name,
+        "members": [member_data(member) for member in group.members()],
+        "relays": list(group.relays),
+    }
+
+
+async def create_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
+    """Make a group. Needs no relay at hand: it gets to know of the group with the first sync."""
+    group = await cocoon.create_group(args.title, member_name=args.name or _own_name(), relays=args.relay)
+    data = group_data(group)
+    return Outcome(
+        data=data,
+        draw=lambda screen: screen.line("Made group ", (data["name"], "bold"), f" ({shorten_id(data['id'])})."),
+        notes=["Next: `cocoon invite` makes a link for one more member."],
+    )
+
+
+async def list_groups(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
+    """All groups, by name."""
+    groups = sorted(map(group_data, cocoon.groups()), key=lambda group: (group["name"].casefold(), group["id"]))
+
+    def draw(screen: Screen) -> None:
+        if groups:
+            rows = [
+                [shorten_id(group["id"]), group["name"], str(len(group["members"])), ", ".join(group["relays"])]
+                for group in groups
+            ]
+            screen.table(["ID", "NAME", "MEMBERS", "RELAYS"], rows)
+
+    notes = [] if groups else ["This profile is in no group yet."]
+    return Outcome(data={"groups": groups}, draw=draw, notes=notes)
+
+
+async def show_group(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """One group and who is in it."""
+    data = group_data(group)
+
+    def draw(screen: Screen) -> None:
+        screen.line((data["name"], "bold"))
+        screen.line(f"id       {data['id']}")
+        for relay in data["relays"]:
+            screen.line(f"relay    {relay}")
+        for member in data["members"]:
+            screen.line("member   ", member["name"], (f"  {member['role']}", "dim"))
+
+    return Outcome(data=data, draw=draw, notes=[f"Warning: {alarm}" for alarm in group.alarms()])
+
+
+def _own_name() -> str:
+    import getpass
+
+    return getpass.getuser().capitalize()

@@ -1,0 +1,95 @@
+"""The entry of `cocoon`: read the call, run one command, print its outcome or its error, give the exit code.
+
+Exit codes are those of the error tree in `cocoon_core.errors`; 0 is success, 70 a fault of Cocoon itself, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from cocoon_cli import audit, demo, group, members, posts, profile, relay, sync
+from cocoon_cli.arguments import Commands, Parser, global_options, read_words
+from cocoon_cli.context import Context
+from cocoon_cli.faults import tell_error
+from cocoon_cli.output import Output
+from cocoon_cli.standard_input import STANDARD_INPUT, StandardInput
+
+EXIT_INTERRUPTED = 130
+
+
+class ShowVersion(argparse.Action):
+    """Prints the version of the installed distribution, which takes a while to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"cocoon {version('cocoon-sync')}\n")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code. Never raises, and never prints a traceback unless asked with --debug."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    output = Output(as_json="--json" in words)
+    stdin = StandardInput()
+    STANDARD_INPUT.set(stdin)
+    try:
+        args = parse_call(words)
+        return output.finish(args.run(read_context(args, output, words, stdin), args))
+    except SystemExit as stop:  # --help and --version end so
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; point standard output away so that the interpreter's last flush is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return tell_error(error, output, words)
+
+
+def parse_call(words: Sequence[str]) -> Namespace:
+    """Read one call.
+
+    Raises:
+        UsageError: there is no such call.
+    """
+    return read_words(build_parser(), words)
+
+
+def build_parser() -> Parser:
+    """The whole grammar."""
+    options = global_options()
+    parser = Parser(
+        prog="cocoon", description="Small private groups, through relays that can read nothing.", parents=[options]
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
+    commands = Commands(parser, options)
+    for family in (profile, group, members, posts, sync, audit, relay, demo):
+        family.add_commands(commands)
+    return parser
+
+
+def read_context(args: Namespace, output: Output, words: Sequence[str], stdin: StandardInput) -> Context:
+    """Settings from the options, else from the environment; an empty variable is as none."""
+    home = getattr(args, "home", None) or _environment("COCOON_HOME")
+    return Context(
+        home=Path(home).expanduser() if home else None,
+        passphrase=_environment("COCOON_PASSPHRASE"),
+        group=getattr(args, "group", None) or _environment("COCOON_GROUP"),
+        output=output,
+        words=words,
+        stdin=stdin,
+        parse=parse_call,
+    )
+
+
+def _environment(name: str) -> str | None:
+    return os.environ.get(name) or None

@@ -1,0 +1,203 @@
+"""Where a command's outcome goes: one JSON object for scripts, or lines for people.
+
+Results go to standard output; notes, warnings, progress and errors to standard error, so a result can be piped. With
+`--json` nothing but the object is printed, and text is ASCII with escapes, harmless in any terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from cocoon_cli.text import columns, neutralise, neutralise_lines
+from cocoon_core.errors import CocoonError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNPIPED_WIDTH = 100_000  # columns where no terminal says its own: never wrap what a program reads
+
+
+VARIABLES = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")  # that style reads
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What a call of another process prints to: whether these are terminals, how wide, and how they are styled."""
+
+    out: bool
+    err: bool
+    width: int
+    variables: Mapping[str, str]
+
+    @classmethod
+    def of_this_process(cls) -> Terminal:
+        """Where this process prints."""
+        width = 80
+        if sys.stdout.isatty():
+            from rich.console import Console
+
+            width = Console(file=sys.stdout).width
+        variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        return cls(sys.stdout.isatty(), sys.stderr.isatty(), width, variables)
+
+
+class Screen:
+    """Lines for people on standard output. Everything that passes is made harmless here."""
+
+    def __init__(self, out: TextIO | None = None, terminal: Terminal | None = None) -> None:
+        from rich.console import Console
+
+        class PlainConsole(Console):
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError  # for `main` to end quietly; rich would exit here with 1
+
+        stream = sys.stdout if out is None else out
+        own_width = None if terminal is None else terminal.width
+        self._console: Console = PlainConsole(
+            file=stream,
+            width=own_width if stream.isatty() else UNPIPED_WIDTH,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+            _environ=None if terminal is None else terminal.variables,
+        )
+
+    def line(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
+        """One line of parts, each a string or (string, style), joined by nothing."""
+        from rich.text import Text
+
+        text = Text(" " * indent if any(parts) else "")
+        for part in parts:
+            words, style = (part, "") if isinstance(part, str) else part
+            text.append(neutralise(words), style)
+        self._console.print(text, soft_wrap=True)
+
+    def body(self, words: str, indent: int) -> None:
+        """A text of many lines, each indented, wrapped to the terminal."""
+        from rich.text import Text
+
+        for line in neutralise_lines(words):
+            for wrapped in Text(line).wrap(self._console, max(20, self._console.width - indent)):
+                wrapped.rstrip()
+                self._console.print(Text(" " * indent) + wrapped if wrapped else Text(), soft_wrap=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Aligned columns under a quiet header."""
+        head, *lines = columns([header, *rows])
+        self.line((head, "dim"))
+        for line in lines:
+            self.line(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did: `data` for scripts, `draw` for people, `notes` for what they should know beside it.
+
+    It is printed after the profile was closed: whatever it shows was read before.
+    """
+
+    data: Mapping[str, Any]
+    draw: Callable[[Screen], None]
+    notes: Sequence[str] = ()
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a command printed and ended with where it was run by another process."""
+
+    out: str
+    err: str
+    exit_code: int
+
+
+class Output:
+    """Prints outcomes and errors in the one form that was asked for.
+
+    Args:
+        terminal: of the process that asked, where that is another one; else of this one.
+    """
+
+    def __init__(
+        self, as_json: bool, out: TextIO | None = None, err: TextIO | None = None, terminal: Terminal | None = None
+    ) -> None:
+        self.as_json = as_json
+        self.out = sys.stdout if out is None else out
+        self.err = sys.stderr if err is None else err
+        self._terminal = terminal
+
+    def screen(self) -> Screen:
+        """Where lines for people go."""
+        return Screen(self.out, self._terminal)
+
+    def progress(self, label: str) -> Progress:
+        """A bar, where a person of this process sees it as it moves."""
+        return Progress(label, self.err.isatty() and not self.as_json and self._terminal is None)
+
+    def finish(self, outcome: Outcome | Printed) -> int:
+        """Print an outcome and give the exit code."""
+        if isinstance(outcome, Printed):
+            self.out.write(outcome.out)
+            self.out.flush()
+            self.err.write(outcome.err)
+        elif self.as_json:
+            self.emit(outcome.data)
+        else:
+            outcome.draw(self.screen())
+            self.out.flush()
+            self.note(*outcome.notes)
+        return outcome.exit_code
+
+    def emit(self, data: Mapping[str, Any]) -> None:
+        """One JSON object on a line of its own, flushed."""
+        self.out.write(json.dumps(data) + "\n")
+        self.out.flush()
+
+    def note(self, *sentences: str) -> None:
+        """What people should know beside the result; scripts are not told."""
+        if not self.as_json:
+            for sentence in sentences:
+                self.err.write(neutralise(sentence) + "\n")
+
+    def fail(self, error: CocoonError) -> int:
+        """Print an error as one sentence, or as one object, and give the exit code."""
+        if self.as_json:
+            self.emit({"error": {"code": error.code, "message": str(error)}})
+        else:
+            self.err.write(f"cocoon: {neutralise(str(error))}\n")
+        return error.exit_code
+
+
+class Progress:
+    """A bar on standard error while something is fetched: only in a terminal, only for people, gone at the end."""
+
+    def __init__(self, label: str, wanted: bool) -> None:
+        self._label = label
+        self._wanted = wanted
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._wanted:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(file=sys.stderr), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(neutralise(self._label), total=total)
+        self._bar.update(self._task, completed=done, total=total)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

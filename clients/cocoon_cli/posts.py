@@ -1,0 +1,138 @@
+"""`post`, `reply`, `feed`, `thread`: what members write. Writing needs no relay; `cocoon sync` sends it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cocoon_cli.arguments import Commands, plain_text, positive
+from cocoon_cli.context import Context, with_group
+from cocoon_cli.members import NOT_SENT
+from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import age, count, shorten_id, timestamp
+from cocoon_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cocoon_core import Group, Post
+
+INDENT = 4  # columns for each step of a thread
+DEEPEST = 6  # steps; deeper replies stand no further in
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands about posts."""
+    post = commands.add("post", with_group(write_post), "write a post")
+    post.add_argument("text", metavar="TEXT", type=plain_text, help="what to say; - reads it from standard input")
+    reply = commands.add("reply", with_group(write_reply), "answer a post or a reply")
+    reply.add_argument("post", metavar="ID", help="the id of what you answer, or the beginning of it")
+    reply.add_argument("text", metavar="TEXT", type=plain_text, help="what to say; - reads it from standard input")
+    feed = commands.add("feed", with_group(show_feed), "the newest posts, the newest last")
+    feed.add_argument("--limit", type=positive, default=50, metavar="N", help="how many (50)")
+    feed.add_argument("--before", metavar="ID", help="only what stands before this post")
+    thread = commands.add("thread", with_group(show_thread), "one post and all that was answered to it")
+    thread.add_argument("post", metavar="ID", help="the id of a post or reply, or the beginning of it")
+
+
+def post_data(post: Post) -> dict[str, Any]:
+    """A post as scripts see it: the same on every device of the group."""
+    return {
+        "id": post.id,
+        "author": post.author,
+        "author_id": str(post.author_id),
+        "text": post.text,
+        "time": timestamp(post.time),
+        "edited": post.edited,
+        "hidden": post.hidden,
+        "attachments": list(post.attachments),
+        "replies": post.replies,
+        "parent": post.parent,
+    }
+
+
+async def write_post(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Write a post."""
+    return _written(await group.feed.post(_require_words(args.text)))
+
+
+async def write_reply(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Answer a post."""
+    return _written(await group.feed.reply(args.post, _require_words(args.text)))
+
+
+def _require_words(text: str) -> str:
+    if not text.strip():
+        raise UsageError("There is nothing in it: a post needs at least one word.")
+    return text
+
+
+def _written(post: Post) -> Outcome:
+    return Outcome(
+        data={"id": post.id},
+        draw=lambda screen: screen.line(f"Written as {shorten_id(post.id)}."),
+        notes=[NOT_SENT],
+    )
+
+
+async def show_feed(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """The newest posts, the newest first for scripts; for people the newest last, each with its thread."""
+    posts = await group.feed.list(limit=args.limit, before=args.before)
+    threads = [] if context.output.as_json else [await group.feed.thread(post.id) for post in reversed(posts)]
+    notes = [f"Warning: {alarm}" for alarm in group.alarms()]
+    if not posts:
+        notes.append("Nothing here yet; `cocoon post TEXT` writes, `cocoon sync` fetches.")
+    return Outcome(
+        data={"posts": [post_data(post) for post in posts]},
+        draw=lambda screen: draw_posts(screen, [post for thread in threads for post in thread]),
+        notes=notes,
+    )
+
+
+async def show_thread(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """A root post and its replies."""
+    posts = await group.feed.thread(args.post)
+    return Outcome(
+        data={"posts": [post_data(post) for post in posts]},
+        draw=lambda screen: draw_posts(screen, posts),
+    )
+
+
+def draw_posts(screen: Screen, posts: Sequence[Post]) -> None:
+    """Threads one after another in the order of their first post, each reply under what it answers."""
+    now = datetime.now(UTC)
+    shown = {post.id for post in posts}
+    answers: dict[str, list[Post]] = {}
+    for post in posts:
+        if post.parent in shown:
+            answers.setdefault(str(post.parent), []).append(post)
+    todo = [(post, 0) for post in reversed(posts) if post.parent not in shown]
+    while todo:
+        post, depth = todo.pop()
+        draw_post(screen, post, depth, now, elsewhere=post.parent is not None and post.parent not in shown)
+        todo.extend((answer, depth + 1) for answer in reversed(answers.get(post.id, [])))
+
+
+def draw_post(screen: Screen, post: Post, depth: int, now: datetime, elsewhere: bool) -> None:
+    """One post: who, when and its id; below, further in, the words."""
+    indent = INDENT * min(depth, DEEPEST)
+    marks = [age(post.time, now)]
+    if post.edited:
+        marks.append("edited")
+    if post.hidden:
+        marks.append("hidden by an admin")
+    if elsewhere:
+        marks.append(f"answers {shorten_id(str(post.parent))}")
+    if post.replies:
+        marks.append(count(post.replies, "reply"))
+    who = "↳ " if depth or elsewhere else ""
+    screen.line(
+        (who, "dim"),
+        (post.author, "bold"),
+        (f"  {' · '.join(marks)}  ", "dim"),
+        (shorten_id(post.id), "cyan"),
+        indent=indent,
+    )
+    screen.body(post.text, indent + 2)
+    for attachment in post.attachments:
+        screen.line((f"[{attachment}]", "dim"), indent=indent + 2)

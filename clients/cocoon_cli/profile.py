@@ -1,0 +1,47 @@
+"""`init`: make the profile that holds this person's groups on this device."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from cocoon_cli.arguments import Commands
+from cocoon_cli.context import Context
+from cocoon_cli.output import Outcome
+from cocoon_core.errors import NoKeyRingError, UsageError
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `init`."""
+    commands.add(
+        "init",
+        initialise,
+        "make a profile on this device",
+        "Its key goes into the system's key ring; with COCOON_PASSPHRASE set, it is sealed under that instead.",
+    )
+
+
+def initialise(context: Context, args: argparse.Namespace) -> Outcome:
+    """Make the profile; where there is no key ring, ask a person for a passphrase."""
+    from cocoon_core import Cocoon
+
+    try:
+        Cocoon.init(context.home, passphrase=context.passphrase)
+    except NoKeyRingError:
+        if context.passphrase is not None or context.output.as_json or not sys.stdin.isatty():
+            raise
+        context.output.note("This system has no safe key ring; the profile is sealed under a passphrase instead.")
+        Cocoon.init(context.home, passphrase=_ask_new_passphrase())
+    return Outcome(
+        data={"home": None if context.home is None else str(context.home)},
+        draw=lambda screen: screen.line(f"A new profile is in {context.home or 'its usual place'}."),
+        notes=["Next: `cocoon group new NAME --name YOU --relay URL`, or `cocoon join LINK --name YOU`."],
+    )
+
+
+def _ask_new_passphrase() -> str:
+    passphrase = getpass.getpass("New passphrase: ")
+    if getpass.getpass("Again: ") != passphrase:
+        raise UsageError("The two differ; nothing was made.")
+    return passphrase

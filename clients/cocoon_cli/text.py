@@ -1,0 +1,99 @@
+"""Strings for people: what members wrote made harmless for a terminal, widths of columns, ages of things.
+
+Members write names and texts, and a member may be hostile: escape sequences could retitle or repaint a terminal, bidi
+controls could make words read backwards, a line break in a name could forge a line of output. Nothing from a member is
+printed without `neutralise`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+_CONTROL_PICTURES = 0x2400  # U+2400 pictures the control character 0, and so on
+_KEEP = {"\u200c", "\u200d"}  # the joiners that emoji, Persian and Indic scripts are written with
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, formats (bidi among them), lone surrogates, line separators
+_AHEAD = timedelta(minutes=5)  # clocks differ a little; more than this is shown
+
+
+def neutralise(text: str) -> str:
+    """The same words on one line with every character that could move, hide or reorder others made visible.
+
+    C0 controls become their pictures (`␛`), all else that prints nothing becomes `<U+202E>`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_neutralise_character(c) for c in text)
+
+
+def _neutralise_character(c: str) -> str:
+    if c in _KEEP or unicodedata.category(c) not in _INVISIBLE:
+        return c
+    if c < " ":
+        return chr(_CONTROL_PICTURES + ord(c))
+    return f"<U+{ord(c):04X}>"
+
+
+def neutralise_lines(text: str) -> list[str]:
+    """The lines of a text, each made harmless; tabs become spaces."""
+    return [neutralise(line) for line in text.expandtabs(4).replace("\r\n", "\n").split("\n")]
+
+
+def shorten_id(identifier: str) -> str:
+    """As much of an id as people need to name a thing: commands take any unique beginning."""
+    return identifier[:8]
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned lines, wide characters counted as two, with nothing after the last column."""
+    from rich.cells import cell_len
+
+    safe = [[neutralise(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*safe, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in safe
+    ]
+
+
+def age(then: datetime, now: datetime) -> str:
+    """How long ago, in the coarsest words that still help; a date beyond a week; a badge on what is in the future."""
+    past = now - then
+    if past < -_AHEAD:
+        return f"{_date(then)} (in the future)"
+    minutes = int(past.total_seconds() // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h ago"
+    if past.days < 7:
+        return f"{past.days} day{'s' if past.days > 1 else ''} ago"
+    return _date(then)
+
+
+def _date(then: datetime) -> str:
+    return f"{then.day} {then:%b %Y}"
+
+
+def timestamp(then: datetime) -> str:
+    """The one form of a time in JSON: RFC 3339 in UTC with milliseconds."""
+    return then.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 post`, `2 posts`, `3 replies`, `4 days`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1] + 'ies' if noun.endswith('ly') else noun + 's'}"
+
+
+def size(number: int) -> str:
+    """Bytes in the unit that keeps the figure short."""
+    if number < 1024:
+        return f"{number} B"
+    if number < 1024 * 1024:
+        return f"{number / 1024:.1f} KiB"
+    return f"{number / 1024 / 1024:.1f} MiB"

@@ -1,0 +1,119 @@
+"""`sync --watch`: stay connected, send what is written meanwhile, and show each post as it comes, until Ctrl-C.
+
+This process holds the profile as long as it watches, so other commands go through it (`holder`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cocoon_cli.context import Context
+from cocoon_cli.holder import serve_commands
+from cocoon_cli.output import Outcome
+from cocoon_cli.posts import draw_post, post_data
+from cocoon_core.errors import LocalStateError, RelayError
+
+if TYPE_CHECKING:
+    from cocoon_core import Cocoon, Group
+
+
+async def watch_groups(cocoon: Cocoon, context: Context) -> Outcome:
+    """Show what comes in the chosen groups until the process is asked to end, which is success."""
+    asked = _asked_to_end()
+    async with contextlib.AsyncExitStack() as stack:
+        watch = await stack.enter_async_context(Watch(cocoon, context))
+        await watch.add_groups()
+        try:
+            await stack.enter_async_context(serve_commands(cocoon, context, watch.look_again))
+        except LocalStateError as error:
+            context.output.note(f"Other commands have to wait until this ends: {error}.")
+        context.output.note("Watching; Ctrl-C ends it.")
+        await watch.run(asked)
+    return Outcome(data={"ended": True}, draw=lambda screen: None)
+
+
+class Watch:
+    """The groups that are watched: those that were chosen; if none was named, also those that are joined meanwhile."""
+
+    def __init__(self, cocoon: Cocoon, context: Context) -> None:
+        self._cocoon, self._context = cocoon, context
+        self._groups: list[Group] = []
+        self._showing: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._lost: set[tuple[str, str]] = set()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Watch:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        for task in self._showing:
+            task.cancel()
+        await asyncio.gather(*self._showing, return_exceptions=True)
+        await self._stack.__aexit__(*error)
+
+    def look_again(self) -> None:
+        """There may be a new group."""
+        self._changed.set()
+
+    async def add_groups(self) -> None:
+        """Watch what is not watched yet."""
+        for group in self._context.choose_groups(self._cocoon):
+            if group not in self._groups:
+                self._groups.append(group)
+                self._showing.add(asyncio.create_task(self._show(group)))
+                await self._stack.enter_async_context(group.watch(partial(self._tell_state, group)))
+
+    async def run(self, asked: asyncio.Event) -> None:
+        """Go on until asked to end, or until something fails for good."""
+        ending = asyncio.create_task(asked.wait())
+        try:
+            while not asked.is_set():
+                changed = asyncio.create_task(self._changed.wait())
+                done, _ = await asyncio.wait({ending, changed, *self._showing}, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                for task in done & self._showing:
+                    task.result()
+                if self._changed.is_set():
+                    self._changed.clear()
+                    await self.add_groups()
+        finally:
+            ending.cancel()
+
+    async def _show(self, group: Group) -> None:
+        output = self._context.output
+        screen = None if output.as_json else output.screen()
+        async for event in group.events():
+            for post in await group.feed.changed(event):
+                if screen is None:
+                    output.emit({"group": str(group.id), "post": post_data(post)})
+                else:
+                    if len(self._groups) > 1:
+                        screen.line((group.name, "dim"))
+                    draw_post(screen, post, 0, datetime.now(UTC), elsewhere=post.parent is not None)
+                    output.out.flush()
+
+    def _tell_state(self, group: Group, url: str, error: RelayError | None) -> None:
+        """Say once that a relay is lost, and once that it is level again."""
+        place = (str(group.id), url)
+        where = f"{group.name}: " if len(self._groups) > 1 else ""
+        if error is None and place in self._lost:
+            self._lost.discard(place)
+            self._context.output.note(f"{where}In sync with {url} again.")
+        elif error is not None and place not in self._lost:
+            self._lost.add(place)
+            self._context.output.note(f"{where}Not in sync with {url}, trying again: {error}.")
+
+
+def _asked_to_end() -> asyncio.Event:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    return asked

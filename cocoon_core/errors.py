@@ -1,0 +1,213 @@
+"""Every error that Cocoon raises, in one tree, branched by what the caller should do.
+
+    CocoonError
+    ├── UsageError                fix the call
+    │   ├── UnknownGroupError
+    │   ├── UnknownMemberError
+    │   ├── UnknownItemError
+    │   └── InvalidLinkError
+    ├── UntrustedInputError       drop it, record it, go on
+    │   ├── MalformedError
+    │   ├── SignatureError
+    │   ├── DecryptionError
+    │   ├── NotPermittedError
+    │   └── EquivocationError
+    ├── NotYetError               park it, try again when more has arrived
+    ├── RelayError                back off, try again
+    │   ├── RelayUnavailable
+    │   ├── RelayRefused
+    │   └── RelayMisbehaved
+    └── LocalStateError           stop, tell the user
+        ├── WrongPassphraseError
+        ├── NoProfileError
+        ├── NoKeyRingError
+        ├── ProfileLockedError
+        ├── ProfileDamagedError
+        ├── StorageFullError
+        ├── ChainAheadError
+        ├── UpdateNeededError
+        └── DocumentUnavailableError
+
+The first line of a class's docstring is the sentence that a user reads when the error carries no message of its own;
+`exit_code` is what the command line ends with, `code` what `--json` prints. Messages carry ids and lengths, never
+secrets or plaintext. Foreign exceptions are converted in the module that imports their library.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CocoonError(Exception):
+    """Something went wrong."""
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message if message is not None else self._sentence())
+
+    @classmethod
+    def _sentence(cls) -> str:
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+class UsageError(CocoonError):
+    """That cannot be done as asked."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class UnknownGroupError(UsageError):
+    """There is no such group in this profile; `cocoon group list` shows those there are."""
+
+    code = "unknown_group"
+
+
+class UnknownMemberError(UsageError):
+    """There is no such member in this group; `cocoon members` shows those there are."""
+
+    code = "unknown_member"
+
+
+class UnknownItemError(UsageError):
+    """There is nothing with that id in this group, or it has not arrived yet; `cocoon sync` may bring it."""
+
+    code = "unknown_item"
+
+
+class InvalidLinkError(UsageError):
+    """This is not a whole Cocoon link; copy it again, from `cocoon:` to its last character."""
+
+    code = "invalid_link"
+
+
+class UntrustedInputError(CocoonError):
+    """Something that was received cannot be accepted."""
+
+    exit_code = 3
+    code = "untrusted_input"
+
+
+class MalformedError(UntrustedInputError):
+    """Bytes that were received are not what the specification says they must be."""
+
+    code = "malformed"
+
+
+class SignatureError(UntrustedInputError):
+    """A signature does not match what it is said to sign."""
+
+    code = "signature"
+
+
+class DecryptionError(UntrustedInputError):
+    """A ciphertext does not open under the key that it should."""
+
+    code = "decryption"
+
+
+class NotPermittedError(UntrustedInputError):
+    """Its author has not the right to do this."""
+
+    code = "not_permitted"
+
+
+class EquivocationError(UntrustedInputError):
+    """A device signed two different histories."""
+
+    code = "equivocation"
+
+
+class NotYetError(CocoonError):
+    """This needs something that has not arrived yet."""
+
+    exit_code = 4
+    code = "not_yet"
+
+
+class RelayError(CocoonError):
+    """The relay could not do what was asked."""
+
+    exit_code = 5
+    code = "relay"
+
+
+class RelayUnavailable(RelayError):
+    """No relay of this group could be reached; nothing is lost, `cocoon sync` sends it later."""
+
+    code = "relay_unavailable"
+
+
+class RelayRefused(RelayError):
+    """The relay refused this."""
+
+    code = "relay_refused"
+
+
+class RelayMisbehaved(RelayError):
+    """The relay answered something that it never should."""
+
+    code = "relay_misbehaved"
+
+
+class LocalStateError(CocoonError):
+    """This profile cannot be used as it is."""
+
+    exit_code = 6
+    code = "local_state"
+
+
+class WrongPassphraseError(LocalStateError):
+    """The passphrase does not open this profile."""
+
+    code = "wrong_passphrase"
+
+
+class NoProfileError(LocalStateError):
+    """There is no profile here yet; `cocoon init` makes one."""
+
+    code = "no_profile"
+
+
+class NoKeyRingError(LocalStateError):
+    """There is no safe key ring here: set COCOON_PASSPHRASE, and the profile is sealed under it instead."""
+
+    code = "no_key_ring"
+
+
+class ProfileLockedError(LocalStateError):
+    """Another process has this profile open; end it, or use another --home."""
+
+    code = "profile_locked"
+
+
+class ProfileDamagedError(LocalStateError):
+    """The files of this profile are damaged or are not a profile."""
+
+    code = "profile_damaged"
+
+
+class StorageFullError(LocalStateError):
+    """The disk is full or cannot be written; nothing was changed. Free some space and try again."""
+
+    code = "storage_full"
+
+
+class ChainAheadError(LocalStateError):
+    """This profile is an older copy: others have later entries of this very device, so it must not write again."""
+
+    code = "chain_ahead"
+
+
+class UpdateNeededError(LocalStateError):
+    """This group uses something that this version does not know; install a newer Cocoon."""
+
+    code = "update_needed"
+
+
+class DocumentUnavailableError(LocalStateError):
+    """A document cannot be shown on this device now; nothing of it is lost, and nobody else is affected."""
+
+    code = "document_unavailable"

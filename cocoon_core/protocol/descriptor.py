@@ -1,0 +1,93 @@
+"""What a document is: whose, its name, its schema. The document id is a hash of this, so none of it can be claimed
+later.
+
+Decides nothing about rights beyond what the id commits to; the admission gate (documents/) and counting (roster) do.
+Spec: specs/documents.md §1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from cocoon_core.errors import MalformedError
+from cocoon_core.protocol import encoding
+from cocoon_core.protocol.constants import LABEL_ACTOR, LABEL_DOCUMENT, MAX_DOCUMENT_NAME
+from cocoon_core.protocol.ids import ActorId, DeviceId, DocumentId, GroupId, MemberId
+from cocoon_core.protocol.primitives import hash_bytes
+
+MAX_SCHEMA_KEYS = 64
+SCHEMA_TYPES = ("list", "map", "text")
+
+
+class DocumentKind(IntEnum):
+    """Who may change a document: one member's devices, every member, or only admins."""
+
+    OWNED = 0
+    SHARED = 1
+    ADMIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A document's kind, owner or schema, and name.
+
+    `member` is set for owned documents alone; `schema` (root key and "list" | "map" | "text", sorted by key) for shared
+    and admin documents alone.
+    """
+
+    kind: DocumentKind
+    name: str
+    member: MemberId | None = None
+    schema: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < _utf8_length(self.name) <= MAX_DOCUMENT_NAME:
+            raise MalformedError(f"a document's name is 1 to {MAX_DOCUMENT_NAME} bytes of UTF-8")
+        if (self.kind is DocumentKind.OWNED) != (self.member is not None):
+            raise MalformedError("owned documents name a member, others none")
+        if (self.kind is DocumentKind.OWNED) == bool(self.schema):
+            raise MalformedError("shared and admin documents have a schema, owned ones none")
+        if len(self.schema) > MAX_SCHEMA_KEYS or any(kind not in SCHEMA_TYPES for _, kind in self.schema):
+            raise MalformedError(f"a schema maps up to {MAX_SCHEMA_KEYS} root keys to list, map or text")
+        keys = [key for key, _ in self.schema]
+        if keys != sorted(set(keys)) or not all(0 < _utf8_length(key) <= MAX_DOCUMENT_NAME for key in keys):
+            raise MalformedError("the keys of a schema are sorted, unique and 1 to 128 bytes")
+
+    def to_value(self) -> list[Any]:
+        """The CBOR form: [0, member id, name], or [1 or 2, name, schema]."""
+        if self.member is not None:
+            return [int(self.kind), self.member, self.name]
+        return [int(self.kind), self.name, dict(self.schema)]
+
+    def document_id(self, group: GroupId) -> DocumentId:
+        return DocumentId(hash_bytes(LABEL_DOCUMENT, group + encoding.encode(self.to_value())))
+
+
+def descriptor_from_value(value: Any) -> Descriptor:
+    """Read the CBOR form.
+
+    Raises:
+        MalformedError: anything else.
+    """
+    match value:
+        case [0 as kind, bytes() as member, str() as name] if type(kind) is int:  # False equals 0, True equals 1
+            return Descriptor(DocumentKind.OWNED, name, MemberId(member))
+        case [(1 | 2) as kind, str() as name, dict() as schema] if type(kind) is int:
+            if not all(isinstance(key, str) and isinstance(kind_, str) for key, kind_ in schema.items()):
+                raise MalformedError("a schema maps text to text")
+            return Descriptor(DocumentKind(kind), name, schema=tuple(sorted(schema.items())))
+    raise MalformedError("not a document descriptor")
+
+
+def _utf8_length(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise MalformedError("a name or key is not UTF-8") from error
+
+
+def actor_of(device: DeviceId, document: DocumentId) -> ActorId:
+    """The automerge actor of one device in one document."""
+    return ActorId(hash_bytes(LABEL_ACTOR, device + document, 16))

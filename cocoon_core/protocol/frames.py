@@ -1,0 +1,404 @@
+"""What a client and a relay say to each other: the frames, and the messages that a topic key signs.
+
+A frame is a CBOR array [type, …]. A client's types are 1 to 4, a relay's 65 to 71, and each side decodes only the
+other's, so a frame that is sent back to its author is refused. Sequence numbers count from 1; `after = 0` means all.
+Implements specs/relay.md §2 to §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from cocoon_core.errors import MalformedError
+from cocoon_core.protocol.constants import (
+    CHALLENGE_BYTES,
+    ENVELOPE_OVERHEAD,
+    FRAME_VERSION,
+    MAX_CAST_BYTES,
+    MAX_ENVELOPE_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_PUT_ENVELOPES,
+    MAX_SEQ,
+    PADDING_FLOOR,
+)
+from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.ids import Incarnation, Signature, TopicId
+
+MIN_ENVELOPE_BYTES: Final = ENVELOPE_OVERHEAD + PADDING_FLOOR  # bytes
+MAX_ERROR_MESSAGE: Final = 512  # bytes of UTF-8
+MAX_LIMITS: Final = 32  # names in a challenge's limits
+_DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
+_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+class ErrorCode(StrEnum):
+    """Why a relay refused; specs/relay.md §7 says for each what a client does then."""
+
+    BAD_FRAME = "bad_frame"
+    VERSION = "version"
+    BAD_PROOF = "bad_proof"
+    NOT_OPEN = "not_open"
+    SEALED = "sealed"
+    EXPECT = "expect"
+    TOO_LARGE = "too_large"
+    QUOTA = "quota"
+    RATE = "rate"
+    BUSY = "busy"
+    FULL = "full"
+    SHUTTING_DOWN = "shutting_down"
+    TOO_MANY_TOPICS = "too_many_topics"
+    TOKEN = "token"
+    BAD_HASH = "bad_hash"
+    NOT_FOUND = "not_found"
+
+
+# --- client → relay
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Subscribe to a topic: everything after `after`, if `incarnation` is still the topic's, else everything."""
+
+    request: int
+    topic: TopicId
+    incarnation: Incarnation | None
+    after: int
+    proof: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Append envelopes, all or none; then `seal`. `expect` is the last sequence number that the putter knows."""
+
+    request: int
+    topic: TopicId
+    envelopes: tuple[bytes, ...]
+    seal: bool = False
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Forward to whoever has the topic open now, and keep nothing."""
+
+    topic: TopicId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End a subscription. No answer."""
+
+    topic: TopicId
+
+
+# --- relay → client
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The first frame: what proofs on this connection sign, and the relay's limits."""
+
+    version: int
+    challenge: bytes
+    limits: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    request: int
+    topic: TopicId
+    incarnation: Incarnation
+    last: int
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Envelopes with the sequence numbers first, first + 1, …"""
+
+    topic: TopicId
+    first: int
+    envelopes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All that the topic held has been sent; what follows is as it comes. Once for each open."""
+
+    topic: TopicId
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Stored durably; the sequence number of each envelope, in the order of the put."""
+
+    request: int
+    topic: TopicId
+    seqs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CastReceived:
+    topic: TopicId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A refusal. `request` is None when the whole connection is meant; `last` stands beside `expect` and `sealed`."""
+
+    request: int | None
+    code: ErrorCode
+    message: str
+    retry_after_ms: int | None = None
+    last: int | None = None
+
+
+ClientFrame = Open | Put | Cast | Close
+RelayFrame = Challenge | Opened | Entries | Live | Ack | CastReceived | Error
+
+
+def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
+    """The bytes of one WebSocket message."""
+    match frame:
+        case Open(request, topic, incarnation, after, proof):
+            return encode([1, request, topic, incarnation, after, proof])
+        case Put(request, topic, envelopes, seal, expect):
+            return encode([2, request, topic, envelopes, seal, expect])
+        case Cast(topic, payload):
+            return encode([3, topic, payload])
+        case Close(topic):
+            return encode([4, topic])
+        case Challenge(version, challenge, limits):
+            return encode([65, version, challenge, limits])
+        case Opened(request, topic, incarnation, last, sealed):
+            return encode([66, request, topic, incarnation, last, sealed])
+        case Entries(topic, first, envelopes):
+            return encode([67, topic, first, envelopes])
+        case Live(topic, last):
+            return encode([68, topic, last])
+        case Ack(request, topic, seqs):
+            return encode([69, request, topic, seqs])
+        case CastReceived(topic, payload):
+            return encode([70, topic, payload])
+        case Error(request, code, message, retry_after_ms, last):
+            return encode([71, request, str(code), message, retry_after_ms, last])
+
+
+def decode_client_frame(raw: bytes) -> ClientFrame:
+    """Decode what a client sent.
+
+    Raises:
+        MalformedError: anything but one whole client frame in deterministic CBOR, within the limits of constants.py.
+    """
+    frame: ClientFrame = _decode(raw, _CLIENT)
+    return frame
+
+
+def decode_relay_frame(raw: bytes) -> RelayFrame:
+    """Decode what a relay sent.
+
+    Raises:
+        MalformedError: anything but one whole relay frame in deterministic CBOR, within the limits of constants.py. A
+            challenge of another version is decoded, so that the client can say so.
+    """
+    frame: RelayFrame = _decode(raw, _RELAY)
+    return frame
+
+
+# --- what a topic key signs
+
+
+def open_message(origin: str, challenge: bytes, topic: TopicId) -> bytes:
+    """What the topic key signs under LABEL_OPEN to open the topic: origin ‖ challenge(32) ‖ topic(32).
+
+    Bound to one relay and one connection: a relay cannot use a proof at another relay, nor anyone a recorded one.
+    """
+    return origin.encode() + _fixed(challenge, CHALLENGE_BYTES) + topic
+
+
+def blob_message(origin: str, challenge: bytes, topic: TopicId) -> bytes:
+    """What the topic key signs under LABEL_BLOB to use blobs over HTTP: origin ‖ challenge(32) ‖ topic(32)."""
+    return origin.encode() + _fixed(challenge, CHALLENGE_BYTES) + topic
+
+
+def normalize_origin(url: str) -> str:
+    """Reduce a relay's URL to `ws://host:port` or `wss://host:port`, the form that both sides sign.
+
+    http and https count as ws and wss; scheme and host become lower case; the port is always written; a path is
+    dropped.
+
+    Raises:
+        MalformedError: another scheme, no host, a user or password, a port out of range, or a character not in ASCII.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise MalformedError("not a relay URL") from error
+    scheme = _SCHEMES.get(parts.scheme)
+    if scheme is None or not host or port == 0 or parts.username is not None or not url.isascii():
+        raise MalformedError("a relay URL is ws://, wss://, http:// or https:// and a host, in ASCII, without a user")
+    if any(character.isspace() for character in url) or not url.isprintable():
+        raise MalformedError("a relay URL holds no white space")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{port if port is not None else _DEFAULT_PORTS[scheme]}"
+
+
+# --- decoding
+
+
+def _decode(raw: bytes, table: dict[int, tuple[int, Callable[..., Any]]]) -> Any:
+    value = decode(raw, max_bytes=MAX_FRAME_BYTES)
+    if type(value) is not list or not value or type(value[0]) is not int:
+        raise MalformedError("a frame is an array that begins with its type")
+    kind, *fields = value
+    if kind not in table:
+        raise MalformedError(f"frame type {kind} is not known in this direction")
+    arity, build = table[kind]
+    if len(fields) != arity:
+        raise MalformedError(f"frame type {kind} has {arity} fields, not {len(fields)}")
+    return build(*fields)
+
+
+def _open(request: Any, topic: Any, incarnation: Any, after: Any, proof: Any) -> Open:
+    life = None if incarnation is None else Incarnation(incarnation)
+    return Open(_count(request), TopicId(topic), life, _count(after), Signature(proof))
+
+
+def _put(request: Any, topic: Any, envelopes: Any, seal: Any, expect: Any) -> Put:
+    if type(envelopes) is list and len(envelopes) > MAX_PUT_ENVELOPES:
+        raise MalformedError(f"a put has at most {MAX_PUT_ENVELOPES} envelopes, not {len(envelopes)}")
+    known = None if expect is None else _count(expect)
+    return Put(_count(request), TopicId(topic), _envelopes(envelopes), _flag(seal), known)
+
+
+def _cast(topic: Any, payload: Any) -> Cast:
+    return Cast(TopicId(topic), _payload(payload))
+
+
+def _close(topic: Any) -> Close:
+    return Close(TopicId(topic))
+
+
+def _challenge(version: Any, challenge: Any, limits: Any) -> Challenge:
+    if type(limits) is not dict or len(limits) > MAX_LIMITS or any(type(name) is not str for name in limits):
+        raise MalformedError("limits are a map of names to numbers")
+    numbers = {name: _count(number) for name, number in limits.items()}
+    return Challenge(_count(version), _fixed(challenge, CHALLENGE_BYTES), numbers)
+
+
+def _opened(request: Any, topic: Any, incarnation: Any, last: Any, sealed: Any) -> Opened:
+    return Opened(_count(request), TopicId(topic), Incarnation(incarnation), _count(last), _flag(sealed))
+
+
+def _entries(topic: Any, first: Any, envelopes: Any) -> Entries:
+    return Entries(TopicId(topic), _seq(first), _envelopes(envelopes))
+
+
+def _live(topic: Any, last: Any) -> Live:
+    return Live(TopicId(topic), _count(last))
+
+
+def _ack(request: Any, topic: Any, seqs: Any) -> Ack:
+    if type(seqs) is not list or not 0 < len(seqs) <= MAX_PUT_ENVELOPES:
+        raise MalformedError("an ack names the sequence numbers of one put")
+    return Ack(_count(request), TopicId(topic), tuple(_seq(seq) for seq in seqs))
+
+
+def _cast_received(topic: Any, payload: Any) -> CastReceived:
+    return CastReceived(TopicId(topic), _payload(payload))
+
+
+def _error(request: Any, code: Any, message: Any, retry_after_ms: Any, last: Any) -> Error:
+    if type(message) is not str or len(message.encode()) > MAX_ERROR_MESSAGE:
+        raise MalformedError(f"an error's message is text of at most {MAX_ERROR_MESSAGE} bytes")
+    try:
+        known = ErrorCode(code)
+    except ValueError as error:
+        raise MalformedError("an error code that this version does not know") from error
+    numbers = (None if number is None else _count(number) for number in (request, retry_after_ms, last))
+    whose, wait, at = numbers
+    return Error(whose, known, message, wait, at)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        raise MalformedError("a number in a frame is from 0 to 2^53 - 1")
+    return value
+
+
+def _seq(value: Any) -> int:
+    if _count(value) == 0:
+        raise MalformedError("sequence numbers count from 1")
+    return int(value)
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise MalformedError("a flag is true or false")
+    return value
+
+
+def _fixed(value: Any, length: int) -> bytes:
+    if type(value) is not bytes or len(value) != length:
+        raise MalformedError(f"a field of {length} bytes has another length or type")
+    return value
+
+
+def _payload(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) > MAX_CAST_BYTES:
+        raise MalformedError(f"a cast is at most {MAX_CAST_BYTES} bytes")
+    return value
+
+
+def _envelopes(value: Any) -> tuple[bytes, ...]:
+    if type(value) is not list or not value:
+        raise MalformedError("envelopes are an array that is not empty")
+    for envelope in value:
+        if type(envelope) is not bytes or not MIN_ENVELOPE_BYTES <= len(envelope) <= MAX_ENVELOPE_BYTES:
+            raise MalformedError(f"an envelope is {MIN_ENVELOPE_BYTES} to {MAX_ENVELOPE_BYTES} bytes")
+    return tuple(value)
+
+
+_CLIENT: Final[dict[int, tuple[int, Callable[..., Any]]]] = {1: (5, _open), 2: (5, _put), 3: (2, _cast), 4: (1, _close)}
+_RELAY: Final[dict[int, tuple[int, Callable[..., Any]]]] = {
+    65: (3, _challenge),
+    66: (5, _opened),
+    67: (3, _entries),
+    68: (2, _live),
+    69: (3, _ack),
+    70: (2, _cast_received),
+    71: (5, _error),
+}
+
+__all__ = [
+    "FRAME_VERSION",
+    "MIN_ENVELOPE_BYTES",
+    "Ack",
+    "Cast",
+    "CastReceived",
+    "Challenge",
+    "ClientFrame",
+    "Close",
+    "Entries",
+    "Error",
+    "ErrorCode",
+    "Live",
+    "Open",
+    "Opened",
+    "Put",
+    "RelayFrame",
+    "blob_message",
+    "decode_client_frame",
+    "decode_relay_frame",
+    "encode_frame",
+    "normalize_origin",
+    "open_message",
+]

@@ -1,0 +1,1 @@
+"""What people do in a group, built only on documents and the replica: the feed and its threads."""

@@ -1,0 +1,230 @@
+"""The feed and its threads: posts and replies, chronological, the same on all devices. Spec: specs/feed.md.
+
+A member writes in their own documents, one a month, and reads the union of all. No likes, no counters of people, no
+ranking: by design. Order is by the time shown (a reply's is never before its parent's), then by id; no clock of this
+device plays a part.
+"""
+
+from __future__ import annotations
+
+import builtins
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
+from cocoon_core.protocol.ids import MemberId
+from cocoon_core.social.post_view import FEED_PREFIX, MAX_TEXT_BYTES, POST_ID_BYTES, POST_PREFIX, PostView, post_id
+from cocoon_core.sync.events import DocumentChanged, GroupEvent
+from cocoon_core.sync.replica import Replica
+
+_COLUMNS = (
+    "p.post, p.member, p.text, p.time_ms, p.parent, p.edited, "
+    "(SELECT count(*) FROM posts r WHERE r.group_no=p.group_no AND r.parent=p.post)"
+)
+
+_IS_HERE = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post or a reply. `replies` counts direct replies that are here; `time` is what its author's device said, in
+    UTC.
+    """
+
+    id: str
+    author: str
+    author_id: MemberId
+    text: str
+    time: datetime
+    edited: bool
+    hidden: bool
+    attachments: tuple[str, ...]
+    replies: int
+    parent: str | None
+
+
+class Feed:
+    """The feed of one group. Edits are durable when the call returns, and are sent with the next sync."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._db, self._no = replica.database, replica.record.number
+        replica.add_view(PostView(self._db, self._no))
+
+    # --- writing
+
+    async def post(self, text: str, attachments: Sequence[str | Path] = ()) -> Post:
+        """Write a post.
+
+        Raises:
+            UsageError: the text is empty or over 64 KiB of UTF-8.
+        """
+        if attachments:
+            raise UsageError("attachments come with the vault, which this version does not have yet")
+        return self._write(text, None)
+
+    async def reply(self, post: str, text: str) -> Post:
+        """Reply to a post or to another reply, named by id or a unique beginning of it.
+
+        Raises:
+            UnknownItemError: it is not here.
+        """
+        return self._write(text, self._find(post))
+
+    def _write(self, text: str, parent: bytes | None) -> Post:
+        size = len(text.encode(errors="replace"))
+        if not text.strip() or size > MAX_TEXT_BYTES:
+            raise UsageError(f"a post is 1 to {MAX_TEXT_BYTES} bytes of text, not {size}")
+        if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise UsageError("this text has half a character in it (a lone surrogate), which UTF-8 cannot hold")
+        replica = self._replica
+        member = replica.members.member_of(replica.keys.id)
+        if member is None:
+            raise UsageError("this device is not a member of the group")
+        now_ms = replica.clock()
+        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
+        descriptor = Descriptor(DocumentKind.OWNED, FEED_PREFIX + month, member)
+        key = POST_PREFIX + secrets.token_hex(8)
+        value: dict[str, Any] = {"at": now_ms, "text": text}
+        if parent is not None:
+            value["re"] = parent
+        with replica.change(descriptor) as root:
+            root[key] = value
+        return self._get(post_id(descriptor.document_id(replica.group), key))
+
+    # --- reading
+
+    async def list(self, limit: int = 50, before: str | None = None) -> list[Post]:
+        """The newest posts, newest first, without replies.
+
+        Args:
+            before: the id of a post; only those that stand below it.
+        """
+        if limit < 1:
+            raise UsageError("a limit is 1 or more")
+        where, parameters = "", [self._no]
+        if before is not None:
+            anchor = self._find(before)
+            where = "AND (p.time_ms, p.post) < (SELECT time_ms, post FROM posts WHERE group_no=? AND post=?)"
+            parameters += [self._no, anchor]  # type: ignore[list-item]
+        rows = self._db.query(
+            f"SELECT {_COLUMNS} FROM posts p WHERE p.group_no=? AND p.parent IS NULL {where} "
+            "ORDER BY p.time_ms DESC, p.post DESC LIMIT ?",
+            (*parameters, limit),
+        )
+        return [self._post(row) for row in rows]
+
+    async def thread(self, post: str) -> builtins.list[Post]:
+        """The whole thread that a post or reply belongs to: its root first, then all replies in the order shown.
+
+        Raises:
+            UnknownItemError: it is not here.
+        """
+        posts = self._below(self._root_of(self._find(post)))
+        return [self._post(row) for row in _order_thread(posts)]
+
+    async def get(self, post: str) -> Post:
+        """One post or reply, by id or a unique beginning of it.
+
+        Raises:
+            UnknownItemError: it is not here.
+        """
+        return self._get(self._find(post))
+
+    async def changed(self, event: GroupEvent) -> builtins.list[Post]:
+        """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others."""
+        if not isinstance(event, DocumentChanged) or not event.name.startswith(FEED_PREFIX):
+            return []
+        ids = [post_id(event.document, key) for key in event.keys if key.startswith(POST_PREFIX)]
+        posts = [self._get(post) for post in ids if self._db.query_value(_IS_HERE, (self._no, post))]
+        return sorted(posts, key=lambda post: (post.time, post.id))
+
+    # --- inside
+
+    def _get(self, post: bytes) -> Post:
+        row = self._db.query_one(f"SELECT {_COLUMNS} FROM posts p WHERE p.group_no=? AND p.post=?", (self._no, post))
+        if row is None:
+            raise UnknownItemError
+        return self._post(row)
+
+    def _root_of(self, post: bytes) -> bytes:
+        """The topmost post above this one that is here; of a circle of replies (only malice makes one) the least id."""
+        path = [post]
+        while True:
+            parent = self._db.query_value(
+                "SELECT q.post FROM posts p JOIN posts q ON q.group_no=p.group_no AND q.post=p.parent "
+                "WHERE p.group_no=? AND p.post=?",
+                (self._no, path[-1]),
+            )
+            if not isinstance(parent, bytes):
+                return path[-1]
+            if parent in path:
+                return min(path[path.index(parent) :])
+            path.append(parent)
+
+    def _below(self, root: bytes) -> builtins.list[tuple[Any, ...]]:
+        """The rows of a post and of all replies below it, the root first."""
+        return self._db.query(
+            "WITH RECURSIVE down(post) AS (SELECT :p UNION SELECT r.post FROM posts r "
+            "JOIN down ON r.parent=down.post WHERE r.group_no=:g) "
+            f"SELECT {_COLUMNS} FROM posts p JOIN down ON p.post=down.post WHERE p.group_no=:g ORDER BY p.post!=:p",
+            {"g": self._no, "p": root},
+        )
+
+    def _find(self, reference: str) -> bytes:
+        """The id that a hex string or a unique beginning of one names."""
+        text = reference.strip().lower()
+        low, high = text.ljust(2 * POST_ID_BYTES, "0"), text.ljust(2 * POST_ID_BYTES, "f")
+        try:
+            bounds = bytes.fromhex(low), bytes.fromhex(high)
+        except ValueError:
+            raise UnknownItemError(f"{reference[:40]!r} is not the id of a post") from None
+        if len(text) < 4 or len(bounds[0]) != POST_ID_BYTES:
+            raise UnknownItemError(f"{reference[:40]!r} is not the id of a post, nor 4 or more characters of one")
+        rows = self._db.query(
+            "SELECT post FROM posts WHERE group_no=? AND post BETWEEN ? AND ? LIMIT 2", (self._no, *bounds)
+        )
+        if len(rows) > 1:
+            raise UnknownItemError(f"more than one post begins with {text}; give more of the id")
+        if not rows:
+            raise UnknownItemError(f"no post {text} is here; `cocoon sync` may bring it")
+        return bytes(rows[0][0])
+
+    def _post(self, row: tuple[Any, ...]) -> Post:
+        post, member, text, time_ms, parent, edited, replies = row
+        author = self._replica.members.roster.members.get(MemberId(member))
+        return Post(
+            id=post.hex(),
+            author=author.shown_name if author else member.hex()[:12],
+            author_id=MemberId(member),
+            text=text,
+            time=datetime.fromtimestamp(time_ms / 1000, UTC),
+            edited=bool(edited),
+            hidden=False,
+            attachments=(),
+            replies=replies,
+            parent=parent.hex() if parent is not None else None,
+        )
+
+
+def _order_thread(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The root, then every reply by the time shown, max(own time, parent's time shown), then by id."""
+    times = {row[0]: row[3] for row in rows}
+    parents = {row[0]: row[4] for row in rows}
+    root = rows[0][0]
+    shown: dict[bytes, int] = {root: times[root]}
+
+    def show(post: bytes) -> int:
+        path = [post]
+        while path[-1] not in shown:
+            path.append(parents[path[-1]])
+        for below in reversed(path[:-1]):
+            shown[below] = max(times[below], shown[parents[below]])
+        return shown[post]
+
+    return [rows[0], *sorted(rows[1:], key=lambda row: (show(row[0]), row[0]))]

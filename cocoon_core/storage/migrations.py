@@ -1,0 +1,54 @@
+"""The steps that make a database's schema, in order. Implements specs/storage.md §7.
+
+Each module that owns tables holds the `Migration` that makes them; this one only puts them into a row. A step that was
+released is never changed, moved or removed: a new step follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cocoon_core.errors import UpdateNeededError
+from cocoon_core.storage.database import Database, Migration
+from cocoon_core.storage.documents import DOCUMENTS
+from cocoon_core.storage.groups import GROUPS
+from cocoon_core.storage.log import LOG
+from cocoon_core.storage.meta import META
+from cocoon_core.storage.views import VIEWS
+
+# The number of a step is its place, counted from 1; SQLite keeps the last one done as `user_version`.
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    META,
+    GROUPS,
+    LOG,
+    DOCUMENTS,
+    VIEWS,
+    # New steps go here.
+)
+
+
+def read_version(database: Database) -> int:
+    """The number of the last step that was done; 0 for an empty database."""
+    version: int = database.query_value("PRAGMA user_version")
+    return version
+
+
+def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Do the steps that this database lacks, each in a transaction of its own with its number.
+
+    Raises:
+        UpdateNeededError: a newer Cocoon made steps that this one does not know.
+    """
+    version = read_version(database)
+    if version > len(migrations):
+        raise UpdateNeededError(
+            f"this profile has schema {version}, and this version knows {len(migrations)}; install a newer Cocoon"
+        )
+    for number, migration in enumerate(migrations[version:], start=version + 1):
+        with database.transaction():
+            if migration.sql:
+                database.execute(migration.sql)
+            if migration.run is not None:
+                migration.run(database)
+            database.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,37 @@
+"""What a replica tells those who watch a group. Sent after the commit that made it true, never before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cocoon_core.protocol.ids import DocumentId, EntryId, MemberId
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentChanged:
+    """Root keys of a document were changed, by this device or another."""
+
+    document: DocumentId
+    name: str
+    keys: frozenset[str]
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RosterChanged:
+    """The roster evaluates to another state. `joined` are members that are new in it."""
+
+    operations: tuple[EntryId, ...]
+    joined: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRaised:
+    """Something that a member should be told: `kind` is stable, `message` is for people."""
+
+    kind: str
+    subject: str
+    message: str
+
+
+GroupEvent = DocumentChanged | RosterChanged | AlarmRaised

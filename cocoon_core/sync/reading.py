@@ -1,0 +1,62 @@
+"""Reads one topic from its start to its end and lets go: mailboxes before joining, and the audit of what a relay
+shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from cocoon_core.errors import RelayRefused, RelayUnavailable
+from cocoon_core.protocol.epoch import TopicKeys
+from cocoon_core.protocol.frames import normalize_origin
+from cocoon_core.sync.session import BecameLive, Broken, Deliver, Ready, Refused, Send, Session
+from cocoon_core.sync.transport import Connection, Dial
+
+SILENCE_SECONDS = 30.0
+MAX_READ_BYTES = 256 * 1024 * 1024  # what is held in memory at most
+
+
+async def read_topic(dial: Dial, url: str, keys: TopicKeys, *, most: int = MAX_READ_BYTES) -> list[bytes]:
+    """Every envelope of a topic, in the relay's order.
+
+    Raises:
+        RelayUnavailable, RelayRefused, RelayMisbehaved: it could not be read to the end.
+    """
+    session = Session(normalize_origin(url))
+    connection = await dial(url)
+    try:
+        return await _read(connection, session, keys, most)
+    finally:
+        await connection.close()
+
+
+async def _read(connection: Connection, session: Session, keys: TopicKeys, most: int) -> list[bytes]:
+    envelopes: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                raw = await connection.receive()
+        except TimeoutError as error:
+            raise RelayUnavailable("the relay does not answer") from error
+        if raw is None:
+            raise RelayUnavailable("the relay closed the connection")
+        for effect in session.frame_received(raw):
+            match effect:
+                case Ready():
+                    for send in session.open_topic(keys, None):
+                        if isinstance(send, Send):
+                            await connection.send(send.raw)
+                case Deliver(_, _, delivered, _):
+                    envelopes += delivered
+                    size += sum(map(len, delivered))
+                    if size > most:
+                        raise RelayRefused(f"the topic holds more than {most} bytes")
+                case BecameLive():
+                    return envelopes
+                case Refused(_, _, code, message, _):
+                    raise RelayRefused(f"the relay refused: {message} ({code})")
+                case Broken(reason):
+                    raise reason
+                case _:
+                    pass

@@ -1,0 +1,298 @@
+"""The way in: envelopes from a relay become runs, operations, changes and views, in one transaction with the cursor.
+
+    open → link → verify → (park) → roster → admit → merge → view
+
+Nothing unverified reaches the roster, a document or a view. What cannot be placed yet is parked, within bounds; what is
+refused is recorded and everything else goes on. The same envelopes again change nothing. Implements specs/envelope.md
+§6 and §7.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cocoon_core.errors import (
+    ChainAheadError,
+    DecryptionError,
+    DocumentUnavailableError,
+    MalformedError,
+    NotPermittedError,
+    NotYetError,
+    SignatureError,
+    UntrustedInputError,
+    UpdateNeededError,
+)
+from cocoon_core.protocol.constants import PARK_DEVICE_BYTES, PARK_TOTAL_BYTES
+from cocoon_core.protocol.descriptor import Descriptor
+from cocoon_core.protocol.entry import Entry, EntryKind
+from cocoon_core.protocol.envelope import open_envelope
+from cocoon_core.protocol.heads import advance_heads
+from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
+from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
+from cocoon_core.storage.log import ChainEnd
+from cocoon_core.sync.events import DocumentChanged, RosterChanged
+from cocoon_core.sync.linking import Fork, link_runs
+from cocoon_core.sync.members import Standing
+from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.session import Deliver
+from cocoon_core.sync.shelf import Arrival
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Thousands of small tuples come to stay here and none of them in a cycle: looking for some costs a third of the
+    time. A delivery is bounded by a frame, so what is not collected is too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@dataclass(slots=True)
+class Received:
+    """What one delivery brought. `entries` counts those of others that were taken into the log."""
+
+    entries: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def receive(replica: Replica, relay: str, delivery: Deliver) -> Received:
+    """Take envelopes of one of the group's epochs in, durably, with the cursor behind them.
+
+    Raises:
+        UpdateNeededError: something of a later version came; the group is stopped on this device.
+        LocalStateError: it could not be stored; nothing was changed.
+    """
+    with _collector_paused():
+        return _Reception(replica, relay, delivery).run()
+
+
+class _Reception:
+    """One delivery on its way in."""
+
+    def __init__(self, replica: Replica, relay: str, delivery: Deliver) -> None:
+        self._replica, self._relay, self._delivery = replica, relay, delivery
+        self._received = Received()
+        self._operations: list[EntryId] = []
+        self._changes: dict[DocumentId, tuple[Descriptor, list[Arrival]]] = {}
+        self._touched_devices: set[DeviceId] = set()
+        self._first_seen: set[DeviceId] = set()
+        self._before: tuple[frozenset[MemberId], Mapping[DeviceId, Standing]] | None = None
+        self._places: dict[EntryId, int] = {}
+
+    def run(self) -> Received:
+        replica = self._replica
+        try:
+            runs = self._open()
+            with replica.transaction():
+                self._take(runs)
+                self._take_parked()
+                self._follow_roster()
+                self._merge()
+                for device in self._touched_devices:
+                    replica.log.set_heads(device, replica.heads_of(device).items())
+                    replica.set_chain(device, replica.chains[device])
+                replica.groups.set_cursor(
+                    replica.record.number, self._relay, self._delivery.topic, self._delivery.cursor
+                )
+        except UpdateNeededError as error:
+            with replica.transaction():
+                replica.stop(error)
+            raise
+        return self._received
+
+    # --- open
+
+    def _open(self) -> list[UnverifiedRun]:
+        epoch = self._replica.epochs[self._delivery.topic]
+        runs = []
+        for place, envelope in enumerate(self._delivery.envelopes, self._delivery.first):
+            try:
+                run = parse_run(open_envelope(envelope, epoch), self._replica.group)
+            except (DecryptionError, MalformedError) as error:
+                self._received.refused[error.code] += 1
+                continue
+            self._places[run.last_id] = place
+            runs.append(run)
+        return runs
+
+    # --- link and verify
+
+    def _take(self, runs: Sequence[UnverifiedRun]) -> None:
+        """Take in what continues the chains; park what is early; keep the proof of what contradicts them."""
+        replica = self._replica
+        ends = {device: (end.last_seq, end.last_id) for device, end in replica.chains.items()}
+        linked = link_runs(ends, replica.known_id, runs)
+        for run, error in linked.refused:
+            self._refuse(run.device, error)
+        shown = [run.last_id for run in linked.known] + [run.last_id for run in linked.accepted]
+        replica.log.note_shown(self._relay, shown)
+        for run in linked.early:
+            self._park(run)
+        for verified in linked.accepted:
+            self._admit(verified)
+        for fork in linked.forks:
+            self._keep_fork(fork)
+
+    def _admit(self, run: Run) -> None:
+        """Take one verified run into the log, unless it names operations that are not known yet."""
+        replica = self._replica
+        end = replica.chains.get(run.device)
+        next_seq = end.last_seq + 1 if end else 0
+        if run.first_seq > next_seq or not replica.members.knows(run.entries[0].roster_heads):
+            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            return
+        fresh = [entry for entry in run.entries if entry.seq >= next_seq]
+        if next_seq == 0 and not self._introduces(run):
+            return
+        last = fresh[-1]
+        if last.kind is EntryKind.ROSTER and not self._add_operation(run, last):
+            return
+        if next_seq == 0:
+            self._first_seen.add(run.device)
+        number = replica.store_run(run)
+        replica.chains[run.device] = ChainEnd(last.seq, last.id, max(end.last_time_ms if end else 0, last.time_ms))
+        self._touched_devices.add(run.device)
+        self._received.entries += len(fresh)
+        self._note_changes(run, fresh, number)
+        self._check_heads(run, fresh)
+        if run.device == replica.keys.id:
+            replica.stop(ChainAheadError())
+
+    def _introduces(self, run: Run) -> bool:
+        """A chain begins with the operation that lets its device in; anything else is nobody's."""
+        if self._replica.members.introduces(run.entries[0]):
+            return True
+        self._refuse(run.device, NotPermittedError(f"the chain of device {run.device} does not begin with a join"))
+        return False
+
+    def _add_operation(self, run: Run, entry: Entry) -> bool:
+        """Take an operation into the roster. A body that is none is still a link of the chain."""
+        members = self._replica.members
+        if self._before is None:
+            self._before = members.ids(), members.standings()
+        try:
+            members.add_entry(entry)
+        except NotYetError:
+            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            return False
+        except UntrustedInputError as error:
+            self._refuse(run.device, error)
+            return entry.seq != 0
+        self._operations.append(entry.id)
+        return True
+
+    def _note_changes(self, run: Run, fresh: list[Entry], number: int) -> None:
+        for entry in fresh:
+            for change in entry.changes:
+                queued = self._changes.get(change.document)
+                if queued is None:
+                    queued = self._changes[change.document] = (run.descriptors[change.document], [])
+                queued[1].append(Arrival(change, run.device, entry.seq, number))
+
+    def _check_heads(self, run: Run, fresh: list[Entry]) -> None:
+        """Compare the heads that were signed with those computed. A difference takes nothing away; it is told."""
+        heads = self._replica.heads_of(run.device)
+        for entry in fresh:
+            advance_heads(heads, entry.changes)
+        if heads.digest() != run.heads_digest and self._is_signed(run):
+            self._replica.alarm(
+                "heads", run.device.hex(), f"device {run.device} signed heads that are not those of its entries"
+            )
+
+    def _is_signed(self, run: Run) -> bool:
+        """Links prove entries and not the heads digest: whoever sealed a run again may have put another one in."""
+        try:
+            verify_run(parse_run(run.wire, self._replica.group))
+        except SignatureError:
+            return False
+        return True
+
+    def _keep_fork(self, fork: Fork) -> None:
+        replica, device = self._replica, fork.run.device
+        known = replica.log.run_covering(device, fork.seq)
+        if replica.log.add_fork(device, known.wire if known else b"", fork.run.wire):
+            self._received.refused["equivocation"] += 1
+            replica.alarm("fork", device.hex(), f"device {device} signed two histories from entry {fork.seq} on")
+        if device == replica.keys.id:
+            replica.stop(ChainAheadError())
+
+    def _refuse(self, device: DeviceId, error: UntrustedInputError) -> None:
+        self._received.refused[error.code] += 1
+        self._replica.alarm(
+            f"refused-{error.code}", device.hex(), f"something said to be of device {device} was refused: {error}"
+        )
+
+    # --- park
+
+    def _park(self, run: UnverifiedRun) -> None:
+        """Keep an early run, if its device signed it: nobody else may fill its room, or stand in for it."""
+        try:
+            verify_run(run)
+        except SignatureError as error:
+            self._refuse(run.device, error)
+            return
+        self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+
+    def _park_wire(self, device: DeviceId, first_seq: int, last_id: EntryId, wire: bytes) -> None:
+        """Keep a run until it fits; beyond the bounds keep only the place where it can be fetched again."""
+        log = self._replica.log
+        sizes = log.parked_bytes()
+        if sizes.get(device, 0) + len(wire) > PARK_DEVICE_BYTES or sum(sizes.values()) + len(wire) > PARK_TOTAL_BYTES:
+            place = self._places.get(last_id)
+            if place is not None:
+                log.note_missed(self._relay, self._delivery.topic, place)
+            return
+        log.park(device, first_seq, last_id, wire)
+
+    def _take_parked(self) -> None:
+        """Try what is parked again, as long as anything moves."""
+        replica = self._replica
+        moved = -1
+        while moved != (moved := len(self._operations) + self._received.entries):
+            if moved == 0:
+                return
+            ready = [p for p in replica.log.parked() if self._is_ready(p.device, p.first_seq, p.wire)]
+            replica.log.unpark([item.number for item in ready])
+            self._take([parse_run(item.wire, replica.group) for item in ready])
+
+    def _is_ready(self, device: DeviceId, first_seq: int, wire: bytes) -> bool:
+        end = self._replica.chains.get(device)
+        if first_seq > (end.last_seq + 1 if end else 0):
+            return False
+        return self._replica.members.knows(parse_run(wire, self._replica.group).named_heads)
+
+    # --- roster, merge, view
+
+    def _follow_roster(self) -> None:
+        """Where the roster says something else now, build anew what it concerns, and tell."""
+        if self._before is None or not self._operations:
+            return
+        replica = self._replica
+        roster = replica.members.roster
+        members, before = self._before
+        joined = tuple(member for member in roster.members if member not in members)
+        replica.tell(RosterChanged(tuple(self._operations), joined))
+        for operation in self._operations:
+            refusal = roster.refused.get(operation)
+            if refusal is not None:
+                self._received.refused[refusal.error] += 1
+        replica.follow_standings(before, new=self._first_seen)
+
+    def _merge(self) -> None:
+        for document, (descriptor, arrivals) in self._changes.items():
+            try:
+                touched = self._replica.shelf.merge(descriptor, arrivals)
+            except DocumentUnavailableError as error:
+                self._replica.note_unavailable(document, descriptor, error)
+                continue
+            if touched:
+                self._replica.tell(DocumentChanged(document, descriptor.name, frozenset(touched), own=False))

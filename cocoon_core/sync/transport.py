@@ -1,0 +1,100 @@
+"""How bytes reach a relay: the one seam behind which sockets live, and its WebSocket form on aiohttp.
+
+Foreign exceptions become RelayUnavailable or RelayRefused here. Tests put another `Dial` in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import aiohttp
+
+from cocoon_core.errors import RelayRefused, RelayUnavailable
+from cocoon_core.protocol.constants import MAX_FRAME_BYTES
+from cocoon_core.protocol.frames import normalize_origin
+
+CONNECT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 30.0
+PATH = "/v1/sync"
+
+
+class Connection(Protocol):
+    """One open connection: whole messages, in order, or an error."""
+
+    async def send(self, raw: bytes) -> None: ...
+
+    async def receive(self) -> bytes | None:
+        """The next message; None when the other side closed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+Dial = Callable[[str], Awaitable[Connection]]
+
+
+class WebSocketConnection:
+    """A connection over aiohttp. Compression is off: it would mix secrets with what a stranger chose."""
+
+    def __init__(self, http: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._http, self._socket = http, socket
+
+    async def send(self, raw: bytes) -> None:
+        try:
+            await self._socket.send_bytes(raw)
+        except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
+            raise RelayUnavailable("the connection to the relay was lost") from error
+
+    async def receive(self) -> bytes | None:
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+            return None
+        if message.type is aiohttp.WSMsgType.ERROR:
+            raise RelayUnavailable("the connection to the relay was lost")
+        raise RelayRefused("the relay sent a message that is not binary")
+
+    async def close(self) -> None:
+        await self._socket.close()
+        await self._http.close()
+
+
+async def dial_websocket(url: str) -> Connection:
+    """Connect to a relay by its ws:// or wss:// address.
+
+    Raises:
+        RelayUnavailable: nothing answers there in CONNECT_SECONDS, or not a relay.
+    """
+    http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            socket = await http.ws_connect(
+                normalize_origin(url) + PATH,
+                compress=0,
+                heartbeat=HEARTBEAT_SECONDS,
+                max_msg_size=MAX_FRAME_BYTES,
+            )
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        await http.close()
+        raise RelayUnavailable(f"the relay {url} cannot be reached ({_reason(error)})") from error
+    except BaseException:
+        await http.close()
+        raise
+    return WebSocketConnection(http, socket)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return f"no answer in {CONNECT_SECONDS:.0f} s"
+        case aiohttp.WSServerHandshakeError():
+            return f"it answered {error.status}, which is not what a relay answers"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is not known"
+        case aiohttp.ClientConnectorError():
+            return "connection refused" if isinstance(error.os_error, ConnectionRefusedError) else "no connection"
+    return "no connection"

@@ -1,0 +1,91 @@
+"""What an operator decides: where to listen, where to keep the data, and by which names clients know this relay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from socket import gethostname
+
+from cocoon_core.errors import MalformedError, UsageError
+from cocoon_core.protocol.frames import normalize_origin
+from cocoon_relay.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """One relay. `origins` are in normal form; if there are none, `origins_of` the address that it listens at."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8787
+    origins: tuple[str, ...] = ()
+    behind_proxy: bool = False
+    tokens: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host stands in brackets; port 0 takes any free one.
+
+    Raises:
+        UsageError: another form.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host and not bracketed) or not port.isascii() or not port.isdigit():
+        raise UsageError(f"--listen is HOST:PORT, for example 127.0.0.1:8787, not {text!r}")
+    if int(port) > 65535:
+        raise UsageError(f"--listen: a port is at most 65535, not {port}")
+    return host, int(port)
+
+
+def parse_origin(text: str) -> str:
+    """The normal form of an --origin.
+
+    Raises:
+        UsageError: not a relay URL.
+    """
+    try:
+        return normalize_origin(text)
+    except MalformedError as error:
+        raise UsageError(
+            f"--origin is the URL that clients use, for example wss://relay.example, not {text!r}"
+        ) from error
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a host stands for every address of this machine."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def origins_of(host: str, port: int) -> tuple[str, ...]:
+    """The names under which a relay that was given no --origin accepts proofs.
+
+    The address that it listens at; for a loopback address all names of loopback; for a wildcard those and the name of
+    this machine. Another name needs --origin.
+    """
+    names = [f"[{host}]" if ":" in host else host]
+    if is_wildcard(host):
+        names.append(gethostname())
+    if is_wildcard(host) or _is_loopback(host):
+        names += ["127.0.0.1", "localhost", "[::1]"]
+    found: dict[str, None] = {}
+    for name in names:
+        try:
+            found[normalize_origin(f"ws://{name}:{port}")] = None
+        except MalformedError:
+            continue  # a machine's own name may be one that no URL can hold
+    return tuple(found)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,269 @@
+"""One client on `/v1/sync`: its frames in, its answers out, and what it may take.
+
+Frames are handled in the order in which they came. Everything that one turn of the loop has to say to this client is
+one write. A client that does not read is not read from either. Implements specs/relay.md §3 and §8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from functools import partial
+from typing import Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from cocoon_core.errors import MalformedError
+from cocoon_core.protocol.frames import (
+    FRAME_VERSION,
+    Ack,
+    Cast,
+    Challenge,
+    ClientFrame,
+    Close,
+    Error,
+    ErrorCode,
+    Open,
+    Opened,
+    Put,
+    RelayFrame,
+    decode_client_frame,
+    encode_frame,
+)
+from cocoon_core.protocol.ids import TopicId
+from cocoon_relay.doorman import Doorman
+from cocoon_relay.limits import Address, Limits, TokenBucket
+from cocoon_relay.metrics import Metrics
+from cocoon_relay.proofs import check_open, make_challenge
+from cocoon_relay.refusal import Refusal, describe_fault
+from cocoon_relay.store import Store
+from cocoon_relay.subscription import Hub, Subscription, frame_message
+
+_BAD_PROOFS_ALLOWED: Final = 8  # of one connection
+_log = logging.getLogger("cocoon_relay")
+
+
+class Connection:
+    """One WebSocket. `run` serves it to its end."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        doorman: Doorman,
+        *,
+        store: Store,
+        hub: Hub,
+        origins: tuple[str, ...],
+        address: Address,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._doorman = doorman
+        self._store = store
+        self._hub = hub
+        self._origins = origins
+        self._address = address
+        self._limits = limits
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._challenge = make_challenge()
+        self._open: dict[TopicId, Subscription] = {}
+        self._put_rate = TokenBucket(limits.connection_puts, limits.connection_puts_burst, now)
+        self._byte_rate = TokenBucket(limits.connection_put_bytes, limits.connection_put_bytes_burst, now)
+        self._cast_rate = TokenBucket(limits.connection_casts, limits.connection_casts_burst, now)
+        self._bad_proofs = 0
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._unanswered_puts = 0
+        self._unanswered_bytes = 0
+        self._answered: asyncio.Future[None] | None = None
+        self._ended = False
+
+    # --- out
+
+    @property
+    def gone(self) -> bool:
+        return self._ended or self._transport.is_closing()
+
+    def has_room(self) -> bool:
+        return not self._doorman.paused and self._out_bytes < self._limits.connection_buffer_bytes
+
+    def post(self, message: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(message)
+        self._out_bytes += len(message)
+
+    async def drained(self) -> None:
+        self._flush()
+        await self._doorman.drained()
+
+    def fail(self, refusal: Refusal) -> None:
+        self._refuse(None, refusal)
+        self._flush()
+        self._transport.close()
+
+    def _send(self, frame: RelayFrame) -> None:
+        self.post(frame_message(encode_frame(frame)))
+
+    def _flush(self) -> None:
+        if self._out and not self.gone:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+        self._out_bytes = 0
+
+    # --- in
+
+    async def run(self) -> None:
+        """Serve until the client goes, breaks a rule, or the relay shuts down."""
+        self._send(Challenge(FRAME_VERSION, self._challenge, self._limits.announced()))
+        try:
+            async for message in self._socket:
+                if message.type is not WSMsgType.BINARY:
+                    self._refuse(None, Refusal(ErrorCode.BAD_FRAME, "frames are binary"))
+                    break
+                if not await self._receive(message.data):
+                    break
+                await self._wait_for_room()
+        finally:
+            self._end()
+        await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)
+
+    async def shut_down(self) -> None:
+        """Answer what was taken in, say why, and close with 1001."""
+        while self._unanswered_puts and not self.gone:
+            await self._wait_for_answer()
+        self._refuse(None, Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000))
+        self._end()
+        await self._socket.close(code=WSCloseCode.GOING_AWAY)
+
+    def _end(self) -> None:
+        self._flush()
+        self._ended = True
+        for subscription in list(self._open.values()):
+            subscription.close()
+        self._open.clear()
+
+    async def _receive(self, raw: bytes) -> bool:
+        """Handle one message; False ends the connection."""
+        try:
+            frame = decode_client_frame(raw)
+        except MalformedError as error:
+            self._refuse(None, Refusal(ErrorCode.BAD_FRAME, str(error)))
+            return False
+        try:
+            await self._handle(frame)
+        except Refusal as refusal:
+            self._refuse(frame.request if isinstance(frame, Open | Put) else None, refusal)
+        return self._bad_proofs < _BAD_PROOFS_ALLOWED
+
+    async def _handle(self, frame: ClientFrame) -> None:
+        match frame:
+            case Put():
+                self._put(frame)
+            case Cast():
+                self._cast(frame)
+            case Open():
+                await self._open_topic(frame)
+            case Close(topic):
+                subscription = self._open.pop(topic, None)
+                if subscription is not None:
+                    subscription.close()
+
+    async def _open_topic(self, frame: Open) -> None:
+        now = self._loop.time()
+        self._address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
+        try:
+            check_open(self._origins, self._challenge, frame.topic, frame.proof)
+        except Refusal:
+            self._bad_proofs += 1
+            raise
+        before = self._open.get(frame.topic)
+        if before is None and len(self._open) >= self._limits.connection_topics:
+            raise Refusal(ErrorCode.TOO_MANY_TOPICS, "too many topics are open on this connection")
+        info = await self._store.open_topic(frame.topic, create=False)
+        if info is None:
+            self._address.topics.require(1, now, ErrorCode.TOO_MANY_TOPICS, "new topics from this address")
+            info = await self._store.open_topic(frame.topic, create=True)
+        if info is None:
+            raise Refusal(ErrorCode.BUSY, "the topic could not be made", retry_after_ms=1_000)
+        if before is not None:
+            before.close()
+        known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
+        subscription = self._open[frame.topic] = self._hub.join(info, self, known)
+        self._send(Opened(frame.request, frame.topic, info.incarnation, info.last, info.sealed))
+        self._metrics.count("opens")
+        subscription.start()
+
+    def _put(self, frame: Put) -> None:
+        subscription = self._require_open(frame.topic)
+        size = sum(map(len, frame.envelopes))
+        if max(map(len, frame.envelopes)) > self._limits.envelope_bytes:
+            raise Refusal(ErrorCode.TOO_LARGE, f"an envelope is at most {self._limits.envelope_bytes} bytes here")
+        now = self._loop.time()
+        self._put_rate.require(len(frame.envelopes), now, ErrorCode.RATE, "puts")
+        self._byte_rate.require(size, now, ErrorCode.RATE, "bytes")
+        answer = self._store.put(subscription.info, frame.envelopes, frame.seal, frame.expect)
+        self._unanswered_puts += 1
+        self._unanswered_bytes += size
+        future = asyncio.ensure_future(answer)
+        future.add_done_callback(partial(self._answer_put, frame.request, frame.topic, size))
+
+    def _answer_put(self, request: int, topic: TopicId, size: int, future: asyncio.Future[tuple[int, ...]]) -> None:
+        self._unanswered_puts -= 1
+        self._unanswered_bytes -= size
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
+        try:
+            seqs = future.result()
+        except Refusal as refusal:
+            if refusal.code is ErrorCode.NOT_OPEN and (expired := self._open.pop(topic, None)) is not None:
+                expired.close()
+            self._refuse(request, refusal)
+            return
+        except Exception as error:
+            self._metrics.count("failures")
+            _log.error("a put failed: %s", describe_fault(error))
+            self._refuse(request, Refusal(ErrorCode.BUSY, "the relay failed to store this", retry_after_ms=5_000))
+            return
+        self._metrics.count("puts")
+        self._metrics.count("envelopes", len(seqs))
+        self._send(Ack(request, topic, seqs))
+
+    def _cast(self, frame: Cast) -> None:
+        subscription = self._require_open(frame.topic)
+        self._cast_rate.require(1, self._loop.time(), ErrorCode.RATE, "casts")
+        self._hub.cast(subscription, frame.topic, frame.payload)
+
+    def _require_open(self, topic: TopicId) -> Subscription:
+        subscription = self._open.get(topic)
+        if subscription is None:
+            raise Refusal(ErrorCode.NOT_OPEN, "the topic is not open on this connection")
+        return subscription
+
+    def _refuse(self, request: int | None, refusal: Refusal) -> None:
+        self._metrics.count_refusal(refusal.code)
+        self._send(Error(request, refusal.code, refusal.message, refusal.retry_after_ms, refusal.last))
+
+    # --- back-pressure
+
+    async def _wait_for_room(self) -> None:
+        """Take nothing more in while this client does not read its answers, or too much of it waits for the disk."""
+        limits = self._limits
+        if not self.has_room():
+            await self.drained()
+        while (
+            self._unanswered_puts >= limits.connection_unanswered_puts
+            or self._unanswered_bytes >= limits.connection_unanswered_bytes
+        ) and not self.gone:
+            await self._wait_for_answer()
+
+    def _wait_for_answer(self) -> Awaitable[None]:
+        if self._answered is None or self._answered.done():
+            self._answered = self._loop.create_future()
+        return self._answered

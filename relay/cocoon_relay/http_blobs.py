@@ -1,0 +1,151 @@
+"""Blobs over HTTP: put, get, head, and which of many are here.
+
+Every request carries a proof for some topic of this relay; an unsealed one may put, any may read. Bodies are streamed,
+so memory does not depend on their size or number. Implements specs/relay.md §6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from time import time
+from typing import Final
+
+from aiohttp import web
+
+from cocoon_core.errors import MalformedError
+from cocoon_core.protocol.constants import MAX_HAVE_HASHES
+from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_relay.blobs import Upload
+from cocoon_relay.limits import KIB, Address, Limits
+from cocoon_relay.metrics import Metrics
+from cocoon_relay.proofs import DatedChallenges
+from cocoon_relay.refusal import Refusal
+from cocoon_relay.store import Store, TopicInfo
+
+_CHUNK: Final = 256 * KIB  # bytes of one write
+_HAVE_BYTES: Final = 64 * KIB  # bytes of a `have`
+_CBOR: Final = "application/cbor"
+
+
+class BlobHandlers:
+    """The routes under /v1/blobs, and /v1/challenge."""
+
+    def __init__(
+        self,
+        store: Store,
+        challenges: DatedChallenges,
+        find_address: Callable[[web.Request], Address],
+        *,
+        origins: tuple[str, ...],
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._challenges = challenges
+        self._find_address = find_address
+        self._origins = origins
+        self._limits = limits
+        self._metrics = metrics
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_get("/v1/challenge", self.challenge)
+        app.router.add_post("/v1/blobs/have", self.have)
+        app.router.add_put("/v1/blobs/{hash}", self.put)
+        app.router.add_get("/v1/blobs/{hash}", self.get)  # and HEAD
+
+    async def challenge(self, request: web.Request) -> web.Response:
+        """What the Authorization headers of the next ten minutes sign."""
+        return web.json_response({"challenge": self._challenges.make(time()).hex()})
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Store a blob: 201, or 200 if it was here. Its lease begins anew in both cases."""
+        blob = _blob_of(request)
+        info = await self._authorize(request)
+        if info.sealed:
+            raise Refusal(ErrorCode.SEALED, "the topic is sealed: it reads blobs and puts none")
+        size = request.content_length
+        if size is None or size == 0:
+            raise Refusal(ErrorCode.BAD_FRAME, "a blob is put with its Content-Length, and is not empty")
+        if size > self._limits.blob_bytes:
+            raise Refusal(ErrorCode.TOO_LARGE, f"a blob is at most {self._limits.blob_bytes} bytes here")
+        if await self._store.have_blobs([blob], renew=True):
+            return web.Response(status=200)
+        now = asyncio.get_running_loop().time()
+        self._find_address(request).blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
+        upload = Upload(await self._store.begin_blob(info, size))
+        try:
+            async for chunk in _read_body(request, size, self._limits.upload_seconds):
+                await asyncio.to_thread(upload.write, chunk)
+            await asyncio.to_thread(upload.finish, blob)
+            new = await self._store.commit_blob(info, blob, size, upload.path)
+        finally:
+            upload.discard()
+        self._metrics.count("blobs_put")
+        return web.Response(status=201 if new else 200)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """A blob, or with HEAD its length. Ranges are served."""
+        blob = _blob_of(request)
+        await self._authorize(request)
+        path = await self._store.find_blob(blob)
+        if path is None:
+            raise Refusal(ErrorCode.NOT_FOUND, "no such blob")
+        self._metrics.count("blobs_sent")
+        return web.FileResponse(path, headers={"Content-Type": "application/octet-stream", "Cache-Control": "no-store"})
+
+    async def have(self, request: web.Request) -> web.Response:
+        """Which of the hashes in the body are here; an unsealed topic's proof renews their leases."""
+        info = await self._authorize(request)
+        size = request.content_length
+        if size is None or size > _HAVE_BYTES:
+            raise Refusal(
+                ErrorCode.TOO_LARGE, f"a have names at most {MAX_HAVE_HASHES} hashes, with its Content-Length"
+            )
+        body = b"".join([chunk async for chunk in _read_body(request, size, self._limits.upload_seconds)])
+        try:
+            asked = decode(body)
+            if type(asked) is not list or len(asked) > MAX_HAVE_HASHES:
+                raise MalformedError(f"a have is an array of at most {MAX_HAVE_HASHES} hashes")
+            blobs = [BlobHash(name) for name in asked]
+        except MalformedError as error:
+            raise Refusal(ErrorCode.BAD_FRAME, str(error)) from error
+        kept = await self._store.have_blobs(blobs, renew=not info.sealed)
+        return web.Response(body=encode(list(kept)), content_type=_CBOR)
+
+    async def _authorize(self, request: web.Request) -> TopicInfo:
+        """Check the proof, then that the topic is here."""
+        now = asyncio.get_running_loop().time()
+        self._find_address(request).proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
+        topic = self._challenges.check(self._origins, request.headers.get("Authorization"), time())
+        info = await self._store.open_topic(topic, create=False)
+        if info is None:
+            raise Refusal(ErrorCode.NOT_OPEN, "the proof is of a topic that this relay does not hold")
+        return info
+
+
+def _blob_of(request: web.Request) -> BlobHash:
+    name = request.match_info["hash"]
+    try:
+        if name != name.lower():
+            raise ValueError
+        return BlobHash(bytes.fromhex(name))
+    except (ValueError, MalformedError) as error:
+        raise Refusal(ErrorCode.BAD_FRAME, "a blob's name is 64 digits of lower-case hex") from error
+
+
+async def _read_body(request: web.Request, size: int, patience: float) -> AsyncIterator[bytes]:
+    """The body in chunks; refused when it stops coming, or ends early."""
+    seen = 0
+    while seen < size:
+        try:
+            async with asyncio.timeout(patience):
+                chunk = await request.content.read(_CHUNK)
+        except TimeoutError as error:
+            raise Refusal(ErrorCode.BUSY, "the upload stopped", retry_after_ms=1_000) from error
+        if not chunk:
+            raise Refusal(ErrorCode.BAD_FRAME, "the body is shorter than it said")
+        seen += len(chunk)
+        yield chunk

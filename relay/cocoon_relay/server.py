@@ -1,0 +1,315 @@
+"""The relay as one server: routes, lifetime, and what it tells of itself.
+
+`Relay.start` listens, `Relay.stop` drains: what was taken in is stored and answered, every client is told, then the
+store closes. No access log; no log line carries an address, topic or hash. Implements specs/relay.md §1 and §9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from secrets import token_bytes
+from typing import Any, Final
+
+from aiohttp import web
+
+from cocoon_core.errors import UsageError
+from cocoon_core.protocol.constants import MAX_FRAME_BYTES
+from cocoon_core.protocol.frames import FRAME_VERSION, ErrorCode
+from cocoon_relay import __version__
+from cocoon_relay.config import RelayConfig, origins_of
+from cocoon_relay.connection import Connection
+from cocoon_relay.doorman import Doorman, Doors
+from cocoon_relay.http_blobs import BlobHandlers
+from cocoon_relay.limits import Address, AddressBook
+from cocoon_relay.metrics import Metrics
+from cocoon_relay.proofs import DatedChallenges
+from cocoon_relay.refusal import HTTP_STATUS, Refusal, describe_fault
+from cocoon_relay.sqlite_store import SqliteStore
+from cocoon_relay.subscription import Hub
+
+_SHUTDOWN_SECONDS: Final = 5.0
+_OTHER_VERSION: Final = re.compile(r"/v(?!1/)[0-9]+/")
+_TOKEN_HEADER: Final = "Cocoon-Token"
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_log = logging.getLogger("cocoon_relay")
+
+
+class Relay:
+    """One serving relay. Make it and use it inside one event loop."""
+
+    def __init__(self, config: RelayConfig, store: SqliteStore) -> None:
+        self._config = config
+        self._store = store
+        self._limits = config.limits
+        self._metrics = Metrics()
+        self._hub = Hub(store, self._metrics)
+        self._addresses = AddressBook(config.limits)
+        self._doors = Doors(config.limits, self._addresses, count_addresses=not config.behind_proxy)
+        self._connections: set[Connection] = set()
+        self._stopping = False
+        self._origins: tuple[str, ...] = ()
+        self._runner: web.AppRunner | None = None
+        self._servers: list[asyncio.Server] = []
+        self._chores: asyncio.Task[None] | None = None
+        self.port = config.port
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach it."""
+        host = self._config.host
+        return f"ws://[{host}]:{self.port}" if ":" in host else f"ws://{host}:{self.port}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The names for which proofs are accepted, in normal form."""
+        return self._origins
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address is taken or not of this machine.
+        """
+        config = self._config
+        listeners = _bind(config.host, config.port)
+        self.port = listeners[0].getsockname()[1]
+        self._origins = config.origins or origins_of(config.host, self.port)
+        app = web.Application(client_max_size=0, middlewares=[self._guard])
+        app.router.add_get("/v1/sync", self._sync)
+        app.router.add_get("/v1/info", self._info)
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/metrics", self._show_metrics)
+        BlobHandlers(
+            self._store,
+            DatedChallenges(token_bytes(32)),
+            self._find_address,
+            origins=self._origins,
+            limits=self._limits,
+            metrics=self._metrics,
+        ).add_routes(app)
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            logger=_mute_logger(),
+            auto_decompress=False,
+            keepalive_timeout=self._limits.request_seconds,
+            lingering_time=2.0,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+        await self._runner.setup()
+        make_inner = self._runner.server
+        assert make_inner is not None
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_loop_error)
+        make_doorman = partial(Doorman, self._doors, make_inner)
+        self._servers = [await loop.create_server(make_doorman, sock=one, backlog=1024) for one in listeners]
+        self._chores = asyncio.create_task(self._do_chores())
+
+    async def stop(self) -> None:
+        """Drain and close. What was acknowledged is on the disk; what was not, the client puts again."""
+        self._stopping = True
+        for listening in self._servers:
+            listening.close()
+        if self._chores is not None:
+            self._chores.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._chores
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                await asyncio.gather(*(connection.shut_down() for connection in list(self._connections)))
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._store.close()
+
+    # --- handlers
+
+    async def _sync(self, request: web.Request) -> web.StreamResponse:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        doorman = transport.get_protocol()
+        assert isinstance(doorman, Doorman)
+        address = self._find_address(request)
+        if self._config.behind_proxy and address.connections >= self._limits.address_connections:
+            raise Refusal(ErrorCode.RATE, "too many connections from this address", retry_after_ms=60_000)
+        ws = web.WebSocketResponse(
+            compress=False,
+            heartbeat=self._limits.heartbeat_seconds,
+            max_msg_size=MAX_FRAME_BYTES,
+            timeout=_SHUTDOWN_SECONDS / 2,
+        )
+        await ws.prepare(request)
+        connection = Connection(
+            ws,
+            transport,
+            doorman,
+            store=self._store,
+            hub=self._hub,
+            origins=self._origins,
+            address=address,
+            limits=self._limits,
+            metrics=self._metrics,
+        )
+        self._connections.add(connection)
+        if self._config.behind_proxy:
+            address.connections += 1
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if self._config.behind_proxy:
+                address.connections -= 1
+        return ws
+
+    async def _info(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "name": "cocoon-relay",
+                "version": __version__,
+                "frame_version": FRAME_VERSION,
+                "token_required": bool(self._config.tokens),
+                "limits": self._limits.announced(),
+            }
+        )
+
+    async def _health(self, request: web.Request) -> web.Response:
+        await self._store.totals()
+        return web.Response(text="ok\n")
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        totals = await self._store.totals()
+        gauges = {
+            "connections": self._doors.open,
+            "connections_turned_away": self._doors.turned_away,
+            "topics_open": len(self._hub.open_handles()),
+            "topics": totals.topics,
+            "stored_entries": totals.entries,
+            "stored_bytes": totals.bytes,
+            "stored_blobs": totals.blobs,
+            "stored_blob_bytes": totals.blob_bytes,
+            "commits": self._store.commits,
+            "backlog_bytes": self._store.backlog_bytes,
+        }
+        return web.Response(text=self._metrics.render(gauges), content_type="text/plain")
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Turn refusals into answers, and let nothing of a request reach a log."""
+        try:
+            if self._stopping:
+                raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
+            self._require_token(request)
+            return await handler(request)
+        except Refusal as refusal:
+            self._metrics.count_refusal(refusal.code)
+            return _answer_refusal(request, refusal)
+        except web.HTTPException as error:
+            code = ErrorCode.NOT_FOUND if error.status == 404 else ErrorCode.BAD_FRAME
+            if error.status == 404 and _OTHER_VERSION.match(request.path):
+                code = ErrorCode.VERSION
+            return _answer_refusal(request, Refusal(code, error.reason), error.status)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._metrics.count("failures")
+            _log.error("a request failed: %s", describe_fault(error))
+            return _answer_refusal(request, Refusal(ErrorCode.BUSY, "the relay failed", retry_after_ms=5_000), 500)
+
+    def _require_token(self, request: web.Request) -> None:
+        if not self._config.tokens or not request.path.startswith("/v1/") or request.path == "/v1/info":
+            return
+        # Tokens are kept and compared as hashes, so neither memory nor timing shows one.
+        given = sha256(request.headers.get(_TOKEN_HEADER, "").encode()).hexdigest()
+        if given not in self._config.tokens:
+            raise Refusal(ErrorCode.TOKEN, "this relay asks for an access token")
+
+    def _find_address(self, request: web.Request) -> Address:
+        """The account of who asks; behind a proxy, of whom the proxy says it serves."""
+        address = request.remote or ""
+        if self._config.behind_proxy:
+            forwarded = request.headers.getall("X-Forwarded-For", [])
+            if forwarded:
+                address = forwarded[-1].rpartition(",")[2].strip()
+        return self._addresses.find(address, asyncio.get_running_loop().time())
+
+    async def _do_chores(self) -> None:
+        """Renew the leases of what is open, and let the rest run out."""
+        while True:
+            try:
+                await self._store.touch_topics(self._hub.open_handles())
+                await self._store.gc()
+            except Refusal as refusal:
+                _log.warning("gc was put off: %s", refusal.message)
+            except Exception as error:
+                _log.error("gc failed: %s", describe_fault(error))
+            await asyncio.sleep(self._limits.gc_seconds)
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets for every address that the host's name stands for, all at one port."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise UsageError(f"--listen: {host} is not an address of this machine") from error
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in found:
+            try:
+                listeners.append(_bind_one(socket.socket(family, kind, protocol), address, port))
+            except OSError as error:
+                # localhost stands for ::1 too, also where a machine has no IPv6.
+                if not listeners or error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+            port = listeners[0].getsockname()[1]
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _bind_one(listener: socket.socket, address: tuple[Any, ...], port: int) -> socket.socket:
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address[0], port, *address[2:]))
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _answer_refusal(request: web.Request, refusal: Refusal, status: int | None = None) -> web.Response:
+    body = {"error": {"code": str(refusal.code), "message": refusal.message}}
+    answer = web.json_response(body, status=status or HTTP_STATUS[refusal.code])
+    if refusal.retry_after_ms is not None:
+        answer.headers["Retry-After"] = str(-(-refusal.retry_after_ms // 1000))
+    if not request.content.at_eof():
+        answer.force_close()  # the rest of a refused upload is not read
+    return answer
+
+
+def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's own reports name sockets, and so addresses: keep the kind of the fault alone."""
+    error = context.get("exception")
+    if isinstance(error, ConnectionError):
+        return
+    _log.error("the event loop reports: %s", describe_fault(error) if error is not None else "a fault without a name")
+
+
+def _mute_logger() -> logging.Logger:
+    """aiohttp names the peer in what it logs; the relay counts and logs its own faults instead."""
+    logger = logging.Logger("cocoon_relay.http")
+    logger.disabled = True
+    return logger

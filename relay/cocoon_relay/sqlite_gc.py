@@ -1,0 +1,96 @@
+"""Leases: what outlived its own is condemned in one transaction and removed in small ones.
+
+Each step runs in the writer's transaction, so no put waits long for it. Implements specs/relay.md §5.4.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_relay.blobs import BlobFiles
+from cocoon_relay.limits import Limits
+from cocoon_relay.sqlite_schema import place_of
+from cocoon_relay.store import Collected
+
+_ROWS_A_STEP: Final = 2_000
+_BLOBS_A_STEP: Final = 256
+
+
+def collect_step(db: sqlite3.Connection, files: BlobFiles, limits: Limits, now: int) -> Collected | None:
+    """Do a little of what is due; None when nothing is."""
+    return (
+        _purge_condemned(db)
+        or _condemn_topic(db, limits, now)
+        or _trim_sealed(db, limits, now)
+        or _remove_blobs(db, files, limits, now)
+    )
+
+
+def _purge_condemned(db: sqlite3.Connection) -> Collected | None:
+    row = db.execute("SELECT low, high FROM condemned LIMIT 1").fetchone()
+    if row is None:
+        return None
+    removed = db.execute(
+        "DELETE FROM entries WHERE place IN (SELECT place FROM entries WHERE place BETWEEN ? AND ? LIMIT ?)",
+        (*row, _ROWS_A_STEP),
+    ).rowcount
+    if removed < _ROWS_A_STEP:
+        db.execute("DELETE FROM condemned WHERE low = ?", (row[0],))
+        db.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+    return Collected(entries=removed)
+
+
+def _condemn_topic(db: sqlite3.Connection, limits: Limits, now: int) -> Collected | None:
+    """Take one expired topic out of sight, whole."""
+    row = db.execute(
+        "SELECT number, first, last, bytes FROM topics WHERE (NOT sealed AND touched < ?)"
+        " OR (last = 0 AND touched < ?) OR touched < ? LIMIT 1",
+        (now - limits.topic_lease, now - limits.empty_topic_lease, now - limits.sealed_topic_lease),
+    ).fetchone()
+    if row is None:
+        return None
+    number, first, last, size = row
+    db.execute("DELETE FROM hashes WHERE topic = ?", (number,))
+    db.execute("DELETE FROM topics WHERE number = ?", (number,))
+    db.execute("INSERT INTO condemned VALUES (?, ?)", (place_of(number, 0), place_of(number, last)))
+    _subtract(db, topics=1, entries=last - first + 1, size=size)
+    return Collected(topics=1)
+
+
+def _trim_sealed(db: sqlite3.Connection, limits: Limits, now: int) -> Collected | None:
+    """Keep the last envelope of one sealed topic, which leads to the next epoch."""
+    row = db.execute(
+        "SELECT number, first, last, bytes FROM topics WHERE sealed AND first < last AND touched < ? LIMIT 1",
+        (now - limits.topic_lease,),
+    ).fetchone()
+    if row is None:
+        return None
+    number, first, last, size = row
+    (kept,) = db.execute("SELECT length(envelope) FROM entries WHERE place = ?", (place_of(number, last),)).fetchone()
+    db.execute("DELETE FROM hashes WHERE topic = ? AND seq < ?", (number, last))
+    db.execute("UPDATE topics SET first = last, bytes = ? WHERE number = ?", (kept, number))
+    db.execute("INSERT INTO condemned VALUES (?, ?)", (place_of(number, 0), place_of(number, last - 1)))
+    _subtract(db, topics=0, entries=last - first, size=size - kept)
+    return Collected()
+
+
+def _remove_blobs(db: sqlite3.Connection, files: BlobFiles, limits: Limits, now: int) -> Collected | None:
+    rows = db.execute(
+        "SELECT hash, size FROM blobs WHERE touched < ? LIMIT ?", (now - limits.blob_lease, _BLOBS_A_STEP)
+    ).fetchall()
+    if not rows:
+        return None
+    for name, size in rows:
+        db.execute("DELETE FROM blobs WHERE hash = ?", (name,))
+        db.execute("UPDATE totals SET blobs = blobs - 1, blob_bytes = blob_bytes - ?", (size,))
+        # Before the commit: a row without a file is taken for absent, so a crash here loses nothing that counts.
+        files.remove(BlobHash(name))
+    return Collected(blobs=len(rows))
+
+
+def _subtract(db: sqlite3.Connection, *, topics: int, entries: int, size: int) -> None:
+    db.execute(
+        "UPDATE totals SET topics = topics - ?, entries = entries - ?, bytes = bytes - ?", (topics, entries, size)
+    )

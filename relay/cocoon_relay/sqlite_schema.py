@@ -1,0 +1,95 @@
+"""The relay's tables, as numbered migrations, and how a connection to them is opened.
+
+An envelope's row number is `topic number << 32 | seq`, so a topic's log is one run of rows, and the cost of a put does
+not depend on how much other topics hold. What `gc` has condemned is out of sight at once and is removed in small steps.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from cocoon_core.errors import ProfileDamagedError
+
+DATABASE_NAME: Final = "relay.sqlite3"
+SEQ_BITS: Final = 32
+SEQ_MASK: Final = (1 << SEQ_BITS) - 1
+_BUSY_MS: Final = 5_000
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE topics (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        topic BLOB NOT NULL UNIQUE,
+        incarnation BLOB NOT NULL,
+        first INTEGER NOT NULL DEFAULT 1,
+        last INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        blob_bytes INTEGER NOT NULL DEFAULT 0,
+        sealed INTEGER NOT NULL DEFAULT 0,
+        touched INTEGER NOT NULL
+    );
+    CREATE INDEX topics_touched ON topics (touched);
+    CREATE TABLE entries (place INTEGER PRIMARY KEY, envelope BLOB NOT NULL);
+    CREATE TABLE hashes (
+        topic INTEGER NOT NULL, hash BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (topic, hash)
+    ) WITHOUT ROWID;
+    CREATE TABLE condemned (low INTEGER PRIMARY KEY, high INTEGER NOT NULL);
+    CREATE TABLE blobs (hash BLOB PRIMARY KEY, size INTEGER NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX blobs_touched ON blobs (touched);
+    CREATE TABLE totals (
+        topics INTEGER NOT NULL, entries INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        blobs INTEGER NOT NULL, blob_bytes INTEGER NOT NULL
+    );
+    INSERT INTO totals VALUES (0, 0, 0, 0, 0);
+    """,
+)
+
+
+def place_of(number: int, seq: int) -> int:
+    """The row number of one envelope."""
+    return number << SEQ_BITS | seq
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open for writing, with every commit on the disk before it returns."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000)
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open for reading only; a writer may go on beside it."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables to the newest form, each step in a transaction of its own.
+
+    Raises:
+        ProfileDamagedError: a newer relay made them.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise ProfileDamagedError(f"this data directory has form {version}; this relay knows {len(MIGRATIONS)} at most")
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

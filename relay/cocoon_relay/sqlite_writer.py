@@ -1,0 +1,312 @@
+"""The one thread that writes: what waits together is committed together, and is acknowledged after the commit alone.
+
+A transaction takes all jobs that wait. Puts are checked one after the other against the state that those before them
+leave; a refused one leaves nothing. If the disk fails, the whole transaction is rolled back and every job in it is
+refused. Implements specs/relay.md §5.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Final
+
+from cocoon_core.protocol.frames import ErrorCode
+from cocoon_relay.blobs import BlobFiles, refuse_disk
+from cocoon_relay.limits import MIB, Limits
+from cocoon_relay.refusal import Refusal
+from cocoon_relay.sqlite_schema import SEQ_MASK, connect_writer, place_of
+from cocoon_relay.store import Batch, CommitListener, Committed, TopicInfo
+
+_MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
+_MAX_BATCH_JOBS: Final = 4_096
+_ROWS_AT_ONCE: Final = (64, 8, 1)  # rows of one statement; few forms, so that their plans stay cached
+_FREE_SPACE_SECONDS: Final = 1.0
+
+_SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed FROM topics WHERE number = ?"
+_UPDATE_TOPIC: Final = "UPDATE topics SET last = ?, bytes = ?, sealed = ?, touched = max(touched, ?) WHERE number = ?"
+_SELECT_HASHES: Final = (
+    "WITH wanted (topic, hash) AS (VALUES {}) SELECT hashes.topic, hashes.hash, hashes.seq"
+    " FROM wanted CROSS JOIN hashes ON hashes.topic = wanted.topic AND hashes.hash = wanted.hash"
+)
+_INSERT_ENTRIES: Final = "INSERT INTO entries (place, envelope) VALUES {}"
+_INSERT_HASHES: Final = "INSERT INTO hashes (topic, hash, seq) VALUES {}"
+
+Outcome = tuple["asyncio.Future[Any]", Any]  # a result, or the exception to raise
+
+
+@dataclass(slots=True, eq=False)
+class PutJob:
+    info: TopicInfo
+    envelopes: tuple[bytes, ...]
+    hashes: tuple[bytes, ...]
+    seal: bool
+    expect: int | None
+    size: int  # bytes of envelopes
+    future: asyncio.Future[tuple[int, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class CallJob:
+    run: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Log:
+    """One topic within a transaction: as stored, then as each put leaves it."""
+
+    info: TopicInfo
+    first: int
+    last: int
+    size: int  # bytes of envelopes
+    sealed: bool
+    known: dict[bytes, int]
+    added: list[bytes]
+    added_hashes: list[bytes]
+    changed: bool = False
+
+
+class SqliteWriter:
+    """Owns the writing connection and its thread."""
+
+    def __init__(self, path: Path, files: BlobFiles, limits: Limits, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._files = files
+        self._limits = limits
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[PutJob | CallJob | None] = SimpleQueue()
+        self._listeners: list[CommitListener] = []
+        self._db = connect_writer(path)
+        self._free_checked = -_FREE_SPACE_SECONDS
+        self._disk_low = False
+        self._closing = False
+        self.backlog_bytes = 0
+        self.commits = 0
+        self._thread = Thread(target=self._work, name="relay-writer", daemon=True)
+        self._thread.start()
+
+    def listen(self, listener: CommitListener) -> None:
+        self._listeners.append(listener)
+
+    def submit(self, job: PutJob | CallJob) -> None:
+        """Queue a job; its future is set in the event loop."""
+        if self._closing:
+            raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
+        if isinstance(job, PutJob):
+            self.backlog_bytes += job.size
+        self._jobs.put(job)
+
+    async def close(self) -> None:
+        """Do what is queued, then end the thread."""
+        if not self._closing:
+            self._closing = True
+            self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    # --- in the thread
+
+    def _work(self) -> None:
+        running = True
+        while running:
+            jobs: list[PutJob | CallJob] = []
+            size = 0
+            job = self._jobs.get()
+            while True:
+                if job is None:
+                    running = False
+                    break
+                jobs.append(job)
+                size += job.size if isinstance(job, PutJob) else 0
+                if len(jobs) >= _MAX_BATCH_JOBS or size >= _MAX_BATCH_BYTES:
+                    break
+                try:
+                    job = self._jobs.get_nowait()
+                except Empty:
+                    break
+            if jobs:
+                outcomes, committed = self._commit(jobs)
+                # A loop that is gone has nobody left to tell.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._deliver, outcomes, committed, size)
+
+    def _commit(self, jobs: Sequence[PutJob | CallJob]) -> tuple[list[Outcome], list[Committed]]:
+        """Do all jobs in one transaction."""
+        outcomes: list[Outcome] = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                if isinstance(job, CallJob):
+                    try:
+                        outcomes.append((job.future, job.run(self._db)))
+                    except Refusal as refusal:
+                        outcomes.append((job.future, refusal))
+                    except OSError as error:
+                        outcomes.append((job.future, refuse_disk(error)))
+            committed = self._append([job for job in jobs if isinstance(job, PutJob)], outcomes)
+            self._db.execute("COMMIT")
+        except Exception as error:
+            self._abandon(error)
+            refusal_or_error = _refuse_database(error)
+            return [(job.future, refusal_or_error) for job in jobs], []
+        return outcomes, committed
+
+    def _append(self, jobs: Sequence[PutJob], outcomes: list[Outcome]) -> list[Committed]:
+        """Plan every put in turn, then write what they add in as few statements as possible."""
+        if not jobs:
+            return []
+        logs = self._load_logs(jobs)
+        for job in jobs:
+            try:
+                outcomes.append((job.future, self._plan(logs.get(job.info.handle), job)))
+            except Refusal as refusal:
+                outcomes.append((job.future, refusal))
+        return self._write_logs([log for log in logs.values() if log.changed])
+
+    def _load_logs(self, jobs: Sequence[PutJob]) -> dict[int, _Log]:
+        logs: dict[int, _Log] = {}
+        for job in jobs:
+            handle = job.info.handle
+            if handle not in logs:
+                row = self._db.execute(_SELECT_TOPIC, (handle,)).fetchone()
+                if row is not None:
+                    first, last, size, sealed = row
+                    logs[handle] = _Log(job.info, first, last, size, bool(sealed), {}, [], [])
+        wanted = [(job.info.handle, name) for job in jobs if job.info.handle in logs for name in job.hashes]
+        for rows in _slices(wanted):
+            flat = [value for row in rows for value in row]
+            for handle, name, seq in self._db.execute(_SELECT_HASHES.format(_marks(2, len(rows))), flat):
+                logs[handle].known[name] = seq
+        return logs
+
+    def _plan(self, log: _Log | None, job: PutJob) -> tuple[int, ...]:
+        """Decide one put and note what it adds. The order of the checks is that of specs/relay.md §5.2."""
+        if log is None:
+            raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
+        fresh = {name: item for name, item in zip(job.hashes, job.envelopes, strict=True) if name not in log.known}
+        if fresh or (job.seal and not log.sealed):
+            if log.sealed:
+                raise Refusal(ErrorCode.SEALED, "the topic is sealed", last=log.last)
+            if job.expect is not None and job.expect != log.last:
+                raise Refusal(ErrorCode.EXPECT, "the topic has gone on", last=log.last)
+            self._require_room(log, fresh)
+            for name, item in fresh.items():
+                log.last += 1
+                log.size += len(item)
+                log.known[name] = log.last
+                log.added.append(item)
+                log.added_hashes.append(name)
+            log.sealed = job.seal
+            log.changed = True
+        return tuple(log.known[name] for name in job.hashes)
+
+    def _require_room(self, log: _Log, fresh: dict[bytes, bytes]) -> None:
+        limits = self._limits
+        size = sum(map(len, fresh.values()))
+        if log.last + len(fresh) > min(limits.topic_entries, SEQ_MASK) or log.size + size > limits.topic_bytes:
+            raise Refusal(ErrorCode.QUOTA, "the topic is as large as this relay allows")
+        if fresh and self._is_disk_low():
+            raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
+
+    def _is_disk_low(self) -> bool:
+        """Whether the operator's reserve is reached; asked of the system once a second at most."""
+        now = time.monotonic()
+        if now - self._free_checked >= _FREE_SPACE_SECONDS:
+            self._free_checked = now
+            limit = self._limits.stored_bytes
+            self._disk_low = self._files.free_bytes() < self._limits.free_bytes
+            if limit and not self._disk_low:
+                stored, blobs = self._db.execute("SELECT bytes, blob_bytes FROM totals").fetchone()
+                self._disk_low = stored + blobs >= limit
+        return self._disk_low
+
+    def _write_logs(self, logs: Sequence[_Log]) -> list[Committed]:
+        committed = []
+        entries: list[tuple[int, bytes]] = []
+        hashes: list[tuple[int, bytes, int]] = []
+        hour = round_to_hour(self._clock())
+        for log in logs:
+            number = log.info.handle
+            first = log.last - len(log.added) + 1
+            entries += [(place_of(number, first + index), item) for index, item in enumerate(log.added)]
+            hashes += [(number, name, first + index) for index, name in enumerate(log.added_hashes)]
+            self._db.execute(_UPDATE_TOPIC, (log.last, log.size, log.sealed, hour, number))
+            committed.append(Committed(number, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
+        for some in _slices(entries):
+            flat = [value for row in some for value in row]
+            self._db.execute(_INSERT_ENTRIES.format(_marks(2, len(some))), flat)
+        for named in _slices(hashes):
+            marked = [value for row in named for value in row]
+            self._db.execute(_INSERT_HASHES.format(_marks(3, len(named))), marked)
+        added = sum(len(item) for _, item in entries)
+        self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries), added))
+        return committed
+
+    def _abandon(self, error: Exception) -> None:
+        """Roll back; after an error of the disk start from a fresh connection, which reads back what is durable."""
+        with suppress(sqlite3.Error):
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            try:
+                fresh = connect_writer(self._path)
+            except sqlite3.Error:
+                return  # the old connection may work again once the disk does
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = fresh
+
+    # --- in the event loop
+
+    def _deliver(self, outcomes: list[Outcome], committed: list[Committed], size: int) -> None:
+        self.backlog_bytes -= size
+        self.commits += 1
+        for future, outcome in outcomes:
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if committed:
+            for listener in self._listeners:
+                listener(committed)
+
+
+def round_to_hour(seconds: float) -> int:
+    """Leases are kept to the hour: finer times would only tell more about the members."""
+    return int(seconds) // 3600 * 3600
+
+
+def _refuse_database(error: Exception) -> Exception:
+    if isinstance(error, sqlite3.OperationalError):
+        code = error.sqlite_errorcode & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Refusal(ErrorCode.BUSY, "the relay's store is busy", retry_after_ms=1_000)
+        if code == sqlite3.SQLITE_FULL:
+            return Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
+        return Refusal(ErrorCode.FULL, "the relay's disk cannot be written", retry_after_ms=60_000)
+    return error
+
+
+def _slices(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut rows into the few lengths of _ROWS_AT_ONCE."""
+    at = 0
+    for length in _ROWS_AT_ONCE:
+        while len(rows) - at >= length:
+            yield rows[at : at + length]
+            at += length
+
+
+def _marks(columns: int, rows: int) -> str:
+    row = "(" + ",".join("?" * columns) + ")"
+    return ",".join([row] * rows)

@@ -1,0 +1,197 @@
+"""Who has which topic open: cursors instead of queues.
+
+A subscription is a number: the last sequence number that its reader was sent. While the reader keeps up, a commit goes
+to it at once, as a frame built once for all subscribers. When it falls behind, nothing is kept for it: it reads from
+the store at its own pace until it is level again. Implements specs/relay.md §3.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from cocoon_core.protocol.constants import MAX_FRAME_BYTES
+from cocoon_core.protocol.frames import CastReceived, Entries, Live, encode_frame
+from cocoon_core.protocol.ids import TopicId
+from cocoon_relay.limits import KIB
+from cocoon_relay.metrics import Metrics
+from cocoon_relay.refusal import Refusal
+from cocoon_relay.store import Committed, Store, TopicInfo
+
+_READ_ENTRIES: Final = 1_024  # envelopes of one read
+_READ_BYTES: Final = 256 * KIB  # bytes of one read, if one envelope alone is not more
+_FRAME_SLACK: Final = 64 * KIB  # bytes left for the heads of arrays and strings
+MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES - _FRAME_SLACK  # bytes of envelopes in one message
+
+
+class Reader(Protocol):
+    """What a subscription needs of its connection."""
+
+    def has_room(self) -> bool:
+        """Whether the reader has taken most of what was sent."""
+
+    def post(self, message: bytes) -> None:
+        """Send one WebSocket message with the others of this turn of the loop. `message` is framed."""
+
+    async def drained(self) -> None:
+        """Wait for room, or for the end of the connection."""
+
+    def fail(self, refusal: Refusal) -> None:
+        """End the connection: its cursors cannot be served."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection has ended."""
+
+
+class Subscription:
+    """One topic open on one connection."""
+
+    __slots__ = ("_announced", "_hub", "_live", "_pump", "_reader", "cursor")
+
+    def __init__(self, hub: Hub, live: LiveTopic, reader: Reader, cursor: int) -> None:
+        self._hub = hub
+        self._live = live
+        self._reader = reader
+        self._announced = False
+        self._pump: asyncio.Task[None] | None = None
+        self.cursor = cursor
+
+    @property
+    def info(self) -> TopicInfo:
+        return self._live.info
+
+    def start(self) -> None:
+        """Send what is stored, then `live`."""
+        if self.cursor >= self._live.last:
+            self._announce()
+        else:
+            self._pump = asyncio.create_task(self._catch_up())
+
+    def offer(self, first: int, last: int, message: bytes | None) -> None:
+        """A commit brought first … last: send it if the reader is level and has room, else let it catch up."""
+        if self._pump is not None or last <= self.cursor:
+            return
+        if message is not None and self.cursor == first - 1 and self._reader.has_room():
+            self._reader.post(message)
+            self._hub.metrics.count("entries", last - first + 1)
+            self.cursor = last
+        else:
+            self._pump = asyncio.create_task(self._catch_up())
+
+    def cast(self, message: bytes) -> None:
+        """Forward a cast, unless the reader is slow: then it is lost."""
+        if self._reader.has_room():
+            self._reader.post(message)
+            self._hub.metrics.count("casts")
+        else:
+            self._hub.metrics.count("casts_dropped")
+
+    def close(self) -> None:
+        """Stop sending."""
+        if self._pump is not None:
+            self._pump.cancel()
+        self._hub.leave(self._live, self)
+
+    async def _catch_up(self) -> None:
+        live = self._live
+        try:
+            while not self._reader.gone:
+                await self._reader.drained()
+                expected = live.last
+                batch = await self._hub.store.read(live.info.handle, self.cursor, _READ_ENTRIES, _READ_BYTES)
+                if batch.envelopes and batch.last > self.cursor:
+                    self._reader.post(
+                        frame_message(encode_frame(Entries(live.info.topic, batch.first, batch.envelopes)))
+                    )
+                    self._hub.metrics.count("entries", len(batch.envelopes))
+                    self.cursor = batch.last
+                elif live.last == expected:
+                    break  # nothing more is kept: `gc` took the topic away
+                if self.cursor >= live.last:
+                    break
+        except Refusal as refusal:
+            self._reader.fail(refusal)
+            return
+        # No await from here on, so no commit can fall between the last read and the end of this task.
+        self._pump = None
+        self._announce()
+
+    def _announce(self) -> None:
+        if not self._announced:
+            self._announced = True
+            self._reader.post(frame_message(encode_frame(Live(self._live.info.topic, self.cursor))))
+
+
+class LiveTopic:
+    """A topic that someone has open."""
+
+    __slots__ = ("info", "last", "subscriptions")
+
+    def __init__(self, info: TopicInfo) -> None:
+        self.info = info
+        self.last = info.last
+        self.subscriptions: dict[Subscription, Reader] = {}
+
+
+class Hub:
+    """All topics that are open, by the store's handle."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self.store = store
+        self.metrics = metrics
+        self._live: dict[int, LiveTopic] = {}
+        store.listen(self._committed)
+
+    def join(self, info: TopicInfo, reader: Reader, cursor: int) -> Subscription:
+        """Subscribe a reader that has everything up to `cursor`; `start` begins to send."""
+        live = self._live.get(info.handle)
+        if live is None:
+            live = self._live[info.handle] = LiveTopic(info)
+        live.last = max(live.last, info.last)
+        subscription = Subscription(self, live, reader, cursor)
+        live.subscriptions[subscription] = reader
+        return subscription
+
+    def leave(self, live: LiveTopic, subscription: Subscription) -> None:
+        live.subscriptions.pop(subscription, None)
+        if not live.subscriptions:
+            self._live.pop(live.info.handle, None)
+
+    def cast(self, sender: Subscription, topic: TopicId, payload: bytes) -> None:
+        """Forward to everyone else who has the topic open."""
+        live = self._live.get(sender.info.handle)
+        if live is None:
+            return
+        message = frame_message(encode_frame(CastReceived(topic, payload)))
+        for subscription, reader in list(live.subscriptions.items()):
+            if subscription is not sender and not reader.gone:
+                subscription.cast(message)
+
+    def open_handles(self) -> list[int]:
+        """The topics whose leases run on because someone has them open."""
+        return list(self._live)
+
+    def _committed(self, commits: Sequence[Committed]) -> None:
+        for commit in commits:
+            live = self._live.get(commit.handle)
+            batch = commit.batch
+            if live is None or not batch.envelopes:
+                continue
+            live.last = max(live.last, batch.last)
+            message = None
+            if sum(map(len, batch.envelopes)) + 8 * len(batch.envelopes) <= MAX_MESSAGE_BYTES:
+                message = frame_message(encode_frame(Entries(commit.topic, batch.first, batch.envelopes)))
+            for subscription in list(live.subscriptions):
+                subscription.offer(batch.first, batch.last, message)
+
+
+def frame_message(payload: bytes) -> bytes:
+    """One unmasked binary WebSocket message (RFC 6455 §5.2), so that several can be joined into one write."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x82, size)) + payload
+    if size < 1 << 16:
+        return b"\x82\x7e" + size.to_bytes(2) + payload
+    return b"\x82\x7f" + size.to_bytes(8) + payload

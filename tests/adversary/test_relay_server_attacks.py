@@ -1,0 +1,843 @@
+"""Attacks on the relay server itself. Each is also run against a build with one defence taken out, and is seen to fail.
+
+An attack is a coroutine that asserts the outcome; `test_attack_NN…` runs it on the real build, and
+`test_attack_NN…_is_seen_when…` on the weakened one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import resource
+import signal
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from cocoon_core.errors import MalformedError, RelayUnavailable
+from cocoon_core.protocol.constants import LABEL_OPEN, MAX_FRAME_BYTES
+from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.frames import (
+    Ack,
+    Close,
+    Error,
+    ErrorCode,
+    Opened,
+    Put,
+    decode_client_frame,
+    encode_frame,
+    normalize_origin,
+    open_message,
+)
+from cocoon_core.protocol.ids import Incarnation, TopicId
+from cocoon_core.protocol.primitives import Secret, SigningKey, seal
+from cocoon_relay import connection as connection_module
+from cocoon_relay import http_blobs, server
+from cocoon_relay.blobs import Upload
+from cocoon_relay.limits import MIB, TokenBucket
+from cocoon_relay.server import Relay
+from cocoon_relay.sqlite_writer import PutJob, SqliteWriter
+from tests.support.relay_client import (
+    RelayClient,
+    WebSocketWire,
+    authorize,
+    connect,
+    http_url,
+    make_envelope,
+    make_key,
+    open_session,
+    topic_of,
+    transport_of,
+)
+from tests.support.relay_process import RelayProcess, serve_relay
+
+Http = aiohttp.ClientSession
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    async with open_session() as session:
+        yield session
+
+
+async def _open(http: Http, relay: Relay | RelayProcess, key: SigningKey) -> RelayClient:
+    client = await connect(http, relay.url)
+    await client.open(key)
+    return client
+
+
+async def _require_ended(client: RelayClient) -> None:
+    with pytest.raises(RelayUnavailable):
+        while True:
+            await asyncio.wait_for(client.wire.receive(), 2)
+
+
+async def _require_healthy(http: Http, relay: Relay | RelayProcess) -> None:
+    """Another group's put goes through."""
+    key = make_key()
+    client = await _open(http, relay, key)
+    assert isinstance(await client.put(key, make_envelope()), Ack)
+    await client.close()
+
+
+async def _put_blob(http: Http, url: str, headers: dict[str, str], name: str, data: bytes) -> int:
+    target = f"{http_url(url)}/v1/blobs/{name}"
+    async with http.put(target, data=BytesIO(data), headers=headers) as answer:
+        return answer.status
+
+
+@asynccontextmanager
+async def _raw_socket(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A TCP connection without a protocol, closed at the end whatever happened."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+# --- 4: reflection
+
+
+async def _attack_reflect(http: Http, relay: Relay) -> None:
+    key = make_key()
+    watcher = await _open(http, relay, key)
+    for index in range(4):
+        client = await connect(http, relay.url)
+        wire = client.wire
+        frames = [encode([65, 1, client.challenge, {}])]
+        await client.send(client.make_open(key))
+        frames += [await wire.receive(), await wire.receive()]
+        await client.send(Put(7, topic_of(key), (make_envelope(),)))
+        frames.append(await wire.receive())
+        await wire.send(frames[index])
+        assert (await client.next(Error)).code is ErrorCode.BAD_FRAME
+        await _require_ended(client)
+    # Only what was put is there, and the watcher was not disturbed.
+    assert len(await watcher.entries(4)) == 4
+    assert (await watcher.open(key))[0].last == 4
+
+
+async def test_attack_04_a_reflected_frame_is_refused(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_reflect(http, relay)
+
+
+async def test_attack_04_is_seen_when_directions_share_their_numbers(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = decode_client_frame
+
+    def decode_either(raw: bytes) -> Any:
+        value = decode(raw)
+        return Close(TopicId(value[2] if type(value[1]) is int else value[1])) if value[0] > 64 else honest(raw)
+
+    monkeypatch.setattr(connection_module, "decode_client_frame", decode_either)
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await asyncio.wait_for(_attack_reflect(http, relay), 2)
+
+
+# --- 5: another version
+
+
+async def _attack_version(http: Http, relay: Relay) -> None:
+    for path in ("v0/sync", "v2/sync", "v1/sync/2"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(f"{relay.url}/{path}")
+        assert caught.value.status == 404
+    async with http.get(f"{http_url(relay.url)}/v2/challenge") as answer:
+        assert (await answer.json())["error"]["code"] == "version"
+    key = make_key()
+    client = await connect(http, relay.url)
+    message = open_message(normalize_origin(relay.url), client.challenge, topic_of(key))
+    proof = key.sign(LABEL_OPEN.replace("/v1/", "/v2/"), message)
+    await client.send(replace(client.make_open(key), proof=proof))
+    assert (await client.next(Error)).code is ErrorCode.BAD_PROOF
+    for raw in (encode([6, topic_of(key)]), encode([4, topic_of(key), 2]), encode([2, topic_of(key)])):
+        client = await connect(http, relay.url)
+        await client.wire.send(raw)
+        assert (await client.next(Error)).code is ErrorCode.BAD_FRAME
+        await _require_ended(client)
+
+
+async def test_attack_05_another_version_is_refused_without_fallback(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_version(http, relay)
+
+
+async def test_attack_05_is_seen_when_proofs_are_not_checked(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await asyncio.wait_for(_attack_version(http, relay), 2)
+
+
+# --- 8: slow drip, half-open sockets, resets
+
+
+async def _attack_reset_upload(http: Http, relay: Relay, data: Path) -> None:
+    key = make_key()
+    await _open(http, relay, key)
+    headers = await authorize(http, relay.url, key)
+    body = os.urandom(MIB)
+    name = hashlib.sha256(body).hexdigest()
+    for sent in (1, 300_000, MIB - 1):
+        head = f"PUT /v1/blobs/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n"
+        head += f"Authorization: {headers['Authorization']}\r\n\r\n"
+        async with _raw_socket(relay.port) as (reader, writer):
+            writer.write(head.encode() + body[:sent])
+            writer.write_eof()
+            await asyncio.wait_for(reader.read(), 5)
+        async with http.head(f"{http_url(relay.url)}/v1/blobs/{name}", headers=headers) as answer:
+            assert answer.status == 404
+    async with asyncio.timeout(5):
+        while list((data / "incoming").iterdir()):  # the relay lets go of it when it notices the reset
+            await _require_healthy(http, relay)
+    assert relay._metrics._counts["failures"] == 0
+    assert await _put_blob(http, relay.url, headers, name, body) == 201
+    async with http.get(f"{http_url(relay.url)}/v1/blobs/{name}", headers=headers) as answer:
+        assert await answer.read() == body
+
+
+async def test_attack_08_a_reset_upload_leaves_nothing_and_can_be_sent_again(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_reset_upload(http, relay, tmp_path / "data")
+
+
+async def test_attack_08_is_seen_when_an_upload_is_not_checked_when_it_ends(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_leniently(request: web.Request, size: int, patience: float) -> AsyncIterator[bytes]:
+        with suppress(Exception):
+            while chunk := await request.content.read(65536):
+                yield chunk
+
+    monkeypatch.setattr(http_blobs, "_read_body", read_leniently)
+    monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.flush())
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises(AssertionError):
+            await _attack_reset_upload(http, relay, tmp_path / "data")
+
+
+async def _attack_half_open(relay: Relay) -> None:
+    """Connections that say nothing, half a request, or shake hands and then fall silent, are all ended by the relay."""
+    async with AsyncExitStack() as stack:
+        silent, half, deaf = [await stack.enter_async_context(_raw_socket(relay.port)) for _ in range(3)]
+        half[1].write(b"GET /v1/sync HTTP/1.1\r\nHost: x\r\nUpgr")
+        deaf[1].write(
+            b"GET /v1/sync HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        for reader, _ in (silent, half, deaf):
+            with suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 3)
+
+
+async def test_attack_08_half_open_and_dripping_sockets_are_ended(tmp_path: Path) -> None:
+    async with serve_relay(tmp_path / "data", request_seconds=0.3, heartbeat_seconds=0.4) as relay:
+        await _attack_half_open(relay)
+
+
+@pytest.mark.parametrize("limit", ["request_seconds", "heartbeat_seconds"])
+async def test_attack_08_is_seen_when_nobody_looks_at_the_clock(tmp_path: Path, limit: str) -> None:
+    limits = {"request_seconds": 0.3, "heartbeat_seconds": 0.4} | {limit: 3600.0}
+    async with serve_relay(tmp_path / "data", **limits) as relay:
+        with pytest.raises(TimeoutError):
+            await _attack_half_open(relay)
+
+
+async def test_attack_08_a_stalled_upload_is_dropped_and_others_go_on(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data", upload_seconds=0.2) as relay:
+        key = make_key()
+        await _open(http, relay, key)
+        headers = await authorize(http, relay.url, key)
+        head = f"PUT /v1/blobs/{'ab' * 32} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        async with _raw_socket(relay.port) as (reader, writer):
+            writer.write(f"{head}Authorization: {headers['Authorization']}\r\n\r\nhalf".encode())
+            assert b" 503 " in await asyncio.wait_for(reader.readline(), 5)
+        assert list((tmp_path / "data" / "incoming").iterdir()) == []
+        await _require_healthy(http, relay)
+
+
+async def test_attack_08_a_frame_that_drips_in_byte_by_byte_is_one_frame(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        key = make_key()
+        client = await _open(http, relay, key)
+        assert isinstance(client.wire, WebSocketWire)
+        payload = encode_frame(Put(1, topic_of(key), (make_envelope(),)))
+        transport = transport_of(client)
+        for byte in b"\x82\xfe" + len(payload).to_bytes(2) + bytes(4) + payload:
+            transport.write(bytes((byte,)))
+            await asyncio.sleep(0)
+        assert (await client.next(Ack)).seqs == (1,)
+
+
+# --- 15: moving ciphertext
+
+
+async def _attack_move(http: Http, relay: Relay) -> None:
+    key, other = make_key(), make_key()
+    client = await _open(http, relay, key)
+    headers = await authorize(http, relay.url, key)
+    # A blob under another's name.
+    body = os.urandom(500)
+    assert await _put_blob(http, relay.url, headers, hashlib.sha256(b"another").hexdigest(), body) == 400
+    # A proof of one topic for another.
+    await client.send(replace(client.make_open(key), topic=topic_of(other)))
+    assert (await client.next(Error)).code is ErrorCode.BAD_PROOF
+    # A blob's proof with another topic's id.
+    moved = headers["Authorization"].replace(topic_of(key).hex(), topic_of(other).hex())
+    assert await _put_blob(http, relay.url, {"Authorization": moved}, hashlib.sha256(body).hexdigest(), body) == 401
+    # An envelope put into one topic never shows in another.
+    mine = make_envelope()
+    assert isinstance(await client.put(key, mine), Ack)
+    assert (await client.open(other))[1] == []
+
+
+async def test_attack_15_nothing_moves_between_topics_or_blobs(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_move(http, relay)
+
+
+@pytest.mark.parametrize("defence", ["blob hash", "open proof"])
+async def test_attack_15_is_seen_without_its_defences(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch, defence: str
+) -> None:
+    if defence == "blob hash":
+        monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.flush())
+    else:
+        monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await asyncio.wait_for(_attack_move(http, relay), 2)
+
+
+# --- 19: what the relay keeps and tells
+
+
+_CANARY = b"canary-Zo9tQ4-marmalade"
+
+
+async def _provoke(http: Http, url: str, key: SigningKey) -> list[bytes]:
+    """Use a relay well and badly; the needles that only its database and its wire may hold."""
+    body = os.urandom(700)
+    blob = hashlib.sha256(body).hexdigest()
+    nonce = os.urandom(24)
+    envelope = nonce + seal(Secret(os.urandom(32)), nonce, _CANARY.ljust(256, b"\0"), b"ad")
+    client = await connect(http, url)
+    await client.open(key)
+    assert isinstance(await client.put(key, envelope), Ack)
+    await client.cast(key, _CANARY)
+    headers = await authorize(http, url, key)
+    assert await _put_blob(http, url, headers, blob, body) == 201
+    assert await _put_blob(http, url, headers, blob[::-1], body) == 400
+    path = _CANARY.decode()
+    for target in (f"/{path}", f"/v1/blobs/{path}", f"/v1/blobs/{blob}?{path}"):
+        async with http.get(http_url(url) + target, headers={"X-Canary": path, "Authorization": path}) as answer:
+            assert answer.status >= 400
+    for raw in (_CANARY, encode([3, topic_of(key), _CANARY]), encode([9, _CANARY])):
+        bad = await connect(http, url)
+        await bad.wire.send(raw)
+        await bad.close()
+    async with _raw_socket(int(url.rpartition(":")[2])) as (reader, writer):
+        writer.write(b"\x16\x03\x01 " + _CANARY + b"\r\n\r\n")
+        await reader.read()
+    ids = (topic_of(key), bytes.fromhex(blob))
+    return [_CANARY, b"127.0.0.1", *ids, *(name.hex().encode() for name in ids)]
+
+
+async def _attack_canaries(http: Http, tmp_path: Path, relay: RelayProcess) -> None:
+    needles = await _provoke(http, relay.url, make_key())
+    async with http.get(f"{http_url(relay.url)}/metrics") as answer:
+        metrics = await answer.read()
+    assert relay.stop() == 0
+    said = relay.errors.encode()
+    for needle in needles:
+        assert needle not in metrics
+        assert needle not in said
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert _CANARY not in path.read_bytes(), path
+            assert b"127.0.0.1" not in path.read_bytes(), path
+
+
+async def test_attack_19_disk_logs_and_metrics_hold_no_plaintext_address_or_id(tmp_path: Path, http: Http) -> None:
+    await _attack_canaries(http, tmp_path, RelayProcess(tmp_path / "data"))
+
+
+async def test_attack_19_is_seen_when_the_relay_keeps_an_access_log(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import logging, sys, aiohttp.web as web\n"
+        "import cocoon_relay.server as server\n"
+        "from cocoon_relay.cli import main\n"
+        "class Runner(web.AppRunner):\n"
+        "    def __init__(self, app, **how):\n"
+        "        super().__init__(app, **{**how, 'access_log': logging.getLogger('aiohttp.access')})\n"
+        "server.web.AppRunner = Runner\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    script = tmp_path / "weak" / "logging_relay.py"
+    script.parent.mkdir()
+    script.write_text(program)
+    from tests.support import relay_process
+
+    honest = relay_process.relay_command
+    monkeypatch.setattr(relay_process, "relay_command", lambda *a: [honest()[0], str(script), *a])
+    with pytest.raises(AssertionError):
+        await _attack_canaries(http, tmp_path / "weak", RelayProcess(tmp_path / "data"))
+
+
+# --- 23: the removed member
+
+
+async def _attack_append_after_seal(http: Http, relay: Relay) -> None:
+    key = make_key()
+    client, removed = await _open(http, relay, key), await _open(http, relay, key)
+    assert isinstance(await client.put(key, make_envelope(), seal=True), Ack)
+    headers = await authorize(http, relay.url, key)
+    for how in ({}, {"seal": True}, {"expect": 1}):
+        answer = await removed.put(key, make_envelope(), **how)
+        assert isinstance(answer, Error)
+        assert answer.code is ErrorCode.SEALED
+    body = os.urandom(100)
+    assert await _put_blob(http, relay.url, headers, hashlib.sha256(body).hexdigest(), body) == 409
+    assert (await client.open(key))[0].last == 1
+
+
+async def test_attack_23_nothing_is_appended_to_a_sealed_topic(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_append_after_seal(http, relay)
+
+
+async def test_attack_23_is_seen_when_seals_are_forgotten(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = SqliteWriter._plan
+
+    def forget(self: SqliteWriter, log: Any, job: PutJob) -> tuple[int, ...]:
+        log.sealed = False
+        return honest(self, log, job)
+
+    monkeypatch.setattr(SqliteWriter, "_plan", forget)
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises(AssertionError):
+            await _attack_append_after_seal(http, relay)
+
+
+# --- 42: bombs
+
+
+async def _attack_bombs(http: Http, relay: Relay) -> None:
+    # A message announced as 2^62 bytes, and one byte more than allowed: ended before they are taken in.
+    for size in (2**62, MAX_FRAME_BYTES + 1):
+        client = await connect(http, relay.url)
+        transport = transport_of(client)
+        transport.write(b"\x82\xff" + size.to_bytes(8) + bytes(4) + bytes(1000))
+        assert isinstance(client.wire, WebSocketWire)
+        message = await asyncio.wait_for(client.wire.socket.receive(), 2)
+        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert client.wire.socket.close_code == 1009
+    # Compression is not spoken, so nothing can expand.
+    async with http.ws_connect(f"{relay.url}/v1/sync", compress=15) as compressed:
+        assert compressed.compress == 0
+    # Depth, counts and lengths that lie.
+    for raw in (b"\x81" * 100_000, b"\x9b" + b"\xff" * 8, b"\x5b" + b"\xff" * 8, b"\xbb" + b"\x7f" * 8):
+        client = await connect(http, relay.url)
+        await client.wire.send(raw)
+        assert (await client.next(Error)).code is ErrorCode.BAD_FRAME
+        await _require_ended(client)
+    await _require_healthy(http, relay)
+
+
+async def test_attack_42_bombs_are_refused_before_they_expand(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_bombs(http, relay)
+
+
+@pytest.mark.parametrize("weakness", [{"max_msg_size": 0}, {"compress": True}])
+async def test_attack_42_is_seen_without_size_limits(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch, weakness: dict[str, Any]
+) -> None:
+    def make_response(**how: Any) -> web.WebSocketResponse:
+        return web.WebSocketResponse(**{**how, **weakness})
+
+    monkeypatch.setattr(server, "web", _Patched(web, WebSocketResponse=make_response))
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await _attack_bombs(http, relay)
+
+
+class _Patched:
+    """A module with some names replaced."""
+
+    def __init__(self, module: Any, **replaced: Any) -> None:
+        self.__dict__.update(vars(module) | replaced)
+
+
+# --- 43: floods
+
+
+async def _attack_flood_connections(http: Http, relay: Relay) -> None:
+    sockets: list[socket.socket] = []
+    key = make_key()
+    client = await _open(http, relay, key)
+    try:
+        for _ in range(40):
+            sock = socket.create_connection(("127.0.0.1", relay.port))
+            sock.setblocking(False)
+            sockets.append(sock)
+        # A connection made after the flood is answered only once the relay has looked at all of it.
+        with suppress(aiohttp.ClientError):
+            await http.get(f"{http_url(relay.url)}/healthz")
+        assert relay._doors.open <= 10
+        # Who was there goes on.
+        assert isinstance(await client.put(key, make_envelope()), Ack)
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+async def test_attack_43_one_address_has_only_so_many_connections(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data", address_connections=10) as relay:
+        await _attack_flood_connections(http, relay)
+        assert relay._doors.turned_away > 0
+
+
+async def test_attack_43_the_relay_has_only_so_many_connections(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data", connections=10) as relay:
+        await _attack_flood_connections(http, relay)
+
+
+async def test_attack_43_is_seen_when_connections_are_not_counted(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises(AssertionError):
+            await _attack_flood_connections(http, relay)
+
+
+async def _attack_flood_topics(http: Http, relay: Relay) -> None:
+    key = make_key()
+    client = await _open(http, relay, key)
+    flooder = await connect(http, relay.url)
+    codes: set[ErrorCode] = set()
+    for _ in range(60):
+        await flooder.send(flooder.make_open(make_key()))
+    for _ in range(60):
+        frame = await flooder.next(Error, Opened)
+        if isinstance(frame, Error):
+            codes.add(frame.code)
+    assert codes & {ErrorCode.TOO_MANY_TOPICS, ErrorCode.RATE}
+    assert (await relay._store.totals()).topics <= 30
+    assert isinstance(await client.put(key, make_envelope()), Ack)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"address_topics": 0.001, "address_topics_burst": 20},
+        {"address_proofs": 0.001, "address_proofs_burst": 20},
+        {"connection_topics": 20},
+    ],
+    ids=lambda limits: next(iter(limits)),
+)
+async def test_attack_43_a_flood_of_topics_is_bounded(tmp_path: Path, http: Http, limits: dict[str, float]) -> None:
+    async with serve_relay(tmp_path / "data", **limits) as relay:
+        await _attack_flood_topics(http, relay)
+
+
+async def test_attack_43_is_seen_when_buckets_never_empty(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenBucket, "take", lambda *_: 0.0)
+    async with serve_relay(tmp_path / "data", address_topics_burst=20, connection_topics=1000) as relay:
+        with pytest.raises(AssertionError):
+            await _attack_flood_topics(http, relay)
+
+
+async def _attack_guess_proofs(http: Http, relay: Relay) -> None:
+    client = await connect(http, relay.url)
+    for _ in range(100):
+        with suppress(ConnectionError):
+            await client.send(replace(client.make_open(make_key()), topic=topic_of(make_key())))
+    await _require_ended(client)
+    await _require_healthy(http, relay)
+
+
+async def test_attack_43_guessing_proofs_ends_the_connection(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay:
+        await _attack_guess_proofs(http, relay)
+
+
+async def test_attack_43_is_seen_when_bad_proofs_are_not_counted(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_BAD_PROOFS_ALLOWED", 10**6)
+    async with serve_relay(tmp_path / "data") as relay:
+        with pytest.raises(TimeoutError):
+            await _attack_guess_proofs(http, relay)
+
+
+# --- 44: disk full, I/O errors, no descriptors, kill
+
+
+async def _attack_fill_database(http: Http, data: Path) -> None:
+    """SQLite may grow no further; what was acknowledged before and after is there when a new relay opens the data."""
+    key = make_key()
+    acked: dict[int, bytes] = {}
+    async with serve_relay(data) as relay:
+        client = await _open(http, relay, key)
+
+        async def put(*envelopes: bytes, **how: Any) -> Ack | Error:
+            answer = await client.put(key, *envelopes, **how)
+            if isinstance(answer, Ack):
+                acked.update(zip(answer.seqs, envelopes, strict=True))
+            return answer
+
+        for _ in range(20):
+            assert isinstance(await put(make_envelope()), Ack)
+        pages = relay._store._writer._db.execute("PRAGMA page_count").fetchone()[0]
+        relay._store._writer._db.execute(f"PRAGMA max_page_count = {pages}")
+        answer = await put(*(make_envelope(100_000) for _ in range(3)), seal=True)
+        assert isinstance(answer, Error)
+        assert (answer.code, answer.retry_after_ms) == (ErrorCode.FULL, 60_000)
+        # The connection goes on; a reader is served; when there is room again, so is a putter.
+        assert (await client.open(key))[1] == sorted(acked.items())
+        assert isinstance(await put(make_envelope()), Ack)
+    async with serve_relay(data) as relay:
+        opened, found = await (await connect(http, relay.url)).open(key)
+        assert found == sorted(acked.items())
+        assert not opened.sealed
+
+
+async def test_attack_44_a_full_database_refuses_and_loses_nothing(tmp_path: Path, http: Http) -> None:
+    await _attack_fill_database(http, tmp_path / "data")
+
+
+async def test_attack_44_is_seen_when_a_failed_commit_is_acknowledged(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = SqliteWriter._commit
+
+    def pretend(self: SqliteWriter, jobs: Sequence[Any]) -> Any:
+        outcomes, committed = honest(self, jobs)
+        pretended = [(j.future, tuple(range(1, len(j.envelopes) + 1))) for j in jobs if isinstance(j, PutJob)]
+        return (pretended if any(isinstance(o, Exception) for _, o in outcomes) else outcomes), committed
+
+    monkeypatch.setattr(SqliteWriter, "_commit", pretend)
+    with pytest.raises(AssertionError):
+        await _attack_fill_database(http, tmp_path / "data")
+
+
+async def test_attack_44_an_io_error_of_the_database_refuses_and_loses_nothing(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every statement of a transaction fails once with EIO; nothing of that transaction remains."""
+    key = make_key()
+    acked: list[bytes] = []
+    for failing in ("BEGIN", "SELECT", "UPDATE topics", "INSERT INTO entries", "INSERT INTO hashes", "COMMIT"):
+        async with serve_relay(tmp_path / "data") as relay:
+            client = await _open(http, relay, key)
+            writer = relay._store._writer
+            writer._db = _FailingDatabase(writer._db, failing)  # type: ignore[assignment]
+            answer = await client.put(key, make_envelope(), make_envelope())
+            assert isinstance(answer, Error), failing
+            assert answer.code is ErrorCode.FULL
+            envelope = make_envelope()
+            assert isinstance(await client.put(key, envelope), Ack), failing
+            acked.append(envelope)
+            assert [found for _, found in (await client.open(key))[1]] == acked
+
+
+class _FailingDatabase:
+    """A connection of which one statement fails."""
+
+    def __init__(self, db: sqlite3.Connection, failing: str) -> None:
+        self._db = db
+        self._failing = failing
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if statement.startswith(self._failing):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+            raise error
+        return self._db.execute(statement, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+async def test_attack_44_a_file_size_limit_refuses_envelopes_and_blobs(tmp_path: Path, http: Http) -> None:
+    """The system itself refuses to let any file grow (EFBIG), as it does when a disk or quota is full."""
+    key = make_key()
+    acked: dict[int, bytes] = {}
+    with RelayProcess(tmp_path / "data") as relay:
+        resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, (400_000, 400_000))
+        client = await _open(http, relay, key)
+        headers = await authorize(http, relay.url, key)
+        refused = 0
+        while not refused:
+            envelope = make_envelope(20_000)
+            answer = await client.put(key, envelope)
+            if isinstance(answer, Ack):
+                acked[answer.seqs[0]] = envelope
+            else:
+                assert answer.code is ErrorCode.FULL
+                refused += 1
+        body = os.urandom(500_000)
+        assert await _put_blob(http, relay.url, headers, hashlib.sha256(body).hexdigest(), body) == 507
+        assert list((tmp_path / "data" / "incoming").iterdir()) == []
+        assert (await client.open(key))[1] == sorted(acked.items())
+    with RelayProcess(tmp_path / "data") as relay:
+        client = await connect(http, relay.url)
+        assert (await client.open(key))[1] == sorted(acked.items())
+        assert isinstance(await client.put(key, make_envelope(20_000)), Ack)
+        assert await _put_blob(http, relay.url, await authorize(http, relay.url, key),
+                               hashlib.sha256(body).hexdigest(), body) == 201  # fmt: skip
+
+
+async def test_attack_44_running_out_of_descriptors_is_survived(tmp_path: Path, http: Http) -> None:
+    with RelayProcess(tmp_path / "data") as relay:
+        key = make_key()
+        client = await _open(http, relay, key)
+        used = len(os.listdir(f"/proc/{relay.pid}/fd"))
+        resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (used + 8, used + 8))
+        sockets = [socket.create_connection(("127.0.0.1", relay.port)) for _ in range(40)]
+        assert isinstance(await client.put(key, make_envelope()), Ack)
+        for sock in sockets:
+            sock.close()
+        await asyncio.wait_for(_require_healthy(http, relay), 20)
+        assert relay.stop() == 0
+
+
+async def _attack_kill(
+    http: Http, tmp_path: Path, kills: int, start: Callable[[Path], RelayProcess] = RelayProcess
+) -> None:
+    """Kill the relay at any moment, again and again: what was acknowledged stands at its number, and nothing else can.
+
+    This shows what a crash of the process may cost. That a power cut costs no more rests on SQLite's synchronous=FULL.
+    """
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    key = make_key()
+    acked: dict[int, bytes] = {}
+    incarnation: Incarnation | None = None
+    after = 0
+    for _ in range(kills):
+        relay = start(tmp_path / "data")
+        try:
+            client = await connect(http, relay.url)
+            opened, found = await client.open(key, after=after, incarnation=incarnation)
+            assert incarnation in (None, opened.incarnation)
+            incarnation = opened.incarnation
+            assert [seq for seq, _ in found] == list(range(after + 1, opened.last + 1))
+            log = dict(found)
+            assert all(log.get(seq) == envelope for seq, envelope in acked.items() if seq > after)
+            assert max(acked, default=0) <= opened.last
+            after = opened.last
+            puts = {n: tuple(make_envelope() for _ in range(choose.randrange(1, 20))) for n in range(1, 60)}
+            for request, envelopes in puts.items():
+                await client.send(Put(request, topic_of(key), envelopes))
+            for _ in range(choose.randrange(1, 59)):
+                ack = await client.next(Ack)
+                acked.update(zip(ack.seqs, puts[ack.request], strict=True))
+            relay.kill()
+            with suppress(RelayUnavailable, MalformedError):
+                while True:
+                    ack = await client.next(Ack)
+                    acked.update(zip(ack.seqs, puts[ack.request], strict=True))
+        finally:
+            relay.kill()
+    with RelayProcess(tmp_path / "data") as relay:
+        _, found = await (await connect(http, relay.url)).open(key)
+        assert acked.items() <= dict(found).items()
+
+
+async def test_attack_44_fifty_kills_lose_nothing_acknowledged(tmp_path: Path, http: Http) -> None:
+    await _attack_kill(http, tmp_path, 50)
+
+
+async def test_attack_44_is_seen_when_acks_come_before_the_commit(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import sys, time\n"
+        "import cocoon_relay.sqlite_writer as writer\n"
+        "from cocoon_relay.cli import main\n"
+        "honest = writer.SqliteWriter._commit\n"
+        "last = [0]\n"
+        "def hasty(self, jobs):\n"
+        "    puts = [job for job in jobs if isinstance(job, writer.PutJob)]\n"
+        "    if not puts: return honest(self, jobs)\n"
+        "    outcomes = []\n"
+        "    for job in puts:\n"
+        "        seqs = tuple(range(last[0] + 1, last[0] + 1 + len(job.envelopes)))\n"
+        "        last[0] = seqs[-1]\n"
+        "        outcomes.append((job.future, seqs))\n"
+        "    self._loop.call_soon_threadsafe(self._deliver, outcomes, [], 0)\n"
+        "    time.sleep(0.2)\n"
+        "    return honest(self, jobs)\n"
+        "writer.SqliteWriter._commit = hasty\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    script = tmp_path / "hasty_relay.py"
+    script.write_text(program)
+    from tests.support import relay_process
+
+    honest = relay_process.relay_command
+    monkeypatch.setattr(relay_process, "relay_command", lambda *a: [honest()[0], str(script), *a])
+    with pytest.raises(AssertionError):
+        await _attack_kill(http, tmp_path, 3)
+
+
+async def test_attack_44_kills_while_blobs_are_put_leave_whole_blobs_or_none(tmp_path: Path, http: Http) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    key = make_key()
+    stored: dict[str, bytes] = {}
+    for _ in range(6):
+        with RelayProcess(tmp_path / "data") as relay:
+            await _open(http, relay, key)
+            headers = await authorize(http, relay.url, key)
+            bodies = [os.urandom(choose.randrange(1, 400_000)) for _ in range(12)]
+            enough = choose.randrange(1, 12)
+
+            async def upload(body: bytes, url: str = relay.url, proof: dict[str, str] = headers) -> str:
+                name = hashlib.sha256(body).hexdigest()
+                assert await _put_blob(http, url, proof, name, body) == 201
+                return name
+
+            tasks = {asyncio.create_task(upload(body)): body for body in bodies}
+            for _, finished in zip(range(enough), asyncio.as_completed(tasks), strict=False):
+                await finished
+            os.kill(relay.pid, signal.SIGKILL)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for name, body in zip(results, bodies, strict=True):
+                if isinstance(name, str):
+                    stored[name] = body
+    with RelayProcess(tmp_path / "data") as relay:
+        headers = await authorize(http, relay.url, key)
+        for name, body in stored.items():
+            async with http.get(f"{http_url(relay.url)}/v1/blobs/{name}", headers=headers) as answer:
+                assert await answer.read() == body
+        for path in (tmp_path / "data" / "blobs").rglob("*"):
+            if path.is_file():
+                assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name

@@ -1,0 +1,1 @@
+"""`python -m tests.benchmarks`: what Cocoon costs, beside the bare floor of the same work, measured in the same run."""

@@ -1,0 +1,58 @@
+"""`python -m tests.benchmarks [LINE…]`: measure, and print one table. Nothing is asserted; the exit code is 0.
+
+Targets are ratios to what is measured beside them in the same run, so that they mean the same on every machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.benchmarks.catching_up import measure_catching_up
+from tests.benchmarks.delivering import measure_delivering
+from tests.benchmarks.posting import measure_growth, measure_posting
+from tests.benchmarks.serving import measure_serving
+from tests.benchmarks.sizes import measure_sizes
+from tests.benchmarks.table import Row, print_rows
+
+Measure = Callable[[Path], Awaitable[list[Row]]]
+
+LINES: dict[str, Measure] = {
+    "1": measure_catching_up,
+    "2": measure_posting,
+    "3": measure_delivering,
+    "4": measure_sizes,
+    "5": measure_growth,
+    "6": measure_serving,
+}
+
+
+def main(wanted: list[str]) -> None:
+    """Measure the lines that are named, or all; line 1 brings most of line 6 with it."""
+    rows: list[Row] = []
+    for line in wanted or LINES:
+        measure = LINES.get(line)
+        if measure is None:
+            print(f"there is no line {line}; there are {', '.join(LINES)}", file=sys.stderr)
+            continue
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="bench-") as base:
+            rows += asyncio.run(_measure(measure, Path(base)))
+        print(f"line {line}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    machine = f"{platform.system()} on {platform.machine()}, {os.cpu_count()} processors"
+    print(f"Python {platform.python_version()}, {machine}; profiles in {tempfile.gettempdir()}")
+    print_rows(sorted(rows, key=lambda row: row.line[0]))
+
+
+async def _measure(measure: Measure, base: Path) -> list[Row]:
+    return await measure(base)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

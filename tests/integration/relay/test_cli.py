@@ -1,0 +1,109 @@
+"""`cocoon-relay` as a process: ready lines, statistics, gc, and errors a person can act on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from cocoon_core.protocol.frames import Ack
+from tests.support.relay_client import connect, make_envelope, make_key, topic_of
+from tests.support.relay_process import RelayProcess, relay_command, relay_environment
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        relay_command(*arguments), env=relay_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+async def test_serve_says_where_it_listens_and_ends_with_0(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    with RelayProcess(tmp_path / "data") as relay:
+        assert relay.ready_line == f"relay ready at ws://127.0.0.1:{relay.port}"
+        key = make_key()
+        client = await connect(http, relay.url)
+        await client.open(key)
+        assert isinstance(await client.put(key, make_envelope(), seal=True), Ack)
+        beside = json.loads(run("stats", "--data", str(relay.data), "--json").stdout)
+        assert relay.stop() == 0
+        assert relay.errors == ""
+    after = json.loads(run("stats", "--data", str(relay.data), "--json").stdout)
+    assert beside == after
+    (topic,) = after["topics"]
+    assert (topic["id"], topic["entries"], topic["bytes"], topic["sealed"]) == (topic_of(key).hex(), 1, 296, True)
+    assert topic["touched"].endswith("Z")
+    assert after["blobs"] == {"count": 0, "bytes": 0}
+    shown = run("stats", "--data", str(relay.data)).stdout
+    assert topic_of(key).hex() in shown
+    assert "1 topics, 1 entries, 296 bytes" in shown
+    removed = json.loads(run("gc", "--data", str(relay.data), "--json").stdout)
+    assert removed == {"removed": {"topics": 0, "entries": 0, "blobs": 0, "files": 0}}
+    assert (relay.data.stat().st_mode & 0o777) == 0o700
+
+
+async def test_a_relay_answers_to_every_name_of_loopback(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    with RelayProcess(tmp_path / "data") as relay:
+        client = await connect(http, relay.url)
+        client.origin = f"ws://localhost:{relay.port}"
+        await client.open(make_key())
+        await client.close()
+
+
+async def test_a_given_origin_replaces_the_default(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    with RelayProcess(tmp_path / "data", "--origin", "https://relay.example") as relay:
+        client = await connect(http, relay.url)
+        client.origin = "wss://relay.example:443"
+        await client.open(make_key())
+        await client.close()
+
+
+def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    file = tmp_path / "file"
+    file.write_text("")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = f"127.0.0.1:{taken.getsockname()[1]}"
+        cases = [
+            (("serve", "--listen", busy, "--data", data), 6, f"{busy} is in use"),
+            (("serve", "--listen", "8787", "--data", data), 2, "--listen is HOST:PORT"),
+            (("serve", "--listen", "nowhere.invalid:1", "--data", data), 2, "nowhere.invalid is not an address"),
+            (("serve", "--listen", "192.0.2.1:1", "--data", data), 6, "192.0.2.1:1 is not an address of this machine"),
+            (("serve", "--data", data, "--origin", "relay.example"), 2, "--origin is the URL"),
+            (("serve", "--data", str(file)), 6, "cannot be used"),
+            (("serve", "--data", data, "--tokens", str(file)), 2, "holds no token"),
+            (("serve", "--data", data, "--tokens", str(tmp_path / "none")), 6, "none cannot be used"),
+            (("serve", "--data", data, "--topic-days", "0"), 2, "at least one day"),
+            (("stats", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
+            (("gc", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
+            (("serve",), 2, "--data"),
+            ((), 2, "COMMAND"),
+        ]
+        for arguments, code, text in cases:
+            done = run(*arguments)
+            assert done.returncode == code, (arguments, done.stderr)
+            assert text in done.stderr, (arguments, done.stderr)
+            assert "Traceback" not in done.stderr
+            assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = run("serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "data"))
+    tmp_path.chmod(0o700)
+    assert done.returncode == 6
+    assert "cannot be used: Permission denied" in done.stderr
+
+
+def test_two_relays_never_share_a_directory(tmp_path: Path) -> None:
+    with RelayProcess(tmp_path / "data") as relay:
+        done = run("serve", "--listen", "127.0.0.1:0", "--data", str(relay.data))
+        assert done.returncode == 6
+        assert "another relay is serving" in done.stderr

@@ -1,0 +1,70 @@
+"""Invites are closed by whoever's turn it is: at once by the first, later by the others, and only once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from cocoon_core.sync.maintenance import RANK_WAIT_MS, _rank, close_ended_invites
+from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
+
+
+def revokes(seat: Seat) -> int:
+    return sum(invite.revoked for invite in seat.replica.members.roster.invites.values())
+
+
+async def spend(world: World) -> list[Seat]:
+    """A group whose invite is used up, before anybody closed it."""
+    seats = await world.group("ana", "ben", "chi", "dee")
+    invite = next(iter(seats[0].replica.members.roster.invites.values()))
+    return sorted(seats, key=lambda seat: _rank(seat.replica, invite.id))
+
+
+async def test_ranks_are_the_places_of_all_devices(world: World) -> None:
+    seats = await world.group("ana", "ben", "chi", "dee")
+    (invite,) = seats[0].replica.members.roster.invites.values()
+    assert sorted(_rank(seat.replica, invite.id) for seat in seats) == [0, 1, 2, 3]
+
+
+async def test_an_expired_invite_is_closed_by_the_first_at_once_and_by_the_others_in_turn(world: World) -> None:
+    seats = await world.group("ana", "ben", "chi")
+    await seats[0].group.invite(expires_in=timedelta(minutes=1))
+    await world.level()
+    (invite,) = [i for i in seats[0].replica.members.roster.invites.values() if not i.revoked and not i.is_spent]
+    ranked = sorted(seats, key=lambda seat: _rank(seat.replica, invite.id))
+    open_before = revokes(seats[0])
+    world.now_ms = invite.expires_ms - 1_000
+    assert [close_ended_invites(seat.replica) for seat in ranked] == [0, 0, 0]
+    world.now_ms = invite.expires_ms
+    assert close_ended_invites(ranked[1].replica) == 0
+    world.now_ms = invite.expires_ms + RANK_WAIT_MS
+    assert close_ended_invites(ranked[1].replica) == 1  # the first did not come
+    assert close_ended_invites(ranked[1].replica) == 0
+    assert close_ended_invites(ranked[0].replica) == 1  # it comes at last, and knows of nothing
+    await world.level()
+    assert revokes(seats[2]) == open_before + 1
+    world.now_ms += 10 * RANK_WAIT_MS
+    assert [close_ended_invites(seat.replica) for seat in ranked] == [0, 0, 0]
+
+
+async def test_a_spent_invite_is_closed_in_time_and_keeps_its_winners(world: World) -> None:
+    seats = await spend(world)
+    world.now_ms += 10 * RANK_WAIT_MS
+    await world.level()
+    for seat in seats:
+        (invite,) = seat.replica.members.roster.invites.values()
+        assert invite.revoked
+        assert len(invite.joins) == 3
+        assert len(seat.group.members()) == 4
+
+
+async def test_who_is_no_member_or_was_stopped_closes_nothing(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ana.group.invite(expires_in=timedelta(seconds=1))
+    await world.level()
+    world.now_ms += 10**9
+    from cocoon_core.errors import ChainAheadError
+
+    with ben.replica.transaction():
+        ben.replica.stop(ChainAheadError())
+    assert close_ended_invites(ben.replica) == 0
+    assert close_ended_invites(ana.replica) > 0

@@ -1,0 +1,382 @@
+"""The client's half of a connection, frame by frame: what each gives, and what a relay cannot make it believe."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from cocoon_core.errors import MalformedError, RelayMisbehaved, RelayRefused, SignatureError
+from cocoon_core.protocol.constants import LABEL_OPEN, MAX_FRAME_BYTES, MAX_PUT_ENVELOPES
+from cocoon_core.protocol.cursor import Cursor
+from cocoon_core.protocol.epoch import Epoch
+from cocoon_core.protocol.frames import (
+    Ack,
+    Cast,
+    CastReceived,
+    Challenge,
+    Close,
+    Entries,
+    Error,
+    ErrorCode,
+    Live,
+    Open,
+    Opened,
+    Put,
+    RelayFrame,
+    decode_client_frame,
+    encode_frame,
+    open_message,
+)
+from cocoon_core.protocol.ids import Incarnation, TopicId
+from cocoon_core.protocol.primitives import Secret, verify
+from cocoon_core.sync.session import (
+    PUT_BYTES,
+    Acked,
+    BecameLive,
+    Broken,
+    CastArrived,
+    Deliver,
+    Effect,
+    Ready,
+    Refused,
+    Send,
+    Session,
+    TopicOpened,
+    split_puts,
+)
+
+ORIGIN = "wss://relay.test"
+KEYS = Epoch(Secret(b"\x01" * 32))
+OTHER = Epoch(Secret(b"\x02" * 32))
+TOPIC = KEYS.topic
+LIFE, NEXT_LIFE = Incarnation(b"\xaa" * Incarnation.LENGTH), Incarnation(b"\xbb" * Incarnation.LENGTH)
+NONCE = b"\x09" * 32
+ENVELOPES = tuple(bytes([n]) * 300 for n in range(5))
+
+
+def greeted() -> Session:
+    session = Session(ORIGIN)
+    assert say(session, Challenge(1, NONCE, {})) == [Ready()]
+    return session
+
+
+def say(session: Session, frame: RelayFrame) -> list[Effect]:
+    return session.frame_received(encode_frame(frame))
+
+
+def sent(effects: list[Effect]) -> list[Open | Put | Cast | Close]:
+    return [decode_client_frame(effect.raw) for effect in effects if isinstance(effect, Send)]
+
+
+def opened(cursor: Cursor | None = None, last: int = 3, life: Incarnation = LIFE) -> Session:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, cursor))
+    assert isinstance(frame, Open)
+    say(session, Opened(frame.request, TOPIC, life, last, False))
+    return session
+
+
+def live(last: int = 3) -> Session:
+    session = opened(last=last)
+    if last:
+        say(session, Entries(TOPIC, 1, ENVELOPES[:last]))
+    assert say(session, Live(TOPIC, last)) == [BecameLive(TOPIC, last)]
+    return session
+
+
+# --- the way it goes
+
+
+def test_a_challenge_makes_it_ready_and_an_open_proves_the_topic_to_this_origin() -> None:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, Cursor(LIFE, 7)))
+    assert isinstance(frame, Open)
+    assert (frame.topic, frame.incarnation, frame.after) == (TOPIC, LIFE, 7)
+    verify(TOPIC, LABEL_OPEN, open_message(ORIGIN, NONCE, TOPIC), frame.proof)
+    with pytest.raises(SignatureError):
+        verify(TOPIC, LABEL_OPEN, open_message("wss://other.test", NONCE, TOPIC), frame.proof)
+
+
+def test_nothing_is_opened_before_the_challenge() -> None:
+    assert Session(ORIGIN).open_topic(KEYS, None) == []
+
+
+def test_entries_are_delivered_with_the_cursor_behind_them() -> None:
+    session = opened()
+    assert say(session, Entries(TOPIC, 1, ENVELOPES[:2])) == [Deliver(TOPIC, 1, ENVELOPES[:2], Cursor(LIFE, 2))]
+    assert not session.is_live(TOPIC)
+    assert say(session, Entries(TOPIC, 3, ENVELOPES[2:3])) == [Deliver(TOPIC, 3, ENVELOPES[2:3], Cursor(LIFE, 3))]
+    assert say(session, Live(TOPIC, 3)) == [BecameLive(TOPIC, 3)]
+    assert session.is_live(TOPIC)
+    assert say(session, Entries(TOPIC, 4, ENVELOPES[3:4])) == [Deliver(TOPIC, 4, ENVELOPES[3:4], Cursor(LIFE, 4))]
+    assert session.cursor(TOPIC) == Cursor(LIFE, 4)
+
+
+def test_it_goes_on_from_a_cursor_of_the_same_life() -> None:
+    session = opened(Cursor(LIFE, 2))
+    assert say(session, Entries(TOPIC, 3, ENVELOPES[:1])) == [Deliver(TOPIC, 3, ENVELOPES[:1], Cursor(LIFE, 3))]
+
+
+def test_an_ack_names_the_tag_of_its_put() -> None:
+    session = live()
+    (frame,) = sent(session.put(TOPIC, 42, ENVELOPES[:2]))
+    assert isinstance(frame, Put)
+    assert frame.envelopes == ENVELOPES[:2]
+    assert session.unanswered == 1
+    assert say(session, Ack(frame.request, TOPIC, (4, 5))) == [Acked(TOPIC, 42, (4, 5))]
+    assert session.unanswered == 0
+
+
+def test_a_refused_put_and_a_refused_open_are_told_apart() -> None:
+    session = live()
+    (frame,) = sent(session.put(TOPIC, 42, ENVELOPES[:1]))
+    assert isinstance(frame, Put)
+    refusal = Error(frame.request, ErrorCode.RATE, "slow down", 500)
+    assert say(session, refusal) == [Refused(TOPIC, 42, ErrorCode.RATE, "slow down", 500)]
+    assert session.is_live(TOPIC)
+    (again,) = sent(session.open_topic(OTHER, None))
+    assert isinstance(again, Open)
+    refusal = Error(again.request, ErrorCode.BAD_PROOF, "no")
+    assert say(session, refusal) == [Refused(OTHER.topic, None, ErrorCode.BAD_PROOF, "no", None)]
+    assert session.cursor(OTHER.topic) is None
+
+
+def test_casts_pass_for_open_topics_alone() -> None:
+    session = live()
+    assert sent(session.cast(TOPIC, b"hi")) == [Cast(TOPIC, b"hi")]
+    assert say(session, CastReceived(TOPIC, b"yo")) == [CastArrived(TOPIC, b"yo")]
+    assert say(session, CastReceived(OTHER.topic, b"yo")) == []
+
+
+def test_a_closed_topic_gives_nothing_more() -> None:
+    session = live()
+    assert sent(session.close_topic(TOPIC)) == [Close(TOPIC)]
+    assert session.close_topic(TOPIC) == []
+    assert say(session, Entries(TOPIC, 4, ENVELOPES[:1])) == []
+    assert say(session, Live(TOPIC, 4)) == []
+    assert say(session, CastReceived(TOPIC, b"late")) == []
+
+
+def test_an_answer_that_comes_after_the_close_opens_nothing() -> None:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, None))
+    assert isinstance(frame, Open)
+    session.close_topic(TOPIC)
+    assert say(session, Opened(frame.request, TOPIC, LIFE, 3, False)) == []
+    assert say(session, Entries(TOPIC, 1, ENVELOPES)) == []
+
+
+# --- a relay that forgot
+
+
+def test_another_life_of_the_topic_is_read_from_its_start_and_reported_lost() -> None:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, Cursor(LIFE, 9)))
+    assert isinstance(frame, Open)
+    effects = say(session, Opened(frame.request, TOPIC, NEXT_LIFE, 2, False))
+    assert effects == [TopicOpened(TOPIC, NEXT_LIFE, 2, False, lost=True)]
+    assert session.cursor(TOPIC) == Cursor(NEXT_LIFE, 0)
+    assert say(session, Entries(TOPIC, 1, ENVELOPES[:2])) == [Deliver(TOPIC, 1, ENVELOPES[:2], Cursor(NEXT_LIFE, 2))]
+
+
+def test_a_first_opening_reports_nothing_lost() -> None:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, None))
+    assert isinstance(frame, Open)
+    assert say(session, Opened(frame.request, TOPIC, LIFE, 0, False)) == [TopicOpened(TOPIC, LIFE, 0, False, False)]
+    assert say(session, Live(TOPIC, 0)) == [BecameLive(TOPIC, 0)]
+
+
+def test_a_life_that_became_shorter_is_opened_anew_and_what_came_of_the_first_is_dropped() -> None:
+    session = greeted()
+    (frame,) = sent(session.open_topic(KEYS, Cursor(LIFE, 9)))
+    assert isinstance(frame, Open)
+    effects = say(session, Opened(frame.request, TOPIC, LIFE, 2, False))
+    assert effects[0] == TopicOpened(TOPIC, LIFE, 2, False, lost=True)
+    close, again = sent(effects)
+    assert close == Close(TOPIC)
+    assert isinstance(again, Open)
+    assert (again.incarnation, again.after) == (None, 0)
+    assert say(session, Entries(TOPIC, 1, ENVELOPES[:2])) == []
+    assert say(session, Live(TOPIC, 2)) == []
+    assert say(session, Opened(again.request, TOPIC, LIFE, 2, False)) == [TopicOpened(TOPIC, LIFE, 2, False, False)]
+    assert say(session, Entries(TOPIC, 1, ENVELOPES[:2])) == [Deliver(TOPIC, 1, ENVELOPES[:2], Cursor(LIFE, 2))]
+
+
+# --- lies
+
+
+def opening(frame_for: str) -> tuple[Session, RelayFrame]:
+    """A session and a frame that no honest relay says then."""
+    session = greeted()
+    (request,) = sent(session.open_topic(KEYS, None))
+    assert isinstance(request, Open)
+    frames: dict[str, RelayFrame] = {
+        "opened for another topic": Opened(request.request, OTHER.topic, LIFE, 0, False),
+        "opened that was not asked for": Opened(99, TOPIC, LIFE, 0, False),
+        "ack of an open": Ack(request.request, TOPIC, (1,)),
+        "error for nothing": Error(99, ErrorCode.RATE, "?", 1),
+        "second challenge": Challenge(1, NONCE, {}),
+    }
+    return session, frames[frame_for]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "opened for another topic",
+        "opened that was not asked for",
+        "ack of an open",
+        "error for nothing",
+        "second challenge",
+    ],
+)
+def test_what_was_not_asked_for_ends_the_connection(lie: str) -> None:
+    session, frame = opening(lie)
+    (broken,) = say(session, frame)
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, RelayMisbehaved)
+    assert say(session, Live(TOPIC, 0)) == []
+    assert session.open_topic(OTHER, None) == []
+
+
+LIES: dict[str, RelayFrame] = {
+    "a gap": Entries(TOPIC, 5, ENVELOPES[:1]),
+    "a step back": Entries(TOPIC, 3, ENVELOPES[:1]),
+    "from the start again": Entries(TOPIC, 1, ENVELOPES[:1]),
+    "level where nothing was shown": Live(TOPIC, 4),
+    "an ack of nothing": Ack(77, TOPIC, (1,)),
+    "the end of the connection": Error(None, ErrorCode.SHUTTING_DOWN, "bye"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_live_topic_takes_no_lie(lie: RelayFrame) -> None:
+    session = live()
+    (broken,) = say(session, lie)
+    assert isinstance(broken, Broken)
+    assert session.cursor(TOPIC) == Cursor(LIFE, 3)
+
+
+def test_an_ack_for_another_topic_is_a_lie() -> None:
+    session = live()
+    (frame,) = sent(session.put(TOPIC, 1, ENVELOPES[:1]))
+    assert isinstance(frame, Put)
+    (broken,) = say(session, Ack(frame.request, OTHER.topic, (1,)))
+    assert isinstance(broken, Broken)
+
+
+def test_an_answer_twice_is_a_lie() -> None:
+    session = live()
+    (frame,) = sent(session.put(TOPIC, 1, ENVELOPES[:1]))
+    assert isinstance(frame, Put)
+    say(session, Ack(frame.request, TOPIC, (4,)))
+    (broken,) = say(session, Ack(frame.request, TOPIC, (4,)))
+    assert isinstance(broken, Broken)
+
+
+def test_entries_of_topics_that_are_not_open_are_dropped() -> None:
+    session = live()
+    assert say(session, Entries(OTHER.topic, 1, ENVELOPES)) == []
+    assert say(session, Live(OTHER.topic, 9)) == []
+
+
+def test_frames_before_the_challenge_end_the_connection() -> None:
+    (broken,) = say(Session(ORIGIN), Live(TOPIC, 0))
+    assert isinstance(broken, Broken)
+    (refused,) = say(Session(ORIGIN), Error(None, ErrorCode.BUSY, "full"))
+    assert isinstance(refused, Broken)
+    assert isinstance(refused.error, RelayRefused)
+
+
+def test_another_version_is_refused_with_both_numbers() -> None:
+    (broken,) = say(Session(ORIGIN), Challenge(2, NONCE, {}))
+    assert isinstance(broken, Broken)
+    assert "version 2" in str(broken.error)
+    assert "1" in str(broken.error)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00", b"\x80", b"\x83\x18\x42", b"\xff" * 10, b"\x81" * 100])
+def test_bytes_that_are_no_frame_end_the_connection(raw: bytes) -> None:
+    (broken,) = live().frame_received(raw)
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, RelayMisbehaved)
+
+
+def test_a_frame_of_a_client_that_comes_back_is_refused() -> None:
+    session = live()
+    (broken,) = session.frame_received(encode_frame(Cast(TOPIC, b"mine")))
+    assert isinstance(broken, Broken)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_sequence_of_frames_raises_or_moves_a_cursor_back(seed: int) -> None:
+    """Whatever a relay says in whatever order: effects, never an exception, and the cursor of one life only grows."""
+    print(f"seed {seed}")
+    chance = Random(seed)
+    for _ in range(300):
+        session = greeted()
+        session.open_topic(KEYS, chance.choice([None, Cursor(LIFE, 2)]))
+        last: Cursor | None = None
+        for _ in range(20):
+            topic = chance.choice([TOPIC, TOPIC, TOPIC, OTHER.topic])
+            number = chance.randrange(1, 6)
+            frames: list[RelayFrame] = [
+                Opened(number, topic, chance.choice([LIFE, NEXT_LIFE]), chance.randrange(4), False),
+                Entries(topic, number, ENVELOPES[: chance.randrange(1, 3)]),
+                Live(topic, chance.randrange(4)),
+                Ack(number, topic, (1,)),
+                Error(number, ErrorCode.RATE, "?", 1),
+            ]
+            for effect in say(session, chance.choice(frames)):
+                if isinstance(effect, TopicOpened):
+                    last = None
+                if isinstance(effect, Deliver):
+                    if last is not None:
+                        assert effect.first == last.after + 1
+                    last = effect.cursor
+            if chance.random() < 0.1:
+                session.put(TOPIC, 1, ENVELOPES[:1])
+
+
+# --- cutting
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cuts"),
+    [
+        ([], []),
+        ([300], [range(0, 1)]),
+        ([300] * MAX_PUT_ENVELOPES, [range(0, MAX_PUT_ENVELOPES)]),
+        (
+            [300] * (MAX_PUT_ENVELOPES + 1),
+            [range(0, MAX_PUT_ENVELOPES), range(MAX_PUT_ENVELOPES, MAX_PUT_ENVELOPES + 1)],
+        ),
+        ([PUT_BYTES], [range(0, 1)]),
+        ([PUT_BYTES, 1], [range(0, 1), range(1, 2)]),
+        ([PUT_BYTES // 2, PUT_BYTES // 2, 1], [range(0, 2), range(2, 3)]),
+    ],
+)
+def test_puts_are_cut_by_number_and_bytes(sizes: list[int], cuts: list[range]) -> None:
+    assert split_puts(sizes) == cuts
+
+
+def test_any_cut_holds_every_envelope_once_and_fits_a_frame() -> None:
+    chance = Random(1)
+    for _ in range(50):
+        sizes = [chance.choice([300, 5_000, 200_000, 600_000]) for _ in range(chance.randrange(200))]
+        cuts = split_puts(sizes)
+        assert [place for cut in cuts for place in cut] == list(range(len(sizes)))
+        for cut in cuts:
+            assert len(cut) <= MAX_PUT_ENVELOPES
+            assert sum(sizes[place] for place in cut) <= PUT_BYTES < MAX_FRAME_BYTES
+
+
+def test_a_put_frame_at_the_limit_decodes() -> None:
+    session = live()
+    envelopes = [bytes([n]) * 16_000 for n in range(MAX_PUT_ENVELOPES)]
+    (frame,) = sent(session.put(TOPIC, 1, envelopes))
+    assert isinstance(frame, Put)
+    with pytest.raises(MalformedError):
+        decode_client_frame(encode_frame(Put(1, TopicId(TOPIC), (*envelopes, b"\0" * 300))))

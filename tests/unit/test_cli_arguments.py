@@ -1,0 +1,102 @@
+"""The grammar of the command line, as far as it can be told without a profile."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import timedelta
+
+import pytest
+
+from cocoon_cli.arguments import duration, plain_text, positive, read_words
+from cocoon_cli.main import build_parser, main
+from cocoon_core.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("30m", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(days=14)),
+    ],
+)
+def test_lengths_of_time(written: str, meant: timedelta) -> None:
+    assert duration(written) == meant
+
+
+@pytest.mark.parametrize("written", ["", "7", "d", "0d", "-1d", "7 d", "7D", "7days", "1.5h", "٣d", "9999999d"])
+def test_what_is_no_length_of_time(written: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="7d"):
+        duration(written)
+
+
+@pytest.mark.parametrize("written", ["", "0", "-1", "1.0", "one"])
+def test_what_is_no_whole_number_from_one(written: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
+        positive(written)
+
+
+def test_text_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="UTF-8"):
+        plain_text("broken \udcff")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--home", "there", "--json", "--group", "G", "feed"],
+        ["feed", "--home", "there", "--json", "--group", "G"],
+        ["--home", "there", "feed", "--json", "--group", "G"],
+        ["--json", "--group", "G", "group", "--home", "there", "list"],
+        ["group", "list", "--group=G", "--json", "--home=there"],
+    ],
+)
+def test_global_options_stand_on_either_side_of_the_command(words: list[str]) -> None:
+    args = read_words(build_parser(), words)
+    assert (str(args.home), args.json, args.group) == ("there", True, "G")
+
+
+def test_a_value_after_the_command_wins() -> None:
+    args = read_words(build_parser(), ["--group", "first", "feed", "--group", "second"])
+    assert args.group == "second"
+
+
+def test_only_relay_passes_on_what_it_does_not_know() -> None:
+    args = read_words(build_parser(), ["relay", "--listen", "127.0.0.1:0", "--data", "d", "--origin", "wss://r"])
+    assert args.passed_on == ["--listen", "127.0.0.1:0", "--data", "d", "--origin", "wss://r"]
+    with pytest.raises(UsageError, match="--listen"):
+        read_words(build_parser(), ["feed", "--listen", "127.0.0.1:0"])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ((), "COMMAND"),
+        (("dance",), "dance"),
+        (("post",), "TEXT"),
+        (("post", "one", "two"), "two"),
+        (("feed", "--limit", "0"), "--limit"),
+        (("feed", "--limit", "many"), "--limit"),
+        (("feed", "--lim", "3"), "--lim"),
+        (("invite", "--uses", "-1"), "--uses"),
+        (("invite", "--expires", "soon"), "30m, 12h, 7d or 2w"),
+        (("role", "Ben", "king"), "king"),
+        (("join", "cocoon:abc"), "--name"),
+        (("group",), "COMMAND"),
+        (("group", "new", "Family"), "--relay"),
+        (("post", "--group"), "--group"),
+    ],
+)
+def test_a_call_that_no_command_has(words: tuple[str, ...], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("cocoon: ")
+    assert part in err
+    assert "--help` shows how" in err
+    assert err.count("\n") == 1
+    assert main(["--json", *words]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"error": {"code": "usage", "message": err.removeprefix("cocoon: ").rstrip("\n")}}

@@ -1,0 +1,217 @@
+"""Frames: one encoding each, one direction each, and every malformed one refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cocoon_core.errors import MalformedError
+from cocoon_core.protocol.constants import MAX_ENVELOPE_BYTES, MAX_FRAME_BYTES, MAX_PUT_ENVELOPES, MAX_SEQ
+from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.frames import (
+    MIN_ENVELOPE_BYTES,
+    Ack,
+    Cast,
+    CastReceived,
+    Challenge,
+    ClientFrame,
+    Close,
+    Entries,
+    Error,
+    ErrorCode,
+    Live,
+    Open,
+    Opened,
+    Put,
+    RelayFrame,
+    blob_message,
+    decode_client_frame,
+    decode_relay_frame,
+    encode_frame,
+    normalize_origin,
+    open_message,
+)
+from cocoon_core.protocol.ids import Incarnation, Signature, TopicId
+
+TOPIC = TopicId(b"\x01" * 32)
+LIFE = Incarnation(b"\x02" * 16)
+PROOF = Signature(b"\x03" * 64)
+ENVELOPE = b"\x04" * MIN_ENVELOPE_BYTES
+
+CLIENT_FRAMES: list[ClientFrame] = [
+    Open(1, TOPIC, None, 0, PROOF),
+    Open(2, TOPIC, LIFE, MAX_SEQ, PROOF),
+    Put(3, TOPIC, (ENVELOPE,)),
+    Put(4, TOPIC, (ENVELOPE, b"\x05" * 400), True, 0),
+    Cast(TOPIC, b""),
+    Close(TOPIC),
+]
+RELAY_FRAMES: list[RelayFrame] = [
+    Challenge(1, b"\x06" * 32, {"topics": 64}),
+    Opened(1, TOPIC, LIFE, 0, False),
+    Entries(TOPIC, 1, (ENVELOPE,)),
+    Live(TOPIC, 7),
+    Ack(3, TOPIC, (8, 9)),
+    CastReceived(TOPIC, b"payload"),
+    Error(None, ErrorCode.BAD_FRAME, "no", None, None),
+    Error(4, ErrorCode.EXPECT, "gone on", 1000, 12),
+]
+
+
+@pytest.mark.parametrize("frame", CLIENT_FRAMES, ids=lambda f: type(f).__name__)
+def test_client_frames_survive_the_wire(frame: ClientFrame) -> None:
+    assert decode_client_frame(encode_frame(frame)) == frame
+
+
+@pytest.mark.parametrize("frame", RELAY_FRAMES, ids=lambda f: type(f).__name__)
+def test_relay_frames_survive_the_wire(frame: RelayFrame) -> None:
+    assert decode_relay_frame(encode_frame(frame)) == frame
+
+
+def test_no_frame_is_taken_in_the_other_direction() -> None:
+    for sent in CLIENT_FRAMES:
+        with pytest.raises(MalformedError):
+            decode_relay_frame(encode_frame(sent))
+    for answered in RELAY_FRAMES:
+        with pytest.raises(MalformedError):
+            decode_client_frame(encode_frame(answered))
+
+
+def test_the_type_numbers_are_those_of_the_spec() -> None:
+    numbers = [decode(encode_frame(frame))[0] for frame in [*CLIENT_FRAMES, *RELAY_FRAMES]]
+    assert numbers == [1, 1, 2, 2, 3, 4, 65, 66, 67, 68, 69, 70, 71, 71]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [1, 1, TOPIC, None, -1, PROOF],
+        [1, 1, TOPIC, None, MAX_SEQ + 1, PROOF],
+        [1, 1, TOPIC, b"\x02" * 15, 0, PROOF],
+        [1, 1, TOPIC, None, 0, PROOF[:63]],
+        [1, 1, TOPIC, None, 0, PROOF, 0],
+        [1, 1, TOPIC, None, 0],
+        [1, "1", TOPIC, None, 0, PROOF],
+        [1, True, TOPIC, None, 0, PROOF],
+        [2, 1, TOPIC, [], False, None],
+        [2, 1, TOPIC, [ENVELOPE[:-1]], False, None],
+        [2, 1, TOPIC, [bytes(MAX_ENVELOPE_BYTES + 1)], False, None],
+        [2, 1, TOPIC, [ENVELOPE] * (MAX_PUT_ENVELOPES + 1), False, None],
+        [2, 1, TOPIC, ["text"], False, None],
+        [2, 1, TOPIC, ENVELOPE, False, None],
+        [2, 1, TOPIC, [ENVELOPE], 1, None],
+        [2, 1, TOPIC, [ENVELOPE], False, -1],
+        [3, TOPIC, bytes(4097)],
+        [3, TOPIC, "text"],
+        [4, TOPIC[:31]],
+        [0],
+        [5, TOPIC],
+        [True, TOPIC],
+        [None],
+        [],
+        {},
+        1,
+        [[[[]]]],
+    ],
+    ids=lambda fields: str(fields)[:24],
+)
+def test_malformed_client_frames_are_refused(fields: object) -> None:
+    with pytest.raises(MalformedError):
+        decode_client_frame(encode(fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [65, 1, b"\x06" * 31, {}],
+        [65, 1, b"\x06" * 32, {"a": -1}],
+        [65, 1, b"\x06" * 32, {b"a": 1}],
+        [65, 1, b"\x06" * 32, {str(n): n for n in range(33)}],
+        [66, 1, TOPIC, LIFE, 0, None],
+        [67, TOPIC, 0, [ENVELOPE]],
+        [67, TOPIC, 1, []],
+        [69, 1, TOPIC, []],
+        [69, 1, TOPIC, [0]],
+        [69, 1, TOPIC, [1] * (MAX_PUT_ENVELOPES + 1)],
+        [71, None, "unheard_of", "", None, None],
+        [71, None, 3, "", None, None],
+        [71, None, [], "", None, None],
+        [71, None, "rate", "x" * 513, None, None],
+        [71, None, "rate", "", -1, None],
+        [72],
+    ],
+    ids=lambda fields: str(fields)[:24],
+)
+def test_malformed_relay_frames_are_refused(fields: object) -> None:
+    with pytest.raises(MalformedError):
+        decode_relay_frame(encode(fields))
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(MalformedError, match="over the limit"):
+        decode_client_frame(bytes(MAX_FRAME_BYTES + 1))
+
+
+@pytest.mark.parametrize("frame", [*CLIENT_FRAMES, *RELAY_FRAMES], ids=lambda f: type(f).__name__)
+def test_every_truncation_is_refused(frame: ClientFrame | RelayFrame) -> None:
+    raw = encode_frame(frame)
+    for end in range(len(raw)):
+        for side in (decode_client_frame, decode_relay_frame):
+            with pytest.raises(MalformedError):
+                side(raw[:end])
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_frame_or_malformed(raw: bytes) -> None:
+    for side in (decode_client_frame, decode_relay_frame):
+        try:
+            frame = side(raw)
+        except MalformedError:
+            continue
+        assert encode_frame(frame) == raw
+
+
+@given(st.sampled_from([*CLIENT_FRAMES, *RELAY_FRAMES]), st.data())
+def test_any_mutation_gives_a_frame_or_malformed(frame: ClientFrame | RelayFrame, data: st.DataObject) -> None:
+    raw = bytearray(encode_frame(frame))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    for side in (decode_client_frame, decode_relay_frame):
+        try:
+            assert encode_frame(side(bytes(raw))) == bytes(raw)
+        except MalformedError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("ws://127.0.0.1:8787", "ws://127.0.0.1:8787"),
+        ("ws://relay.example", "ws://relay.example:80"),
+        ("WSS://Relay.Example", "wss://relay.example:443"),
+        ("https://relay.example/v1/sync?x#y", "wss://relay.example:443"),
+        ("http://relay.example:8080/", "ws://relay.example:8080"),
+        ("ws://[::1]:8787", "ws://[::1]:8787"),
+    ],
+)
+def test_origins_have_one_form(url: str, origin: str) -> None:
+    assert normalize_origin(url) == origin
+    assert normalize_origin(origin) == origin
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "relay.example", "ftp://relay.example", "ws://", "ws://a@b", "ws://h:0", "ws://h:65536", "ws://h:x", "ws://[",
+     "ws://rel ay", "ws://h\n", "ws://münchen.example"],
+)  # fmt: skip
+def test_what_is_no_relay_url_is_refused(url: str) -> None:
+    with pytest.raises(MalformedError):
+        normalize_origin(url)
+
+
+def test_messages_to_sign_end_in_challenge_and_topic() -> None:
+    message = open_message("ws://h:80", b"\x06" * 32, TOPIC)
+    assert message == blob_message("ws://h:80", b"\x06" * 32, TOPIC) == b"ws://h:80" + b"\x06" * 32 + TOPIC
+    with pytest.raises(MalformedError):
+        open_message("ws://h:80", b"\x06" * 31, TOPIC)
