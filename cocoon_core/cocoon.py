@@ -13,6 +13,7 @@ from typing import Self
 
 from cocoon_core.errors import (
     InvalidLinkError,
+    LocalStateError,
     MalformedError,
     NotYetError,
     RelayError,
@@ -27,6 +28,7 @@ from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.envelope import open_envelope
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frames import normalize_origin
+from cocoon_core.protocol.ids import GroupId
 from cocoon_core.protocol.invite import InviteKeys, Link, Welcome, mailbox_keys, open_welcome, read_link, require_relays
 from cocoon_core.protocol.names import require_good_name
 from cocoon_core.protocol.operations import Create, Join, Policy
@@ -107,10 +109,12 @@ class Cocoon:
         return self._profile.proof
 
     async def close(self) -> None:
-        for group in self._groups.values():
-            group.close()
-        self._groups.clear()
-        self._profile.close()
+        try:
+            for group in self._groups.values():
+                group.close()
+        finally:
+            self._groups.clear()
+            self._profile.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,8 +127,27 @@ class Cocoon:
     # --- groups
 
     def groups(self) -> list[Group]:
-        """All groups of this profile, oldest first; those whose join was never finished are not among them."""
-        return [self._group(record) for record in self._table.all() if record.state != JOINING]
+        """All groups of this profile, oldest first; those whose join was never finished are not among them, nor those
+        that cannot be opened.
+        """
+        return self._open_groups()[0]
+
+    def damaged_groups(self) -> dict[GroupId, str]:
+        """The groups that cannot be opened, and why."""
+        return self._open_groups()[1]
+
+    def _open_groups(self) -> tuple[list[Group], dict[GroupId, str]]:
+        """One group whose part of the profile is damaged takes no other with it."""
+        groups: list[Group] = []
+        damaged: dict[GroupId, str] = {}
+        for record in self._table.all():
+            if record.state == JOINING:
+                continue
+            try:
+                groups.append(self._group(record))
+            except (LocalStateError, NotYetError, UntrustedInputError) as error:
+                damaged[record.group] = str(error)
+        return groups, damaged
 
     def group(self, reference: str) -> Group:
         """The group of that name or id, or a unique beginning of an id (4 characters at least).
@@ -132,16 +155,19 @@ class Cocoon:
         Raises:
             UnknownGroupError: none, or more than one.
         """
-        groups = self.groups()
+        groups, damaged = self._open_groups()
         wanted = reference.strip()
         found = [g for g in groups if g.name.casefold() == wanted.casefold()]
         found = found or [g for g in groups if len(wanted) >= 4 and g.id.hex().startswith(wanted.lower())]
         if len(found) == 1:
             return found[0]
         if found:
-            raise UnknownGroupError(f"more than one group is called {reference!r}; give the beginning of an id")
-        names = ", ".join(repr(group.name) for group in groups) or "none yet"
-        raise UnknownGroupError(f"there is no group {reference!r} in this profile; there are: {names}")
+            raise UnknownGroupError(
+                f"more than one group is called {reference!r}; give the beginning of an id: {_list_groups(found)}"
+            )
+        names = _list_groups(groups) or "none yet"
+        broken = "".join(f"; group {group.hex()[:12]} cannot be opened: {why}" for group, why in damaged.items())
+        raise UnknownGroupError(f"there is no group {reference!r} in this profile; there are: {names}{broken}")
 
     async def create_group(
         self, name: str, *, member_name: str, relays: Sequence[str], max_members: int | None = None
@@ -302,6 +328,11 @@ class Cocoon:
 
     def _replica(self, record: GroupRecord) -> Replica:
         return self._group(record).replica
+
+
+def _list_groups(groups: Sequence[Group]) -> str:
+    """Names, each with as much of its id as tells those apart that are called alike."""
+    return ", ".join(f"“{group.name}” ({group.id.hex()[:8]})" for group in groups)
 
 
 async def _sync_any(replica: Replica, dial: Dial, progress: Progress | None) -> None:

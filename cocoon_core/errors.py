@@ -190,7 +190,7 @@ class ProfileDamagedError(LocalStateError):
 
 
 class StorageFullError(LocalStateError):
-    """The disk is full or cannot be written; nothing was changed. Free some space and try again."""
+    """The disk is read-only or full; nothing was changed. Free some space and try again."""
 
     code = "storage_full"
 

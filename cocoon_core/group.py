@@ -110,7 +110,7 @@ class Group:
 
     def close(self) -> None:
         """Save what makes the next opening fast. Called by `Cocoon.close`."""
-        with suppress(LocalStateError), self._replica.transaction():
+        with suppress(LocalStateError, UsageError), self._replica.transaction():
             self._replica.shelf.save_caches()
 
     @property
@@ -177,21 +177,26 @@ class Group:
             raise UnknownMemberError(f"no member is called {reference!r}; there are: {names}")
         raise UnknownMemberError(f"{reference!r} means more than one member; give the beginning of an id")
 
-    async def set_role(self, member: str | MemberId, role: str) -> None:
-        """Make a member an admin or a plain member again. Only admins can.
+    async def set_role(self, member: str | MemberId, role: str) -> MemberInfo:
+        """Make a member an admin or a plain member again. Only admins can. Gives the member as it is then.
 
         Raises:
             UnknownMemberError: there is no such member.
-            UsageError: not a role, or this member may not.
+            UsageError: not a role, this member may not, or it would leave the group without an admin.
         """
         if role not in (Role.ADMIN, Role.MEMBER):
             raise UsageError(f"a role is admin or member, not {role!r}")
         target = member if isinstance(member, MemberId) else self.find_member(member)
-        current = self._replica.members.roster.members.get(target)
+        roster = self._replica.members.roster
+        current = roster.members.get(target)
         if current is None:
             raise UnknownMemberError
+        if self.me is None or not roster.is_admin(self.me):
+            raise UsageError("only an admin can change roles; you are a member")
         if current.role == role:
-            return
+            return self._member(target)
+        if role == Role.MEMBER and sum(other.role == Role.ADMIN for other in roster.members.values()) == 1:
+            raise UsageError(f"{current.shown_name} is the only admin; make somebody else an admin first")
         pins = []
         if role == Role.MEMBER:
             for device in sorted(current.devices):
@@ -199,6 +204,13 @@ class Group:
                 if end is not None:
                     pins.append(Pin(device, end.last_seq, end.last_id))
         self._replica.write_operation(SetRole(target, Role(role), tuple(pins)))
+        changed = self._member(target)
+        if changed.role != role:
+            raise UsageError(f"the rules of the group leave {changed.name} as {changed.role}")
+        return changed
+
+    def _member(self, member: MemberId) -> MemberInfo:
+        return next(info for info in self.members() if info.id == member)
 
     # --- invites
 

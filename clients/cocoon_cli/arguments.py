@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cocoon_cli.context import Handler
+from cocoon_cli.context import Context, Handler
+from cocoon_cli.output import Printed
 from cocoon_cli.standard_input import STANDARD_INPUT
-from cocoon_core.errors import UsageError
+from cocoon_core.errors import LocalStateError, UsageError
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -29,15 +32,23 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (`{self.prog} --help` shows how)")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a help, without the silence of the inherited one where it cannot be."""
+        try:
+            (file or sys.stderr).write(message)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LocalStateError(f"This cannot be printed: {error.strerror}.") from error
+
 
 class Commands:
     """The commands of one parser; nested ones, as in `group new`, are commands of a command."""
 
     def __init__(self, parser: argparse.ArgumentParser, options: Parser) -> None:
         self._options = options
-        self._all = parser.add_subparsers(
-            dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Parser
-        )
+        self._all = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+        parser.set_defaults(run=partial(_show_commands, parser), passes_on=False)
 
     def add(
         self, name: str, handler: Handler, help: str, note: str | None = None, passes_on: bool = False
@@ -46,7 +57,14 @@ class Commands:
 
         With `passes_on`, what the command does not know itself reaches it as `args.passed_on`.
         """
-        parser = self._all.add_parser(name, help=help, description=help, epilog=note, parents=[self._options])
+        parser = self._all.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=note,
+            parents=[self._options],
+            formatter_class=argparse.RawDescriptionHelpFormatter if passes_on else argparse.HelpFormatter,
+        )
         parser.set_defaults(run=handler, passes_on=passes_on)
         return parser
 
@@ -54,6 +72,13 @@ class Commands:
         """Add a command that only has commands of its own."""
         parser = self._all.add_parser(name, help=help, description=help, parents=[self._options])
         return Commands(parser, self._options)
+
+
+def _show_commands(parser: argparse.ArgumentParser, context: Context, args: argparse.Namespace) -> Printed:
+    """What is printed where no command was given."""
+    if context.output.as_json:
+        parser.error("a COMMAND is missing")
+    return Printed("", parser.format_help(), UsageError.exit_code)
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -76,7 +101,7 @@ def global_options() -> Parser:
     """
     options = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = options.add_argument_group("options everywhere")
-    group.add_argument("--home", type=Path, metavar="DIR", help="the profile's folder (COCOON_HOME)")
+    group.add_argument("--home", type=folder, metavar="DIR", help="the profile's folder (COCOON_HOME)")
     group.add_argument("--group", metavar="G", help="a group's name or the beginning of its id (COCOON_GROUP)")
     group.add_argument("--json", action="store_true", help="print one JSON object, for scripts")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -97,6 +122,41 @@ def plain_text(value: str) -> str:
         text = STANDARD_INPUT.get().read().decode("utf-8").removesuffix("\n") if value == "-" else value
         text.encode("utf-8")
     return text
+
+
+class JoinWords(argparse.Action):
+    """Words that were typed without quotes, as one text; a single `-` reads standard input."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        try:
+            setattr(namespace, self.dest, plain_text(values[0] if len(values) == 1 else " ".join(values)))
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+
+
+def name(value: str) -> str:
+    """A name of a member or a group, which may not be empty."""
+    text = plain_text(value)
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name has at least one letter")
+    return text
+
+
+def folder(value: str) -> Path:
+    """A folder, which may not be the empty text that an unset variable gives."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("this is empty; give the name of a folder")
+    return Path(value)
+
+
+def relay_url(value: str) -> str:
+    """The address of a relay, with its scheme."""
+    if not value.startswith(("ws://", "wss://", "http://", "https://")):
+        host = value.partition("://")[2] or value
+        scheme = "ws" if host.startswith(("127.", "localhost", "[::1]")) else "wss"
+        meant = f"; did you mean {scheme}://{host}?" if host.strip() else ""
+        raise argparse.ArgumentTypeError(f"a relay's address begins with ws:// or wss://, not {value!r}{meant}")
+    return value
 
 
 def duration(value: str) -> timedelta:

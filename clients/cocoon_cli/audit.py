@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import count, size
+from cocoon_cli.text import count, shorten_id, size
 
 if TYPE_CHECKING:
     from cocoon_core import Group
@@ -32,7 +32,7 @@ async def audit_relays(group: Group, context: Context, args: argparse.Namespace)
     def draw(screen: Screen) -> None:
         for relay in report.relays:
             screen.line((relay.url, "bold"))
-            rows = [[identifier, str(entries), size(stored)] for identifier, entries, stored in relay.topics]
+            rows = [[f"{shorten_id(name)}…", str(entries), size(stored)] for name, entries, stored in relay.topics]
             if rows:
                 screen.table(["TOPIC", "ENVELOPES", "SIZE"], rows)
             screen.line(count(relay.blobs, "blob"))

@@ -28,6 +28,9 @@ NO_GROUP = (
 )
 
 
+NOT_SENT = "Not sent yet: `cocoon sync` sends it."
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The settings of one call, from its options and the environment, and the call itself."""
@@ -39,6 +42,18 @@ class Context:
     words: Sequence[str]
     stdin: StandardInput
     parse: Callable[[Sequence[str]], argparse.Namespace]
+    sending: Callable[[Group], Awaitable[str]] | None = None  # of the watch that runs this call, if one does
+
+    @property
+    def watched(self) -> bool:
+        """Whether this call runs through a watch."""
+        return self.sending is not None
+
+    async def notes_on_sending(self, group: Group) -> list[str]:
+        """When what was written just now is sent, for people."""
+        if self.output.as_json:
+            return []
+        return [NOT_SENT if self.sending is None else await self.sending(group)]
 
     async def open(self) -> Cocoon:
         """Open the profile; where its passphrase is neither set nor in a key ring, ask a person for it."""

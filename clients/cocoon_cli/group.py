@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, plain_text
-from cocoon_cli.context import Context, with_group, with_profile
+from cocoon_cli.arguments import Commands, name, relay_url
+from cocoon_cli.context import Context, with_profile
 from cocoon_cli.members import member_data
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import shorten_id
@@ -19,11 +19,19 @@ def add_commands(commands: Commands) -> None:
     """Add `group` and its commands."""
     groups = commands.nest("group", "make, list or show groups")
     new = groups.add("new", with_profile(create_group), "make a group and be its first member")
-    new.add_argument("title", metavar="NAME", type=plain_text, help="the group's name")
-    new.add_argument("--relay", action="append", required=True, metavar="URL", help="ws:// or wss://; may be repeated")
-    new.add_argument("--name", type=plain_text, metavar="YOU", help="your name in it (else that of your account here)")
+    new.add_argument("title", metavar="NAME", type=name, help="the group's name")
+    new.add_argument(
+        "--relay",
+        action="append",
+        required=True,
+        type=relay_url,
+        metavar="URL",
+        help="ws://… or wss://…; repeatable",
+    )
+    new.add_argument("--name", type=name, metavar="YOU", help="your name in it (else that of your account here)")
     groups.add("list", with_profile(list_groups), "the groups of this profile")
-    groups.add("show", with_group(show_group), "one group: id, members, relays")
+    show = groups.add("show", with_profile(show_group), "one group: id, members, relays")
+    show.add_argument("title", metavar="NAME", nargs="?", help="its name or the beginning of its id, as with --group")
 
 
 def group_data(group: Group) -> dict[str, Any]:
@@ -63,8 +71,9 @@ async def list_groups(cocoon: Cocoon, context: Context, args: argparse.Namespace
     return Outcome(data={"groups": groups}, draw=draw, notes=notes)
 
 
-async def show_group(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+async def show_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """One group and who is in it."""
+    group = context.choose_group(cocoon) if args.title is None else cocoon.group(args.title)
     data = group_data(group)
 
     def draw(screen: Screen) -> None:

@@ -18,6 +18,7 @@ from cocoon_cli.context import Context
 from cocoon_cli.faults import tell_error
 from cocoon_cli.output import Output
 from cocoon_cli.standard_input import STANDARD_INPUT, StandardInput
+from cocoon_core.errors import LocalStateError
 
 EXIT_INTERRUPTED = 130
 
@@ -28,16 +29,34 @@ class ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        sys.stdout.write(f"cocoon {version('cocoon-sync')}\n")
+        parser._print_message(f"cocoon {version('cocoon-sync')}\n", sys.stdout)
         parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. Never raises, and never prints a traceback unless asked with --debug."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stderr.write("cocoon: Standard output is closed; nothing was done.\n")
+        return LocalStateError.exit_code
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     output = Output(as_json="--json" in words)
+    try:
+        exit_code = _run(words, output)
+        sys.stdout.flush()
+        return exit_code
+    except BrokenPipeError:  # the reader has gone, as `head` does
+        _quieten()
+        return 0
+    except OSError:
+        _quieten()
+        return output.fail(LocalStateError("This cannot be printed: standard output takes nothing."))
+
+
+def _run(words: list[str], output: Output) -> int:
     stdin = StandardInput()
     STANDARD_INPUT.set(stdin)
     try:
@@ -48,11 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone, as `head` does; point standard output away so that the interpreter's last flush is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
     except Exception as error:
-        return tell_error(error, output, words)
+        exit_code = tell_error(error, output, words)
+        _quieten_if_full()  # the error is told, and counts
+        return exit_code
+
+
+def _quieten_if_full() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _quieten()
+
+
+def _quieten() -> None:
+    """Point standard output away, so that what it did not take is not tried, and told about, once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_call(words: Sequence[str]) -> Namespace:

@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, duration, plain_text, positive
+from cocoon_cli.arguments import Commands, duration, name, positive
 from cocoon_cli.context import Context, with_group, with_profile
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import age, count, shorten_id, timestamp
@@ -14,20 +14,24 @@ from cocoon_cli.text import age, count, shorten_id, timestamp
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, InviteInfo, MemberInfo
 
-NOT_SENT = "Not sent yet: `cocoon sync` sends it."
-
 
 def add_commands(commands: Commands) -> None:
     """Add the commands about members."""
     invite = commands.add("invite", with_group(invite_member), "make a link that lets someone in, or list invites")
     invite.add_argument("--uses", type=positive, default=1, metavar="N", help="how many may join with it (1)")
-    invite.add_argument("--expires", type=duration, default=timedelta(days=7), metavar="TIME", help="such as 12h (7d)")
+    invite.add_argument(
+        "--expires",
+        type=duration,
+        default=timedelta(days=7),
+        metavar="TIME",
+        help="how long it lets people in: 30m, 12h, 7d or 2w (7d)",
+    )
     invite.add_argument("--list", action="store_true", help="list the invites of the group instead")
     revoke = commands.add("revoke", with_group(revoke_invite), "close an invite before it is used up")
     revoke.add_argument("invite", metavar="ID", help="its id or the beginning of it; `cocoon invite --list` shows them")
     join = commands.add("join", with_profile(join_group), "enter a group with a link; its relay must be reachable")
     join.add_argument("link", metavar="LINK", help="what the inviter sent, from cocoon: to its end")
-    join.add_argument("--name", required=True, type=plain_text, metavar="YOU", help="your name in this group")
+    join.add_argument("--name", required=True, type=name, metavar="YOU", help="your name in this group")
     commands.add("members", with_group(list_members), "who is in the group, and when they last signed on")
     role = commands.add("role", with_group(set_role), "make a member an admin, or an admin a member again")
     role.add_argument("member", metavar="MEMBER", help="name, id or the beginning of it")
@@ -51,15 +55,17 @@ async def invite_member(group: Group, context: Context, args: argparse.Namespace
     if args.list:
         return _list_invites(group)
     link = await group.invite(uses=args.uses, expires_in=args.expires)
-    who = "one person" if args.uses == 1 else f"{args.uses} people"
+    one = args.uses == 1
+    who, until = ("one person", "it is used") if one else (f"up to {args.uses} people", "all of them have joined")
     return Outcome(
         data={"link": link},
         draw=lambda screen: screen.line(link),
         notes=[
-            f"It lets {who} in, until it is used or {_span(args.expires)} have passed.",
+            f"It lets {who} in, until {until} or {_passed(args.expires)}.",
             "Whoever has this link can read the whole group: send it over a way you trust. "
             "In this version that holds even after it was used or closed.",
-            "It works once the group has been sent: `cocoon sync`.",
+            "It works once the group has been sent: "
+            + ("the `cocoon sync --watch` that runs does that." if context.watched else "`cocoon sync`."),
         ],
     )
 
@@ -92,7 +98,10 @@ async def revoke_invite(group: Group, context: Context, args: argparse.Namespace
     return Outcome(
         data={"id": args.invite},
         draw=lambda screen: screen.line("The invite is closed: nobody joins with its link any more."),
-        notes=["In this version, whoever kept the link can still read the group.", NOT_SENT],
+        notes=[
+            "In this version, whoever kept the link can still read the group.",
+            *await context.notes_on_sending(group),
+        ],
     )
 
 
@@ -132,12 +141,15 @@ async def list_members(group: Group, context: Context, args: argparse.Namespace)
 
 async def set_role(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Give or take the rights of an admin."""
-    await group.set_role(args.member, args.role)
-    article = "an admin" if args.role == "admin" else "a member"
+    before = {member.id: member.role for member in group.members()}
+    member = await group.set_role(args.member, args.role)
+    article = "an admin" if member.role == "admin" else "a member"
+    changed = before.get(member.id) != member.role
+    when = "now" if changed else "already"
     return Outcome(
-        data={"member": args.member, "role": args.role},
-        draw=lambda screen: screen.line(f"{args.member} is {article} now."),
-        notes=[NOT_SENT],
+        data=member_data(member),
+        draw=lambda screen: screen.line(f"{member.name} is {article} {when}."),
+        notes=await context.notes_on_sending(group) if changed else [],
     )
 
 
@@ -148,6 +160,11 @@ def _last_seen(member: MemberInfo, now: datetime) -> str:
     if timedelta(0) <= now - member.last_seen < timedelta(hours=1):
         return "this hour"
     return age(member.last_seen, now)
+
+
+def _passed(length: timedelta) -> str:
+    span = _span(length)
+    return f"{span} {'has' if span.startswith('1 ') else 'have'} passed"
 
 
 def _span(length: timedelta) -> str:

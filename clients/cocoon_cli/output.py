@@ -6,6 +6,7 @@ Results go to standard output; notes, warnings, progress and errors to standard 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cocoon_cli.text import columns, neutralise, neutralise_lines
-from cocoon_core.errors import CocoonError
+from cocoon_cli.text import as_sentence, columns, neutralise, neutralise_lines
+from cocoon_core.errors import CocoonError, LocalStateError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,17 +142,27 @@ class Output:
         return Progress(label, self.err.isatty() and not self.as_json and self._terminal is None)
 
     def finish(self, outcome: Outcome | Printed) -> int:
-        """Print an outcome and give the exit code."""
-        if isinstance(outcome, Printed):
-            self.out.write(outcome.out)
-            self.out.flush()
-            self.err.write(outcome.err)
-        elif self.as_json:
-            self.emit(outcome.data)
-        else:
-            outcome.draw(self.screen())
-            self.out.flush()
-            self.note(*outcome.notes)
+        """Print an outcome and give the exit code.
+
+        Raises:
+            LocalStateError: standard output takes nothing.
+            BrokenPipeError: whoever read it has gone.
+        """
+        try:
+            if isinstance(outcome, Printed):
+                self.out.write(outcome.out)
+                self.out.flush()
+                self.err.write(outcome.err)
+            elif self.as_json:
+                self.emit(outcome.data)
+            else:
+                outcome.draw(self.screen())
+                self.out.flush()
+                self.note(*outcome.notes)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LocalStateError(f"What was asked is done, but it cannot be printed: {error.strerror}.") from error
         return outcome.exit_code
 
     def emit(self, data: Mapping[str, Any]) -> None:
@@ -168,9 +179,14 @@ class Output:
     def fail(self, error: CocoonError) -> int:
         """Print an error as one sentence, or as one object, and give the exit code."""
         if self.as_json:
-            self.emit({"error": {"code": error.code, "message": str(error)}})
-        else:
-            self.err.write(f"cocoon: {neutralise(str(error))}\n")
+            try:
+                self.emit({"error": {"code": error.code, "message": str(error)}})
+                return error.exit_code
+            except OSError:
+                pass  # standard output takes nothing: say it to people
+        with contextlib.suppress(OSError):
+            self.err.write(f"cocoon: {neutralise(as_sentence(str(error)))}\n")
+            self.err.flush()
         return error.exit_code
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, plain_text, positive
+from cocoon_cli.arguments import Commands, JoinWords, positive
 from cocoon_cli.context import Context, with_group
-from cocoon_cli.members import NOT_SENT
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import age, count, shorten_id, timestamp
 from cocoon_core.errors import UsageError
@@ -19,15 +18,16 @@ if TYPE_CHECKING:
 
 INDENT = 4  # columns for each step of a thread
 DEEPEST = 6  # steps; deeper replies stand no further in
+_TEXT_HELP = "what to say, in one or many words; - reads it from standard input"
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands about posts."""
     post = commands.add("post", with_group(write_post), "write a post")
-    post.add_argument("text", metavar="TEXT", type=plain_text, help="what to say; - reads it from standard input")
+    post.add_argument("text", metavar="TEXT", nargs="+", action=JoinWords, help=_TEXT_HELP)
     reply = commands.add("reply", with_group(write_reply), "answer a post or a reply")
     reply.add_argument("post", metavar="ID", help="the id of what you answer, or the beginning of it")
-    reply.add_argument("text", metavar="TEXT", type=plain_text, help="what to say; - reads it from standard input")
+    reply.add_argument("text", metavar="TEXT", nargs="+", action=JoinWords, help=_TEXT_HELP)
     feed = commands.add("feed", with_group(show_feed), "the newest posts, the newest last")
     feed.add_argument("--limit", type=positive, default=50, metavar="N", help="how many (50)")
     feed.add_argument("--before", metavar="ID", help="only what stands before this post")
@@ -53,12 +53,12 @@ def post_data(post: Post) -> dict[str, Any]:
 
 async def write_post(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Write a post."""
-    return _written(await group.feed.post(_require_words(args.text)))
+    return await _written(await group.feed.post(_require_words(args.text)), group, context)
 
 
 async def write_reply(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Answer a post."""
-    return _written(await group.feed.reply(args.post, _require_words(args.text)))
+    return await _written(await group.feed.reply(args.post, _require_words(args.text)), group, context)
 
 
 def _require_words(text: str) -> str:
@@ -67,11 +67,11 @@ def _require_words(text: str) -> str:
     return text
 
 
-def _written(post: Post) -> Outcome:
+async def _written(post: Post, group: Group, context: Context) -> Outcome:
     return Outcome(
         data={"id": post.id},
         draw=lambda screen: screen.line(f"Written as {shorten_id(post.id)}."),
-        notes=[NOT_SENT],
+        notes=await context.notes_on_sending(group),
     )
 
 

@@ -33,9 +33,10 @@ def initialise(context: Context, args: argparse.Namespace) -> Outcome:
             raise
         context.output.note("This system has no safe key ring; the profile is sealed under a passphrase instead.")
         Cocoon.init(context.home, passphrase=_ask_new_passphrase())
+    home = Cocoon.find_home(context.home)
     return Outcome(
-        data={"home": None if context.home is None else str(context.home)},
-        draw=lambda screen: screen.line(f"A new profile is in {context.home or 'its usual place'}."),
+        data={"home": str(home)},
+        draw=lambda screen: screen.line(f"A new profile is in {home}."),
         notes=["Next: `cocoon group new NAME --name YOU --relay URL`, or `cocoon join LINK --name YOU`."],
     )
 

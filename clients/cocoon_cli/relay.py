@@ -10,6 +10,13 @@ from typing import NoReturn
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context
 
+NOTE = """options of the relay:
+  --data DIR          where everything is kept (required)
+  --listen HOST:PORT  where it listens (127.0.0.1:8787)
+
+`cocoon-relay serve --help` shows the others; all of them can be given here. With --json, the line that says that it is
+ready, and an error, are one JSON object."""
+
 
 def add_commands(commands: Commands) -> None:
     """Add `relay`."""
@@ -17,7 +24,7 @@ def add_commands(commands: Commands) -> None:
         "relay",
         run_relay,
         "run a relay here: the same as `cocoon-relay serve`",
-        "Takes the options of `cocoon-relay serve`, which `cocoon-relay serve --help` shows.",
+        NOTE,
         passes_on=True,
     )
 
@@ -25,4 +32,6 @@ def add_commands(commands: Commands) -> None:
 def run_relay(context: Context, args: argparse.Namespace) -> NoReturn:
     """Become the relay's process, so that signals reach it and its exit code is this command's."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "cocoon_relay", "serve", *args.passed_on])
+    words = args.passed_on[1:] if args.passed_on[:1] == ["serve"] else args.passed_on
+    form = ["--json"] if context.output.as_json else []
+    os.execv(sys.executable, [sys.executable, "-m", "cocoon_relay", "serve", *form, *words])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context, with_profile
 from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import shorten_id
 from cocoon_cli.watch import watch_groups
 from cocoon_core.errors import RelayUnavailable
 
@@ -33,42 +36,67 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
     if args.watch:
         return await watch_groups(cocoon, context)
     groups = context.choose_groups(cocoon)
-    reports: list[tuple[Group, SyncReport]] = []
-    unreached: list[str] = []
+    results: list[Result] = []
     for group in groups:
         with context.output.progress(f"Catching up with {group.name}") as progress:
             try:
-                reports.append((group, await group.sync(progress=progress)))
+                results.append(Result(group, await group.sync(progress=progress)))
             except RelayUnavailable as error:
                 if len(groups) == 1:
                     raise
-                unreached.append(f"{group.name}: {error}")
-    if unreached:
-        raise RelayUnavailable(" ".join(unreached))
-    return _report(reports)
+                results.append(Result(group, error))
+    return _report(results)
 
 
-def _report(reports: Sequence[tuple[Group, SyncReport]]) -> Outcome:
-    named = [(group.name, report, group.alarms()) for group, report in reports]
-    relays: list[dict[str, Any]] = [
-        {"url": r.url, "ok": r.ok, "error": r.error, "sent": r.sent, "received": r.received, "group": str(group.id)}
-        for group, report in reports
-        for r in report.relays
-    ]
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A group, and what its sync did or why it could do nothing."""
+
+    group: Group
+    report: SyncReport | RelayUnavailable
+
+    def relay_data(self) -> list[dict[str, Any]]:
+        """Each relay of the group as scripts see it."""
+        group = str(self.group.id)
+        if isinstance(self.report, RelayUnavailable):
+            lost = {"ok": False, "error": str(self.report), "sent": 0, "received": 0, "group": group}
+            return [{"url": url, **lost} for url in self.group.relays]
+        return [
+            {"url": r.url, "ok": r.ok, "error": r.error, "sent": r.sent, "received": r.received, "group": group}
+            for r in self.report.relays
+        ]
+
+
+def _report(results: Sequence[Result]) -> Outcome:
+    """One line for each group; its id beside the name where another one is called alike."""
+    names = Counter(result.group.name for result in results)
+    lines: list[tuple[str, str]] = []
+    reached: list[SyncReport] = []
+    notes: list[str] = []
+    alarms: list[str] = []
+    for result in results:
+        group, report = result.group, result.report
+        title = group.name if names[group.name] == 1 else f"{group.name} ({shorten_id(str(group.id))})"
+        if isinstance(report, RelayUnavailable):
+            lines.append((title, f": not reached: {str(report).rstrip('.')}."))
+        else:
+            reached.append(report)
+            lines.append((title, f": sent {report.sent}, received {report.received}."))
+            notes += [f"{relay.url} was not reached: {relay.error}" for relay in report.relays if not relay.ok]
+        alarms += group.alarms()
+        notes += [f"Warning ({title}): {alarm}" for alarm in group.alarms()]
+    data: dict[str, Any] = {
+        "sent": sum(report.sent for report in reached),
+        "received": sum(report.received for report in reached),
+        "relays": [relay for result in results for relay in result.relay_data()],
+        "alarms": alarms,
+    }
+    if not reached:
+        message = "No group reached a relay; nothing is lost, `cocoon sync` sends it later."
+        data["error"] = {"code": RelayUnavailable.code, "message": message}
 
     def draw(screen: Screen) -> None:
-        for name, report, _ in named:
-            screen.line((name, "bold"), f": sent {report.sent}, received {report.received}.")
+        for title, words in lines:
+            screen.line((title, "bold"), words)
 
-    notes = [f"{relay['url']} was not reached: {relay['error']}" for relay in relays if not relay["ok"]]
-    notes += [f"Warning ({name}): {alarm}" for name, _, alarms in named for alarm in alarms]
-    return Outcome(
-        data={
-            "sent": sum(report.sent for _, report in reports),
-            "received": sum(report.received for _, report in reports),
-            "relays": relays,
-            "alarms": [alarm for _, _, alarms in named for alarm in alarms],
-        },
-        draw=draw,
-        notes=notes,
-    )
+    return Outcome(data, draw, notes, 0 if len(reached) == len(results) else RelayUnavailable.exit_code)

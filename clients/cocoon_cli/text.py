@@ -40,6 +40,14 @@ def neutralise_lines(text: str) -> list[str]:
     return [neutralise(line) for line in text.expandtabs(4).replace("\r\n", "\n").split("\n")]
 
 
+def as_sentence(text: str) -> str:
+    """An error's message with a capital, where it begins with a word, and a full stop."""
+    first = text.split(" ", 1)[0]
+    if first.isalpha() and first.islower():
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 def shorten_id(identifier: str) -> str:
     """As much of an id as people need to name a thing: commands take any unique beginning."""
     return identifier[:8]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.context import Context
+from cocoon_cli.context import NOT_SENT, Context
 from cocoon_cli.holder import serve_commands
 from cocoon_cli.output import Outcome
 from cocoon_cli.posts import draw_post, post_data
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group
 
 
+SENT = "Sent."
+WAITS = "Not sent yet: the `cocoon sync --watch` that runs sends it as soon as it reaches the relay."
+SENT_LOOKS = 100  # a command waits no longer to say that what it wrote was sent
+_LOOK_SECONDS = 0.02
+
+
 async def watch_groups(cocoon: Cocoon, context: Context) -> Outcome:
     """Show what comes in the chosen groups until the process is asked to end, which is success."""
     asked = _asked_to_end()
@@ -29,7 +36,9 @@ async def watch_groups(cocoon: Cocoon, context: Context) -> Outcome:
         watch = await stack.enter_async_context(Watch(cocoon, context))
         await watch.add_groups()
         try:
-            await stack.enter_async_context(serve_commands(cocoon, context, watch.look_again))
+            await stack.enter_async_context(
+                serve_commands(cocoon, replace(context, sending=watch.describe_sending), watch.look_again)
+            )
         except LocalStateError as error:
             context.output.note(f"Other commands have to wait until this ends: {error}.")
         context.output.note("Watching; Ctrl-C ends it.")
@@ -98,6 +107,17 @@ class Watch:
                         screen.line((group.name, "dim"))
                     draw_post(screen, post, 0, datetime.now(UTC), elsewhere=post.parent is not None)
                     output.out.flush()
+
+    async def describe_sending(self, group: Group) -> str:
+        """Whether what was written just now has been sent, given a moment where the relay can be reached."""
+        if group not in self._groups:
+            return NOT_SENT
+        if all(identifier != str(group.id) for identifier, _ in self._lost):
+            for _ in range(SENT_LOOKS):
+                if not group.unsent():
+                    break
+                await asyncio.sleep(_LOOK_SECONDS)
+        return WAITS if group.unsent() else SENT
 
     def _tell_state(self, group: Group, url: str, error: RelayError | None) -> None:
         """Say once that a relay is lost, and once that it is level again."""

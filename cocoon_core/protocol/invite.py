@@ -11,6 +11,7 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from cocoon_core.errors import DecryptionError, InvalidLinkError, MalformedError
 from cocoon_core.protocol import encoding
@@ -29,6 +30,7 @@ from cocoon_core.protocol.constants import (
     VERSION,
 )
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
+from cocoon_core.protocol.frames import normalize_origin
 from cocoon_core.protocol.ids import GroupId, HpkePublicKey, InviteId
 from cocoon_core.protocol.operations import Create, decode_operation
 from cocoon_core.protocol.primitives import (
@@ -44,6 +46,8 @@ from cocoon_core.protocol.primitives import (
 LINK_PREFIX: Final = "cocoon:"
 _CHECK_BYTES: Final = 4
 _MAX_LINK: Final = 4096  # characters
+_MAX_HOST: Final = 253  # characters
+_MAX_HOST_LABEL: Final = 63  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +142,16 @@ def write_link(link: Link) -> str:
     return LINK_PREFIX + _to_base64(payload + _link_check(payload))
 
 
+_AROUND: Final = "<>‹›«»\"'“”„‘’"  # what mail programs and people put around a link
+
+
 def read_link(text: str) -> Link:
-    """Read a link, as pasted: white space around it and line breaks within it do no harm.
+    """Read a link, as pasted: line breaks within it, and white space, quotes and angle brackets around it do no harm.
 
     Raises:
         InvalidLinkError: not a link, or not all of it.
     """
-    text = "".join(text.split())
+    text = "".join(text.split()).strip(_AROUND)
     if not text.startswith(LINK_PREFIX) or len(text) > _MAX_LINK:
         raise InvalidLinkError
     encoded = text[len(LINK_PREFIX) :]
@@ -167,7 +174,8 @@ def require_relays(value: list[Any]) -> tuple[str, ...]:
     """Read a list of relay addresses.
 
     Raises:
-        MalformedError: none, too many, one that is not ws:// or wss://, or one that is not visible ASCII.
+        MalformedError: none, too many, one that is not ws:// or wss:// with a host that can be a name, one with a path,
+            or one that is not visible ASCII.
     """
     good = all(
         isinstance(url, str)
@@ -176,11 +184,27 @@ def require_relays(value: list[Any]) -> tuple[str, ...]:
         and " " not in url
         and len(url) <= MAX_RELAY_URL
         and url.startswith(("ws://", "wss://"))
+        and _is_origin(url)
         for url in value
     )
     if not good or not 0 < len(value) <= MAX_RELAYS or len(set(value)) != len(value):
         raise MalformedError(f"a group has 1 to {MAX_RELAYS} relays, each once, as ws:// or wss:// addresses")
     return tuple(value)
+
+
+def _is_origin(url: str) -> bool:
+    """Whether it has a host that can be looked up, and nothing behind host and port."""
+    try:
+        origin = normalize_origin(url)
+        parts = urlsplit(url)
+    except (MalformedError, ValueError):
+        return False
+    if parts.path not in ("", "/") or parts.query or parts.fragment or url.endswith(("?", "#")):
+        return False
+    host = origin.split("://")[1].rpartition(":")[0]
+    return host.startswith("[") or (
+        len(host) <= _MAX_HOST and all(0 < len(label) <= _MAX_HOST_LABEL for label in host.split("."))
+    )
 
 
 def _is_version(value: object) -> bool:

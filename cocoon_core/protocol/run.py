@@ -90,6 +90,10 @@ class UnverifiedRun:
         """The run, where its short form comes from one's own log: it was verified before it was stored."""
         return self._run
 
+    def ids(self) -> tuple[EntryId, ...]:
+        """The ids of its entries, for linking."""
+        return tuple(entry.id for entry in self._run.entries)
+
     def id_at(self, seq: int) -> EntryId:
         """The id of its entry at that seq, for linking."""
         return self._run.entries[seq - self.first_seq].id

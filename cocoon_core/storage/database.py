@@ -207,7 +207,7 @@ def convert_error(error: apsw.Error) -> LocalStateError:
     result = f"{type(error).__name__} {getattr(error, 'extendedresult', 0)}"
     match error:
         case apsw.FullError() | apsw.IOError() | apsw.ReadOnlyError():
-            return StorageFullError(f"the disk is full, or cannot be read or written ({result}); nothing was changed")
+            return StorageFullError(f"the disk is read-only or full, or cannot be read ({result}); nothing was changed")
         case apsw.CorruptError() | apsw.NotADBError():
             return ProfileDamagedError(f"profile.db is damaged, or is not under the key of this profile ({result})")
         case apsw.BusyError() | apsw.LockedError():

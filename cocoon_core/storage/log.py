@@ -53,6 +53,12 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_of_device ON runs (group_no, device, last_seq);
 CREATE INDEX runs_with_operation ON runs (group_no, id) WHERE operation;
+CREATE TABLE side_runs (
+    group_no INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
+    last_id  BLOB NOT NULL,
+    wire     BLOB NOT NULL,
+    PRIMARY KEY (group_no, last_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE parked (
     id        INTEGER PRIMARY KEY,
     group_no  INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
@@ -213,6 +219,15 @@ class Log:
         )
         return _stored(row) if row else None
 
+    def run_end_covering(self, device: DeviceId, seq: int) -> tuple[int, int, EntryId] | None:
+        """(number, last seq, last entry id) of that run, without reading it."""
+        row = self._db.query_one(
+            "SELECT id, last_seq, last_id FROM runs WHERE group_no=? AND device=? AND last_seq>=? "
+            "ORDER BY last_seq LIMIT 1",
+            (self._no, bytes(device), seq),
+        )
+        return (row[0], row[1], EntryId(row[2])) if row else None
+
     def run_count(self) -> int:
         return int(self._db.query_value("SELECT count(*) FROM runs WHERE group_no=?", (self._no,)))
 
@@ -250,12 +265,20 @@ class Log:
         )
 
     def take_missed(self, relay: str, topic: bytes) -> int | None:
-        """The first missed place, forgotten as it is taken."""
+        """The first missed place, forgotten as it is taken.
+
+        Who reads a relay anew from its first place also puts there what it turns out not to hold: it is queued again
+        here, and taken off as it is shown.
+        """
         row = self._db.query_one(
             "SELECT seq FROM missed WHERE group_no=? AND relay=? AND topic=?", (self._no, relay, topic)
         )
         self._db.execute("DELETE FROM missed WHERE group_no=? AND relay=? AND topic=?", (self._no, relay, topic))
-        return row[0] if row else None
+        if row is None:
+            return None
+        if row[0] <= 1:
+            self.enqueue_all(relay)
+        return int(row[0])
 
     # --- outbox
 
@@ -266,7 +289,7 @@ class Log:
         )
 
     def enqueue_all(self, relay: str) -> None:
-        """Queue every run for a relay that lost its log; what it turns out to hold is taken off as it is seen."""
+        """Queue every run for a relay that may have lost some; what it turns out to hold is taken off as it is seen."""
         self._db.execute(
             "INSERT INTO outbox (group_no, relay, run, last_id) SELECT group_no, ?, id, last_id FROM runs "
             "WHERE group_no=? ON CONFLICT DO UPDATE SET acked=NULL",
@@ -340,13 +363,29 @@ class Log:
 
     def add_fork(self, device: DeviceId, known: bytes, other: bytes) -> bool:
         """Keep the proof that a device signed two histories: two runs. The first proof of a device suffices."""
-        if self._db.query_value("SELECT count(*) FROM forks WHERE group_no=? AND device=?", (self._no, bytes(device))):
+        if self.has_fork(device):
             return False
         self._db.execute(
             "INSERT INTO forks (group_no, device, known, other) VALUES (?,?,?,?)",
             (self._no, bytes(device), known, other),
         )
         return True
+
+    def has_fork(self, device: DeviceId) -> bool:
+        return bool(
+            self._db.query_value("SELECT count(*) FROM forks WHERE group_no=? AND device=?", (self._no, bytes(device)))
+        )
+
+    def add_side_run(self, last_id: EntryId, wire: bytes) -> None:
+        """Keep a run with an operation that is in the roster, but in no chain: its device signed two histories."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO side_runs (group_no, last_id, wire) VALUES (?,?,?)",
+            (self._no, bytes(last_id), wire),
+        )
+
+    def side_runs(self) -> list[bytes]:
+        rows = self._db.query("SELECT wire FROM side_runs WHERE group_no=? ORDER BY last_id", (self._no,))
+        return [wire for (wire,) in rows]
 
     def forks(self) -> dict[DeviceId, tuple[bytes, bytes]]:
         rows = self._db.query("SELECT device, known, other FROM forks WHERE group_no=?", (self._no,))

@@ -147,7 +147,7 @@ def convert_os_error(error: OSError, what: str) -> LocalStateError:
     """Our error for one of the system: StorageFullError where the disk is full or cannot be written."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     if error.errno in _CANNOT_WRITE:
-        return StorageFullError(f"{what}: the disk is full or cannot be written ({name}); nothing was changed")
+        return StorageFullError(f"{what}: the disk is read-only or full ({name}); nothing was changed")
     return LocalStateError(f"{what} cannot be used ({name})")
 
 

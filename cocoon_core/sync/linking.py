@@ -12,12 +12,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cocoon_core.errors import SignatureError, UntrustedInputError
 from cocoon_core.protocol.ids import DeviceId, EntryId
 from cocoon_core.protocol.run import Run, UnverifiedRun, accept_linked, verify_run
 
-KnownId = Callable[[DeviceId, int], EntryId | None]
+
+class KnownId(Protocol):
+    """The entry id that is known at a device's seq, if it is at or before the end.
+
+    To read a stored run for it is dear: `may_read` is asked before, and where it says no, the answer is None.
+    """
+
+    def __call__(
+        self, device: DeviceId, seq: int, may_read: Callable[[], bool] = lambda: True, /
+    ) -> EntryId | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,6 @@ def link_runs(
 
     Args:
         ends: (last seq, last entry id) of every device's chain.
-        known_id: the entry id that is known at a device's seq, if it is at or before the end.
         batch: in the order of arrival.
     """
     linked = Linked()
@@ -75,8 +84,8 @@ class _DeviceBatch:
         self._end: tuple[int, EntryId | None] = end if end is not None else (-1, None)
         self._next: list[UnverifiedRun] = []
         self._last_seqs: list[int] = []
-        self._copies: list[UnverifiedRun] = []
-        self._verified: dict[int, Run] = {}
+        self._copies: dict[int, list[UnverifiedRun]] = {}  # by last seq
+        self._verified: dict[int, Run | None] = {}  # by id of the run; None where the signature does not hold
 
     def place(self, run: UnverifiedRun) -> None:
         """Find the run's place; where it contradicts what only claims to be the device's, that must prove itself."""
@@ -91,11 +100,12 @@ class _DeviceBatch:
             The verified runs, by `id` of the one that was placed.
         """
         self._drop_unsound_end()
-        self._linked.known += self._copies
+        for copies in self._copies.values():
+            self._linked.known += copies
         accepted: dict[int, Run] = {}
         later: Run | None = None
         for run in reversed(self._next):
-            later = self._verified[id(run)] if later is None else accept_linked(run, later)
+            later = self._proved(run) if later is None else accept_linked(run, later)
             own = self._choose_copy(run, later)
             if own is not None:
                 accepted[id(run)] = own
@@ -116,9 +126,9 @@ class _DeviceBatch:
         if run.first_seq > last_seq + 1:
             self._linked.early.append(run)
         elif run.last_seq <= last_seq:
-            if self._id_at(run.last_seq) != run.last_id:
+            if self._id_at(run.last_seq, lambda: self._is_sound(run)) != run.last_id:
                 return False
-            self._copies.append(run)
+            self._copies.setdefault(run.last_seq, []).append(run)
         else:
             before = run.prev if run.first_seq == last_seq + 1 else run.id_at(last_seq)
             if before != last_id:
@@ -127,37 +137,40 @@ class _DeviceBatch:
             self._last_seqs.append(run.last_seq)
         return True
 
-    def _id_at(self, seq: int) -> EntryId | None:
+    def _id_at(self, seq: int, may_read: Callable[[], bool] = lambda: True) -> EntryId | None:
         place = bisect_left(self._last_seqs, seq)
         if place < len(self._next) and self._next[place].first_seq <= seq:
             return self._next[place].id_at(seq)
-        return self._known_id(self._device, seq)
+        return self._known_id(self._device, seq, may_read)
 
     def _drop_unsound_end(self) -> bool:
         """Take back, from the end, what the device did not sign. True where that changed anything."""
         changed = False
         while self._next and not self._is_sound(self._next[-1]):
-            self._next.pop()
+            dropped = self._next.pop()
             self._last_seqs.pop()
             changed = True
             last_seq, _ = self._last
-            loose = [copy for copy in self._copies if copy.last_seq > last_seq]
-            self._copies = [copy for copy in self._copies if copy.last_seq <= last_seq]
-            for copy in loose:
-                if not self._fits(copy):
-                    self._fork(copy)
+            for seq in range(last_seq + 1, dropped.last_seq + 1):
+                for copy in self._copies.pop(seq, ()):
+                    if self._is_sound(copy) and not self._fits(copy):
+                        self._fork(copy)
         return changed
 
     def _is_sound(self, run: UnverifiedRun) -> bool:
-        """True where its own signature holds. What does not is recorded, once, by the caller's dropping it."""
-        if id(run) in self._verified:
-            return True
-        try:
-            self._verified[id(run)] = verify_run(run)
-        except SignatureError as error:
-            self._linked.refused.append((run, error))
-            return False
-        return True
+        """True where its own signature holds. It is checked once, and recorded where it does not."""
+        if id(run) not in self._verified:
+            try:
+                self._verified[id(run)] = verify_run(run)
+            except SignatureError as error:
+                self._verified[id(run)] = None
+                self._linked.refused.append((run, error))
+        return self._verified[id(run)] is not None
+
+    def _proved(self, run: UnverifiedRun) -> Run:
+        verified = self._verified[id(run)]
+        assert verified is not None, "what stands at the end is sound"
+        return verified
 
     def _choose_copy(self, run: UnverifiedRun, linked: Run) -> Run | None:
         """Of the copies of a linked run, which differ in heads digest and signature alone, the one to keep.
@@ -165,22 +178,24 @@ class _DeviceBatch:
         Links prove the entries, not these two. An operation needs its own signature; elsewhere it is looked at only
         where copies differ.
         """
-        copies = [copy for copy in self._copies if copy.last_id == run.last_id and copy.first_seq == run.first_seq]
+        same_end = self._copies.get(run.last_seq, ())
+        copies = [copy for copy in same_end if copy.last_id == run.last_id and copy.first_seq == run.first_seq]
         differ = any(copy.wire != run.wire for copy in copies)
         if not differ and not run.has_operation:
             return linked
         for copy in (run, *copies):
             if self._is_sound(copy):
-                return self._verified[id(copy)]
+                return self._proved(copy)
         return None if run.has_operation else linked
 
     def _fork(self, run: UnverifiedRun) -> None:
         """A contradiction counts only with the device's own signature."""
         if not self._is_sound(run):
             return
-        verified = self._verified[id(run)]
-        seq = next(
-            (entry.seq for entry in verified.entries if self._id_at(entry.seq) not in (None, entry.id)),
-            verified.first_seq - 1,  # it names another entry before it than the one that is there
-        )
-        self._linked.forks.append(Fork(verified, seq))
+        verified = self._proved(run)
+        last_seq, _ = self._last
+        known = [entry for entry in verified.entries if entry.seq <= last_seq]
+        # Each entry names the one before it: from the first that differs on, all do.
+        place = bisect_left(known, True, key=lambda entry: self._id_at(entry.seq) not in (None, entry.id))
+        # Where none does, it names another entry before it than the one that is there.
+        self._linked.forks.append(Fork(verified, known[place].seq if place < len(known) else verified.first_seq - 1))

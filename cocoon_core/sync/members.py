@@ -33,15 +33,36 @@ class Members:
         self._graph = RosterGraph(group)
         self._roster: Roster | None = None
 
-    def load(self, wires: Iterable[bytes], pending: Iterable[Entry]) -> None:
-        """Build it anew from stored runs with operations, then own operations that are in no run yet."""
+    def load(self, wires: Iterable[bytes], pending: Iterable[Entry]) -> int:
+        """Build it anew from stored runs with operations and own operations that are in no run yet, in any order.
+
+        Returns:
+            How many operations lack a parent. They are left out.
+        """
         self._graph = RosterGraph(self._group)
         self._roster = None
-        for wire in wires:
+        waiting = [entry for wire in wires for entry in self._last_entry(wire)] + list(pending)
+        while waiting:
+            late = [entry for entry in waiting if not self._try_entry(entry)]
+            if len(late) == len(waiting):
+                break
+            waiting = late
+        return len(waiting)
+
+    def _last_entry(self, wire: bytes) -> list[Entry]:
+        try:
+            return [parse_run(wire, self._group).stored().entries[-1]]
+        except UntrustedInputError:
+            return []
+
+    def _try_entry(self, entry: Entry) -> bool:
+        """Take a stored operation in; False where it lacks a parent."""
+        try:
             with suppress(UntrustedInputError):  # a body that is no operation was refused, and is a link all the same
-                self.add_entry(parse_run(wire, self._group).stored().entries[-1])
-        for entry in pending:
-            self.add_entry(entry)
+                self.add_entry(entry)
+        except NotYetError:
+            return False
+        return True
 
     def add_entry(self, entry: Entry) -> None:
         """Take an operation in. Whether it counts is for the evaluation.

@@ -10,9 +10,10 @@ from cocoon_core.errors import RelayRefused, RelayUnavailable
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import normalize_origin
 from cocoon_core.sync.session import BecameLive, Broken, Deliver, Ready, Refused, Send, Session
-from cocoon_core.sync.transport import Connection, Dial
+from cocoon_core.sync.transport import Connection, Dial, send_in_time
 
-SILENCE_SECONDS = 30.0
+SILENCE_SECONDS = 30.0  # without an envelope
+READ_SECONDS = 600.0  # for all of it
 MAX_READ_BYTES = 256 * 1024 * 1024  # what is held in memory at most
 
 
@@ -33,21 +34,26 @@ async def read_topic(dial: Dial, url: str, keys: TopicKeys, *, most: int = MAX_R
 async def _read(connection: Connection, session: Session, keys: TopicKeys, most: int) -> list[bytes]:
     envelopes: list[bytes] = []
     size = 0
+    loop = asyncio.get_running_loop()
+    started = useful = loop.time()
     while True:
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with asyncio.timeout_at(min(useful + SILENCE_SECONDS, started + READ_SECONDS)):
                 raw = await connection.receive()
         except TimeoutError as error:
             raise RelayUnavailable("the relay does not answer") from error
         if raw is None:
             raise RelayUnavailable("the relay closed the connection")
+        if loop.time() > min(useful + SILENCE_SECONDS, started + READ_SECONDS):
+            raise RelayUnavailable("the relay says nothing of use")
         for effect in session.frame_received(raw):
             match effect:
                 case Ready():
                     for send in session.open_topic(keys, None):
                         if isinstance(send, Send):
-                            await connection.send(send.raw)
+                            await send_in_time(connection, send.raw, SILENCE_SECONDS)
                 case Deliver(_, _, delivered, _):
+                    useful = loop.time()
                     envelopes += delivered
                     size += sum(map(len, delivered))
                     if size > most:

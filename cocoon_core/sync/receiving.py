@@ -33,7 +33,7 @@ from cocoon_core.protocol.envelope import open_envelope
 from cocoon_core.protocol.heads import advance_heads
 from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
-from cocoon_core.storage.log import ChainEnd
+from cocoon_core.storage.log import ChainEnd, ParkedRun
 from cocoon_core.sync.events import DocumentChanged, RosterChanged
 from cocoon_core.sync.linking import Fork, link_runs
 from cocoon_core.sync.members import Standing
@@ -87,6 +87,7 @@ class _Reception:
         self._first_seen: set[DeviceId] = set()
         self._before: tuple[frozenset[MemberId], Mapping[DeviceId, Standing]] | None = None
         self._places: dict[EntryId, int] = {}
+        self._forks = 0
 
     def run(self) -> Received:
         replica = self._replica
@@ -133,14 +134,57 @@ class _Reception:
         linked = link_runs(ends, replica.known_id, runs)
         for run, error in linked.refused:
             self._refuse(run.device, error)
-        shown = [run.last_id for run in linked.known] + [run.last_id for run in linked.accepted]
-        replica.log.note_shown(self._relay, shown)
+        replica.log.note_shown(self._relay, [run.last_id for run in linked.known if self._is_stored(run)])
         for run in linked.early:
             self._park(run)
         for verified in linked.accepted:
             self._admit(verified)
         for fork in linked.forks:
             self._keep_fork(fork)
+
+    def _is_stored(self, run: UnverifiedRun) -> bool:
+        """True where the relay showed the very run that is in the log, not a damaged copy with the same entries."""
+        log = self._replica.log
+        stored = log.run_covering(run.device, run.last_seq)
+        if stored is not None:
+            return stored.wire == run.wire
+        if run.device == self._replica.keys.id:
+            self._adopt(run)
+        return False
+
+    def _adopt(self, run: UnverifiedRun) -> None:
+        """An own run of entries that are pending here: another copy of this profile sent it, so it is the one to keep.
+
+        The relay that showed it has it; the others are given it.
+        """
+        replica = self._replica
+        pending = replica.log.pending()
+        if not pending or not run.first_seq <= pending[0].seq <= run.last_seq:
+            return
+        try:
+            verified = verify_run(run)
+        except SignatureError:
+            return
+        number = replica.store_run(verified)
+        for relay in replica.groups.relays(replica.record.number):
+            if relay != self._relay:
+                replica.log.enqueue(relay, number, run.last_id)
+        self._drop_pending(verified, number)
+        self._touched_devices.add(run.device)
+
+    def _drop_pending(self, run: Run, number: int) -> None:
+        """Own entries that were pending are in this stored run now."""
+        replica = self._replica
+        pending = replica.log.pending()
+        if not pending or run.first_seq > pending[0].seq:
+            return
+        heads = replica.heads_of(run.device)
+        for entry in run.entries:
+            if pending[0].seq <= entry.seq <= pending[-1].seq:
+                advance_heads(heads, entry.changes)
+        records = [replica.documents.ensure(document, run.descriptors[document]) for document in run.descriptors]
+        replica.documents.add_runs({(record.number, number) for record in records})
+        replica.log.drop_pending(run.last_seq)
 
     def _admit(self, run: Run) -> None:
         """Take one verified run into the log, unless it names operations that are not known yet."""
@@ -163,6 +207,8 @@ class _Reception:
         self._touched_devices.add(run.device)
         self._received.entries += len(fresh)
         self._note_changes(run, fresh, number)
+        if run.device == replica.keys.id:
+            self._drop_pending(run, number)
         self._check_heads(run, fresh)
         if run.device == replica.keys.id:
             replica.stop(ChainAheadError())
@@ -222,8 +268,26 @@ class _Reception:
         if replica.log.add_fork(device, known.wire if known else b"", fork.run.wire):
             self._received.refused["equivocation"] += 1
             replica.alarm("fork", device.hex(), f"device {device} signed two histories from entry {fork.seq} on")
+            self._forks += 1
+        self._add_side_operation(fork.run)
         if device == replica.keys.id:
             replica.stop(ChainAheadError())
+
+    def _add_side_operation(self, run: Run) -> None:
+        """Take an operation of a device with two histories into the roster, whichever of them stands in the log here.
+
+        Others saw the other one first and build on it; the roster says which counts, alike for all (roster.md §4). The
+        device could have signed both in a row, so it gains no room by this. Its changes stay out.
+        """
+        replica, last = self._replica, run.entries[-1]
+        if last.kind is not EntryKind.ROSTER or replica.members.knows((last.id,)):
+            return
+        if not replica.members.knows(last.roster_heads):
+            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            return
+        self._add_operation(run, last)
+        if replica.members.knows((last.id,)):
+            replica.log.add_side_run(last.id, run.wire)
 
     def _refuse(self, device: DeviceId, error: UntrustedInputError) -> None:
         self._received.refused[error.code] += 1
@@ -236,10 +300,12 @@ class _Reception:
     def _park(self, run: UnverifiedRun) -> None:
         """Keep an early run, if its device signed it: nobody else may fill its room, or stand in for it."""
         try:
-            verify_run(run)
+            verified = verify_run(run)
         except SignatureError as error:
             self._refuse(run.device, error)
             return
+        if self._replica.log.has_fork(run.device):  # what is before it may be of a branch that is not taken here
+            self._add_side_operation(verified)
         self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
 
     def _park_wire(self, device: DeviceId, first_seq: int, last_id: EntryId, wire: bytes) -> None:
@@ -257,18 +323,23 @@ class _Reception:
         """Try what is parked again, as long as anything moves."""
         replica = self._replica
         moved = -1
-        while moved != (moved := len(self._operations) + self._received.entries):
+        while moved != (moved := len(self._operations) + self._received.entries + self._forks):
             if moved == 0:
                 return
-            ready = [p for p in replica.log.parked() if self._is_ready(p.device, p.first_seq, p.wire)]
+            ready = [p for p in replica.log.parked() if self._is_ready(p)]
             replica.log.unpark([item.number for item in ready])
             self._take([parse_run(item.wire, replica.group) for item in ready])
 
-    def _is_ready(self, device: DeviceId, first_seq: int, wire: bytes) -> bool:
-        end = self._replica.chains.get(device)
-        if first_seq > (end.last_seq + 1 if end else 0):
+    def _is_ready(self, parked: ParkedRun) -> bool:
+        replica = self._replica
+        end = replica.chains.get(parked.device)
+        early = parked.first_seq > (end.last_seq + 1 if end else 0)
+        if early and not replica.log.has_fork(parked.device):
             return False
-        return self._replica.members.knows(parse_run(wire, self._replica.group).named_heads)
+        run = parse_run(parked.wire, replica.group)
+        if early and (not run.has_operation or replica.members.knows((run.last_id,))):
+            return False
+        return replica.members.knows(run.named_heads)
 
     # --- roster, merge, view
 

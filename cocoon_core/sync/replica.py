@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cocoon_core.documents.proxies import MapEdit
@@ -24,10 +24,11 @@ from cocoon_core.errors import (
     UpdateNeededError,
     UsageError,
 )
-from cocoon_core.protocol.constants import MAX_RUN_BYTES, MAX_RUN_ENTRIES
+from cocoon_core.protocol.constants import ENVELOPE_OVERHEAD, MAX_ENVELOPE_BYTES, MAX_RUN_BYTES, MAX_RUN_ENTRIES
 from cocoon_core.protocol.descriptor import Descriptor
+from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.entry import Entry, EntryKind, EntryMaker, document_change
-from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.envelope import padded_size, seal_envelope
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
 from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, GroupId, InviteId, TopicId
@@ -45,6 +46,7 @@ Clock = Callable[[], int]
 
 
 BURST_MS = 200  # own entries that follow each other faster wait for one another
+RUNS_OF_KNOWN_IDS = 32  # stored runs whose entries' ids are kept at hand
 
 
 class Replica:
@@ -66,6 +68,7 @@ class Replica:
         self.epochs: dict[TopicId, Epoch] = {}
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
+        self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
         self._stopped_by: str | None = record.stopped_by
         self._listeners: list[Callable[[GroupEvent], None]] = []
         self._events: list[GroupEvent] = []
@@ -75,7 +78,9 @@ class Replica:
         self.level_relays: set[str] = set()  # kept by their drivers
         self._last_formed_ms = 0
         self.first_seen_spent: dict[InviteId, int] = {}
+        self._incomplete: str | None = None
         self.load()
+        self._tell_incomplete()
 
     def load(self) -> None:
         """Take everything from the database again."""
@@ -84,10 +89,24 @@ class Replica:
         self.shelf.discard_all()
         self.epochs = {epoch.topic: epoch for epoch in self.groups.epochs(self.record.number)}
         self.chains = self.log.chains()
-        self.members.load(
-            (stored.wire for stored in self.log.runs_with_operation()),
-            (entry for entry in self._pending_entries() if entry.kind is EntryKind.ROSTER),
-        )
+        self._incomplete = None
+        pending: list[Entry] = []
+        try:
+            pending = [entry for entry in self._pending_entries() if entry.kind is EntryKind.ROSTER]
+        except LocalStateError as error:
+            self._incomplete = str(error)
+        wires = [stored.wire for stored in self.log.runs_with_operation()] + self.log.side_runs()
+        lacking = self.members.load(wires, pending)
+        if lacking:
+            self._incomplete = f"{lacking} stored operations need others that are not here"
+
+    def _tell_incomplete(self) -> None:
+        """A log that does not hold together can be read as far as it goes, and is not written to."""
+        if self._incomplete is None:
+            return
+        message = f"what is stored of this group is not whole, so nothing is written: {self._incomplete}"
+        with suppress(LocalStateError), self.database.transaction():
+            self.alarm("incomplete", self.group.hex(), message)
 
     @property
     def epoch(self) -> Epoch:
@@ -139,7 +158,7 @@ class Replica:
 
     @property
     def is_writable(self) -> bool:
-        return self._stopped_by is None
+        return self._stopped_by is None and self._incomplete is None
 
     def require_writable(self) -> None:
         """Raises:
@@ -150,6 +169,8 @@ class Replica:
                 raise kind
         if self._stopped_by is not None:
             raise LocalStateError(f"this group was stopped on this device ({self._stopped_by})")
+        if self._incomplete is not None:
+            raise LocalStateError(f"what is stored of this group is not whole: {self._incomplete}")
 
     def report_withheld(self) -> None:
         """Once level with every relay: what still waits needs entries that no relay showed, or showed whole.
@@ -178,12 +199,15 @@ class Replica:
         Raises:
             UsageError: this member may not change that document.
             StorageFullError: it could not be made durable; the document is as before.
+            LocalStateError: the document was loaded anew under the edit, since something else failed; nothing is
+                written.
         """
         self.require_writable()
         self.members.require_right(self.keys.id, descriptor)
         document = descriptor.document_id(self.group)
         with self._only_edit(document):
-            edit = self.shelf.get(descriptor).change()
+            edited = self.shelf.get(descriptor)
+            edit = edited.change()
             try:
                 with edit as root:
                     yield root
@@ -192,6 +216,8 @@ class Replica:
                 raise
         if edit.change is None:
             return
+        if not self.shelf.holds(document, edited):
+            raise LocalStateError("the document was loaded anew during this edit, which is not written; make it again")
         change = document_change(document, edit.change.raw)
         with self.transaction():
             body = [[document, edit.change.raw]]
@@ -233,9 +259,11 @@ class Replica:
             inside: the caller holds a transaction.
 
         Raises:
-            UsageError: it would not count.
+            UsageError: it would not count, or an edit is open: a roster that changes may build its document anew.
         """
         self.require_writable()
+        if self._editing:
+            raise UsageError("an edit of a document is open; end it first")
         if not inside:
             with self.transaction():
                 return self.write_operation(operation, inside=True)
@@ -298,7 +326,7 @@ class Replica:
         Returns:
             How many runs were formed. Their bounds never change afterwards.
         """
-        if self._stopped_by is not None or not self.log.pending_count():
+        if not self.is_writable or not self.log.pending_count():
             return 0
         with self.transaction():
             return self._form_runs()
@@ -307,7 +335,7 @@ class Replica:
         entries = list(self._pending_entries())
         relays = self.groups.relays(self.record.number)
         heads = self.heads_of(self.keys.id)
-        batches = list(_cut_runs(entries))
+        batches = list(_cut_runs(entries, self._descriptor_of))
         for batch in batches:
             run = self._sign(batch, heads)
             number = self.store_run(run)
@@ -331,7 +359,10 @@ class Replica:
     def _sign(self, batch: list[Entry], heads: DeviceHeads) -> Run:
         for entry in batch:
             advance_heads(heads, entry.changes)
-        return sign_run(batch, self._descriptor_of, self.keys.signing, heads.digest())
+        run = sign_run(batch, self._descriptor_of, self.keys.signing, heads.digest())
+        if padded_size(len(run.wire)) + ENVELOPE_OVERHEAD > MAX_ENVELOPE_BYTES:
+            raise LocalStateError(f"a run of {len(run.wire)} bytes was formed, which no envelope can hold")
+        return run
 
     def seal(self, run: StoredRun) -> bytes:
         """The envelope of a stored run in the current epoch: the same bytes each time."""
@@ -378,19 +409,38 @@ class Replica:
 
     # --- what the way in needs (receiving.py)
 
-    def known_id(self, device: DeviceId, seq: int) -> EntryId | None:
-        """The id of a device's entry at that seq, if it is in the log or is an own one that is pending."""
+    def known_id(self, device: DeviceId, seq: int, may_read: Callable[[], bool] = lambda: True) -> EntryId | None:
+        """The id of a device's entry at that seq, if it is in the log or is an own one that is pending.
+
+        Args:
+            may_read: asked before a stored run is read for it, which is dear; where it says no, nothing is known.
+        """
         end = self.chains.get(device)
         if end is None or seq > end.last_seq:
             return None
         if seq == end.last_seq:
             return end.last_id
-        stored = self.log.run_covering(device, seq)
-        if stored is None:
+        found = self.log.run_end_covering(device, seq)
+        if found is None:
             return next((item.entry_id for item in self.log.pending() if item.seq == seq), None)
-        if stored.last_seq == seq:
-            return stored.last_id
-        return parse_run(stored.wire, self.group).id_at(seq)
+        number, last_seq, last_id = found
+        if last_seq == seq:
+            return last_id
+        if last_id not in self._run_ids and not may_read():
+            return None
+        ids = self._ids_of_run(number, last_id)
+        place = seq - last_seq - 1
+        return ids[place] if -place <= len(ids) else None
+
+    def _ids_of_run(self, number: int, last_id: EntryId) -> tuple[EntryId, ...]:
+        """The ids of a stored run's entries. The last one commits to all before it, so none can go stale."""
+        ids = self._run_ids.pop(last_id, None)
+        if ids is None:
+            ids = parse_run(self.log.run(number).wire, self.group).ids()
+        self._run_ids[last_id] = ids
+        while len(self._run_ids) > RUNS_OF_KNOWN_IDS:
+            del self._run_ids[next(iter(self._run_ids))]
+        return ids
 
     def heads_of(self, device: DeviceId) -> DeviceHeads:
         """The heads of a device after its last entry in a run."""
@@ -414,17 +464,28 @@ def _current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _cut_runs(entries: list[Entry]) -> Iterator[list[Entry]]:
-    """Cut pending entries into runs: equal roster heads, an operation last, bounded length and size."""
+def _cut_runs(entries: list[Entry], descriptor_of: Callable[[DocumentId], Descriptor]) -> Iterator[list[Entry]]:
+    """Cut pending entries into runs: equal roster heads, an operation last, bounded length and size.
+
+    A run carries the descriptor of each document that it changes, once; it counts where it is first used.
+    """
+    lengths: dict[DocumentId, int] = {}
+    described: set[DocumentId] = set()
     batch: list[Entry] = []
     size = 0
     for entry in entries:
-        length = sum(len(change.raw) for change in entry.changes) + 64
+        documents = {change.document for change in entry.changes}
+        for document in documents - lengths.keys():
+            lengths[document] = len(encode(descriptor_of(document).to_value()))
+        body = sum(len(change.raw) for change in entry.changes) + 64
+        length = body + sum(lengths[document] for document in documents - described)
         full = len(batch) >= MAX_RUN_ENTRIES or size + length > MAX_RUN_BYTES
         if batch and (full or entry.roster_heads != batch[0].roster_heads or batch[-1].kind is EntryKind.ROSTER):
             yield batch
-            batch, size = [], 0
+            batch, size, described = [], 0, set()
+            length = body + sum(map(lengths.__getitem__, documents))
         batch.append(entry)
+        described |= documents
         size += length
     if batch:
         yield batch

@@ -133,6 +133,7 @@ class _Topic:
     keys: TopicKeys
     cursor: Cursor | None
     phase: _Phase = _Phase.OPENING
+    may_begin_late: bool = False  # sealed, and nothing came yet: only its end may be kept
 
 
 class Session:
@@ -151,6 +152,7 @@ class Session:
         self._requests: dict[int, tuple[TopicId, int | None]] = {}
         self._next_request = 1
         self._broken = False
+        self.most_put_envelopes, self.most_put_bytes = MAX_PUT_ENVELOPES, PUT_BYTES  # the relay's, where it has less
 
     # --- what the driver asks for
 
@@ -172,7 +174,7 @@ class Session:
     def put(self, topic: TopicId, tag: int, envelopes: Sequence[bytes]) -> list[Effect]:
         """Append envelopes to an open topic. They must be durable here. `tag` comes back with the answer.
 
-        At most MAX_PUT_ENVELOPES envelopes and PUT_BYTES bytes; `split_puts` cuts longer lists.
+        At most `most_put_envelopes` envelopes and `most_put_bytes` bytes; `split_puts` cuts longer lists.
         """
         return [self._send(Put(self._request(topic, tag), topic, tuple(envelopes)))]
 
@@ -235,6 +237,8 @@ class Session:
         if frame.version != FRAME_VERSION:
             raise RelayRefused(f"the relay speaks version {frame.version}, this device {FRAME_VERSION}")
         self._challenge = frame.challenge
+        self.most_put_envelopes = max(1, min(MAX_PUT_ENVELOPES, frame.limits.get("put_envelopes", MAX_PUT_ENVELOPES)))
+        self.most_put_bytes = min(PUT_BYTES, frame.limits.get("frame_bytes", MAX_FRAME_BYTES) // 2)
         return [Ready()]
 
     def _opened(self, frame: Opened) -> list[Effect]:
@@ -247,7 +251,7 @@ class Session:
         known = state.cursor
         same_life = known is not None and known.incarnation == frame.incarnation
         rolled_back = same_life and known is not None and frame.last < known.after
-        state.phase = _Phase.CATCHING_UP
+        state.phase, state.may_begin_late = _Phase.CATCHING_UP, frame.sealed
         if rolled_back:
             # The relay will send from its own idea of our place; only a fresh open from the start is well defined.
             return [
@@ -266,8 +270,9 @@ class Session:
             return []
         if state.phase is _Phase.OPENING or state.cursor is None:
             return []  # of a subscription that was closed and opened anew
-        if frame.first != state.cursor.after + 1:
+        if frame.first != state.cursor.after + 1 and not (state.may_begin_late and frame.first > state.cursor.after):
             raise RelayMisbehaved(f"the relay went from place {state.cursor.after} to {frame.first}")
+        state.may_begin_late = False
         state.cursor = Cursor(state.cursor.incarnation, frame.first + len(frame.envelopes) - 1)
         return [Deliver(frame.topic, frame.first, frame.envelopes, state.cursor)]
 
@@ -277,6 +282,8 @@ class Session:
             return []
         if last > state.cursor.after:
             raise RelayMisbehaved(f"the relay says that it is level at {last}, but served up to {state.cursor.after}")
+        if state.phase is _Phase.LIVE:
+            return []  # said again
         state.phase = _Phase.LIVE
         return [BecameLive(topic, state.cursor.after)]
 
@@ -309,12 +316,14 @@ class Session:
         return [Broken(error)]
 
 
-def split_puts(sizes: Sequence[int]) -> list[range]:
+def split_puts(
+    sizes: Sequence[int], most_envelopes: int = MAX_PUT_ENVELOPES, most_bytes: int = PUT_BYTES
+) -> list[range]:
     """Cut a list of envelopes, given by their sizes, into what single put frames can carry."""
     cuts: list[range] = []
     start = used = 0
     for place, size in enumerate(sizes):
-        if place > start and (place - start >= MAX_PUT_ENVELOPES or used + size > PUT_BYTES):
+        if place > start and (place - start >= most_envelopes or used + size > most_bytes):
             cuts.append(range(start, place))
             start, used = place, 0
         used += size

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from cocoon_core.documents import AdmittedChange, Document, MissingDependencyError, Saved
-from cocoon_core.errors import DocumentUnavailableError, LocalStateError, MalformedError, UntrustedInputError
+from cocoon_core.errors import (
+    DocumentUnavailableError,
+    LocalStateError,
+    MalformedError,
+    UntrustedInputError,
+    UsageError,
+)
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
@@ -103,6 +109,11 @@ class Shelf:
         if document in self._open or self._table.find(document) is not None:
             return self.get(descriptor)
         return None
+
+    def holds(self, document: DocumentId, found: Document) -> bool:
+        """True where this very object is still what the shelf has of the document."""
+        opened = self._open.get(document)
+        return opened is not None and opened.document is found
 
     def edited(self, descriptor: Descriptor, touched: set[str]) -> None:
         """An own edit was made and is being stored: let the views follow."""
@@ -268,7 +279,13 @@ class Shelf:
         return _Open(record, document, len(late), len(cache), waiting, called)
 
     def rebuild(self, record: DocumentRecord, *, tell: bool = True) -> _Open:
-        """Build a document from the log alone, with fresh verdicts."""
+        """Build a document from the log alone, with fresh verdicts.
+
+        Raises:
+            UsageError: it is being edited.
+        """
+        if record.document in self._open and record.document in self.pinned:
+            raise UsageError("an edit of this document is open; end it first")
         self._table.set_cache(record.number, None, 0)  # before the verdicts that it rests on
         self._table.forget_verdicts(record.number)
         source = _Stored(self, record)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import aiohttp
 
-from cocoon_core.errors import RelayRefused, RelayUnavailable
+from cocoon_core.errors import MalformedError, RelayRefused, RelayUnavailable
 from cocoon_core.protocol.constants import MAX_FRAME_BYTES
 from cocoon_core.protocol.frames import normalize_origin
 
@@ -33,6 +33,19 @@ class Connection(Protocol):
 
 
 Dial = Callable[[str], Awaitable[Connection]]
+
+
+async def send_in_time(connection: Connection, raw: bytes, seconds: float) -> None:
+    """Send one message to a relay that might not read.
+
+    Raises:
+        RelayUnavailable: it did not take the message in that time, or the connection was lost.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await connection.send(raw)
+    except TimeoutError as error:
+        raise RelayUnavailable("the relay does not read what it is sent") from error
 
 
 class WebSocketConnection:
@@ -67,7 +80,7 @@ async def dial_websocket(url: str) -> Connection:
     """Connect to a relay by its ws:// or wss:// address.
 
     Raises:
-        RelayUnavailable: nothing answers there in CONNECT_SECONDS, or not a relay.
+        RelayUnavailable: nothing answers there in CONNECT_SECONDS, or not a relay, or the address is none.
     """
     http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
     try:
@@ -78,7 +91,7 @@ async def dial_websocket(url: str) -> Connection:
                 heartbeat=HEARTBEAT_SECONDS,
                 max_msg_size=MAX_FRAME_BYTES,
             )
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, MalformedError) as error:  # names that are none
         await http.close()
         raise RelayUnavailable(f"the relay {url} cannot be reached ({_reason(error)})") from error
     except BaseException:
@@ -93,6 +106,8 @@ def _reason(error: Exception) -> str:
             return f"no answer in {CONNECT_SECONDS:.0f} s"
         case aiohttp.WSServerHandshakeError():
             return f"it answered {error.status}, which is not what a relay answers"
+        case ValueError() | MalformedError():
+            return "that is not an address"
         case aiohttp.ClientConnectorDNSError():
             return "its name is not known"
         case aiohttp.ClientConnectorError():

@@ -20,7 +20,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from time import gmtime, strftime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cocoon_core.errors import CocoonError, LocalStateError, ProfileLockedError, UsageError
 from cocoon_relay import __version__
@@ -37,45 +37,68 @@ _RESERVED_DESCRIPTORS: Final = 64  # for the store, uploads and downloads
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    options = _make_parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    try:
+        options = _make_parser().parse_args(words)
+    except UsageError as error:
+        return _fail(error, str(error), as_json)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         code: int = options.run(options)
         return code
     except CocoonError as error:
-        print(f"cocoon-relay: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(error, str(error), as_json)
     except (OSError, sqlite3.Error) as error:
-        print(f"cocoon-relay: {_explain(error, options)}", file=sys.stderr)
-        return LocalStateError.exit_code
+        return _fail(LocalStateError(), _explain(error, options), as_json)
+
+
+def _fail(error: CocoonError, message: str, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": {"code": error.code, "message": message}}), flush=True)
+    else:
+        print(f"cocoon-relay: {message}", file=sys.stderr)
+    return error.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing a usage text and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (`{self.prog} --help` shows how)")
+
+
+def _folder(value: str) -> Path:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("this is empty; give the name of a folder")
+    return Path(value)
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cocoon-relay", description="Stores and forwards what it cannot read, for Cocoon groups."
-    )
+    parser = _Parser(prog="cocoon-relay", description="Stores and forwards what it cannot read, for Cocoon groups.")
     parser.add_argument("--version", action="version", version=f"cocoon-relay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="serve until SIGINT or SIGTERM")
     serve.add_argument("--listen", default="127.0.0.1:8787", metavar="HOST:PORT", help="default 127.0.0.1:8787")
-    serve.add_argument("--data", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    serve.add_argument("--data", type=_folder, required=True, metavar="DIR", help="where everything is kept")
     serve.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="the URL that clients use; may be given again"
     )
     serve.add_argument("--behind-proxy", action="store_true", help="take addresses from the last X-Forwarded-For")
     serve.add_argument("--tokens", type=Path, metavar="FILE", help="ask for an access token, one a line in FILE")
-    serve.add_argument("--max-bytes", type=int, default=0, metavar="BYTES", help="keep no more than this in all")
+    serve.add_argument("--max-bytes", type=int, default=0, metavar="BYTES", help="keep no more than this (0: no limit)")
+    serve.add_argument("--json", action="store_true", help="the ready line and errors as one JSON object each")
     _add_leases(serve)
     serve.set_defaults(run=_serve)
 
     stats = commands.add_parser("stats", help="what is kept")
-    stats.add_argument("--data", type=Path, required=True, metavar="DIR")
+    stats.add_argument("--data", type=_folder, required=True, metavar="DIR")
     stats.add_argument("--json", action="store_true", help="one JSON object")
     stats.set_defaults(run=_stats)
 
     gc = commands.add_parser("gc", help="remove what outlived its lease, also beside a serving relay")
-    gc.add_argument("--data", type=Path, required=True, metavar="DIR")
+    gc.add_argument("--data", type=_folder, required=True, metavar="DIR")
     gc.add_argument("--json", action="store_true", help="one JSON object")
     _add_leases(gc)
     gc.set_defaults(run=_gc)
@@ -93,10 +116,13 @@ def _add_leases(parser: argparse.ArgumentParser) -> None:
 def _make_limits(options: argparse.Namespace) -> Limits:
     if options.topic_days < 1 or options.blob_days < 1:
         raise UsageError("a lease is at least one day")
+    most = getattr(options, "max_bytes", 0)
+    if most < 0:
+        raise UsageError(f"--max-bytes is a number of bytes, or 0 for no limit, not {most}")
     return Limits(
         topic_lease=options.topic_days * DAY,
         blob_lease=options.blob_days * DAY,
-        stored_bytes=max(0, getattr(options, "max_bytes", 0)),
+        stored_bytes=most,
     )
 
 
@@ -117,7 +143,7 @@ def _serve(options: argparse.Namespace) -> int:
     config = RelayConfig(options.data, host, port, origins, options.behind_proxy, tokens, limits)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _hold_lock(options.data):
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, options.json))
     return 0
 
 
@@ -132,7 +158,7 @@ def _fit_descriptors(limits: Limits) -> Limits:
     return replace(limits, connections=max(1, min(limits.connections, most - _RESERVED_DESCRIPTORS)))
 
 
-async def _run(config: RelayConfig) -> None:
+async def _run(config: RelayConfig, as_json: bool) -> None:
     from cocoon_relay.server import Relay
     from cocoon_relay.sqlite_store import SqliteStore
 
@@ -144,7 +170,7 @@ async def _run(config: RelayConfig) -> None:
     relay = Relay(config, store)
     try:
         await relay.start()
-        print(f"relay ready at {relay.url}", flush=True)
+        print(json.dumps({"ready": relay.url}) if as_json else f"relay ready at {relay.url}", flush=True)
         await stop.wait()
     finally:
         await relay.stop()

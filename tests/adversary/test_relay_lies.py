@@ -97,6 +97,7 @@ async def test_attack_08_succeeds_where_what_was_sent_counts_as_stored(
         return put(self, topic, tag, envelopes)
 
     monkeypatch.setattr(Session, "put", careless)
+    monkeypatch.setattr(Log, "enqueue_all", lambda *_: None)  # else the gap that others find has it put again
     with pytest.raises((AssertionError, NotYetError)):
         _, ben, _, posts = await cut_everywhere(world)
         assert await ben.texts() == [f"post {number}" for number in range(posts)]

@@ -10,9 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cocoon_cli.text import age, columns, count, neutralise, neutralise_lines, size, timestamp
+from cocoon_cli.text import age, as_sentence, columns, count, neutralise, neutralise_lines, size, timestamp
 
 NOW = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("the disk is full", "The disk is full."),
+        ("There is none.", "There is none."),
+        ("ws://127.0.0.1:1 is gone", "ws://127.0.0.1:1 is gone."),
+        ("profile.db is damaged", "profile.db is damaged."),
+        ("did you mean it?", "Did you mean it?"),
+        ("no (`cocoon --help` shows how)", "No (`cocoon --help` shows how)."),
+    ],
+)
+def test_errors_are_sentences(message: str, sentence: str) -> None:
+    assert as_sentence(message) == sentence
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_what_is_typed_beside_a_watch_goes_through_it_and_reaches_others(family:
         assert ana.do("invite")["link"].startswith("cocoon:")
         report = ana.do("sync")
         assert [relay["ok"] for relay in report["relays"]] == [True]
-        assert ana.type("post", "in words").err == "Not sent yet: `cocoon sync` sends it.\n"
+        assert ana.type("post", "in words").err == "Sent.\n"
 
         assert hers.stdout is not None
         assert [hers.stdout.readline() for _ in range(2)][1] == "  Soup is ready. ☕\n"
@@ -200,7 +200,7 @@ def test_a_second_watch_is_refused_and_the_first_goes_on(alone: Person) -> None:
         assert answer is not None
         printed = messages.decode_answer(messages.split_proof(answer)[1])
         assert (printed.exit_code, json.loads(printed.out)["error"]["code"]) == (6, "profile_locked")
-        assert alone.do("post", "still here")
+        assert "the `cocoon sync --watch` that runs sends it" in alone.type("post", "still here").err
 
 
 def test_attack_39_a_wrong_passphrase_does_not_get_through_a_watch(alone: Person) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cocoon_cli import group
 from cocoon_cli.main import main
+from cocoon_cli.text import as_sentence
 from cocoon_core import Cocoon
 from tests.integration.cli.conftest import Done, Person
 
@@ -39,7 +40,7 @@ def require_mistake(person: Person, words: tuple[str, ...], exit_code: int, code
     assert told.json.keys() == {"error"}
     assert told.error.keys() == {"code", "message"}
     assert told.error["code"] == code
-    assert f"cocoon: {told.error['message']}\n" == spoken.err
+    assert f"cocoon: {as_sentence(told.error['message'])}\n" == spoken.err
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_no_group_yet(make_person: Callable[[str], Person]) -> None:
 
 def test_names_and_ids_that_nothing_has(make_person: Callable[[str], Person]) -> None:
     ana = make_person("ana")
-    ana.do("group", "new", "Family", "--name", "Ana", "--relay", "ws://127.0.0.1:1")
-    require_mistake(ana, ("--group", "Famly", "feed"), 2, "unknown_group", "Family")
+    made = ana.do("group", "new", "Family", "--name", "Ana", "--relay", "ws://127.0.0.1:1")
+    require_mistake(ana, ("--group", "Famly", "feed"), 2, "unknown_group", "Family", made["id"][:8])
     require_mistake(ana, ("role", "Bert", "admin"), 2, "unknown_member", "Ana")
     require_mistake(ana, ("thread", "ffffffffffff"), 2, "unknown_item", "cocoon sync")
     require_mistake(ana, ("reply", "ffffffffffff", "yes"), 2, "unknown_item")
@@ -92,9 +93,14 @@ def test_texts_and_names_that_cannot_be(make_person: Callable[[str], Person]) ->
     for words in (("post", ""), ("post", " \n"), ("post", "-")):
         assert ana.type("--json", *words).error["code"] == "usage"
     assert ana.type("--json", "post", "-", stdin=b"\xff\xfe").error["code"] == "usage"
+    for call, parts in (
+        (("group", "new", "Band", "--relay", "localhost:8787"), ("ws://localhost:8787",)),
+        (("group", "new", "", "--relay", "ws://127.0.0.1:1"), ("at least one letter",)),
+        (("--home", "", "feed"), ("--home", "empty")),
+    ):
+        require_sentence(ana.type(*call), *parts)
     for relay in ("", "127.0.0.1", "ftp://example.org", "ws://"):
         assert ana.type("--json", "group", "new", "Band", "--relay", relay).error["code"] == "usage"
-    assert ana.type("--json", "group", "new", "", "--relay", "ws://127.0.0.1:1").error["code"] == "usage"
     assert ana.type("--json", "group", "new", "x" * 300, "--relay", "ws://127.0.0.1:1").error["code"] == "usage"
     assert ana.do("feed") == {"posts": []}
     assert len(ana.do("group", "list")["groups"]) == 1
@@ -226,6 +232,57 @@ def test_a_reader_that_goes_away_is_no_mistake(make_person: Callable[[str], Pers
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     assert process.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.parametrize("words", [("--version",), ("--json", "group", "list"), ("--help",), ("--json", "dance")])
+def test_a_standard_output_that_takes_nothing_is_one_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    Cocoon.init(tmp_path / "ana", "a passphrase")
+    command = [sys.executable, "-m", "cocoon_cli", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            env=Person(tmp_path / "ana").environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    require_sentence(Done(done.returncode, "", done.stderr))
+    assert done.returncode == (2 if "dance" in words else 6)
+
+
+def test_a_closed_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "cocoon_cli", "group", "list"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    require_sentence(Done(done.returncode, "", done.stderr), "closed")
+    assert done.returncode == 6
+
+
+def test_no_command_shows_those_there_are(tmp_path: Path) -> None:
+    nobody = Person(tmp_path / "nobody")
+    for words, part in (((), "  init "), (("group",), "  new ")):
+        done = nobody.type(*words)
+        assert (done.code, done.out) == (2, "")
+        assert part in done.err
+        assert nobody.type("--json", *words).error["code"] == "usage"
+
+
+def test_a_relay_that_cannot_start_says_so_in_both_forms(tmp_path: Path) -> None:
+    nobody = Person(tmp_path / "nobody")
+    for words, part in (
+        (("relay",), "--data"),
+        (("relay", "serve", "--data", ""), "--data"),
+        (("relay", "--data", str(tmp_path / "data"), "--max-bytes", "-1"), "--max-bytes"),
+        (("relay", "--data", str(tmp_path / "data"), "--listen", "8787"), "HOST:PORT"),
+    ):
+        done = nobody.type(*words)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
+        assert part in done.err
+    assert nobody.type("--json", "relay").error["code"] == "usage"
+    shown = nobody.type("relay", "--help").out
+    assert "--listen HOST:PORT" in shown
+    assert "--data DIR" in shown
 
 
 def test_a_fault_of_cocoon_itself_is_one_sentence_unless_debugged(

@@ -58,10 +58,57 @@ def test_an_admin_makes_another_one_by_name_prefix_or_id(family: tuple[Person, P
     ana, ben = family
     ben_id = next(m["id"] for m in ana.do("members")["members"] if m["name"] == "Ben")
     for reference, role in (("Ben", "admin"), (ben_id[:8], "member"), (ben_id, "admin")):
-        ana.do("role", reference, role)
+        assert ana.do("role", reference, role)["role"] == role
+    assert ana.type("role", "Ben", "admin").out == "Ben is an admin already.\n"
     ana.do("sync")
     ben.do("sync")
     assert {m["name"]: m["role"] for m in ben.do("members")["members"]} == {"Ana": "admin", "Ben": "admin"}
+    assert ben.type("role", "Ana", "member").out == "Ana is a member now.\n"
+
+
+def test_a_role_that_cannot_change_is_not_said_to(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    for words in (("role", "Ana", "member"), ("role", ana.do("group", "show")["members"][0]["id"], "member")):
+        refused = ana.type("--json", *words)
+        assert (refused.code, refused.error["message"]) == (
+            2,
+            "Ana is the only admin; make somebody else an admin first",
+        )
+    assert ben.type("role", "Ana", "member").err == "cocoon: Only an admin can change roles; you are a member.\n"
+    assert {m["name"]: m["role"] for m in ana.do("members")["members"]} == {"Ana": "admin", "Ben": "member"}
+
+
+def test_each_group_is_told_of_when_some_are_not_reached(family: tuple[Person, Person], relay: RelayProcess) -> None:
+    ana, _ = family
+    ana.do("group", "new", "Family", "--name", "Ana", "--relay", "ws://127.0.0.1:1")
+    ana.do("group", "new", "Band", "--name", "Ana", "--relay", relay.url)
+    reached, lost, _ = sorted(ana.do("group", "list")["groups"], key=lambda g: (g["name"] == "Band", g["relays"][0]))
+    if lost["relays"] == [relay.url]:
+        reached, lost = lost, reached
+    done = ana.type("sync")
+    assert done.code == 5
+    assert sorted(line.partition(":")[0] for line in done.out.splitlines()) == sorted(
+        [f"Family ({reached['id'][:8]})", f"Family ({lost['id'][:8]})", "Band"]
+    )
+    assert f"Family ({lost['id'][:8]}): not reached: " in done.out
+    told = ana.type("--json", "sync")
+    assert told.code == 5
+    assert {r["group"]: (r["ok"], r["error"] is None) for r in told.json["relays"]}[lost["id"]] == (False, False)
+    assert [r["ok"] for r in told.json["relays"]].count(True) == 2
+    assert told.json.keys() == {"sent", "received", "relays", "alarms"}
+    relay.stop()
+    nobody = ana.type("--json", "sync")
+    assert nobody.code == 5
+    assert nobody.error["code"] == "relay_unavailable"
+    assert [r["ok"] for r in nobody.json["relays"]] == [False] * 3
+    relay.start()
+
+
+def test_words_need_no_quotes(family: tuple[Person, Person]) -> None:
+    ana, _ = family
+    first = ana.do("post", "Soup", "is", "ready")["id"]
+    ana.do("reply", first, "On", "my", "way", "-", "soon")
+    assert [post["text"] for post in ana.do("thread", first)["posts"]] == ["Soup is ready", "On my way - soon"]
 
 
 def test_an_invite_for_two_lets_two_in_and_a_closed_one_nobody(
@@ -164,6 +211,7 @@ def test_where_there_are_two_groups_one_is_named(make_person: Callable[[str], Pe
     assert "Band" in which["message"]
     ana.do("--group", "Band", "post", "hello")
     band = ana.do("group", "show", "--group", "Band")["id"]
+    assert [ana.do("group", "show", reference)["id"] for reference in ("Band", band[:8])] == [band, band]
     assert len(ana.with_settings(COCOON_GROUP=band[:8]).do("feed")["posts"]) == 1
     assert ana.do("feed", "--group", "Family")["posts"] == []
 
@@ -177,7 +225,9 @@ def test_the_audit_shows_numbers_and_no_words(family: tuple[Person, Person]) -> 
     assert audit["topics"]
     assert all(topic.keys() >= {"id", "entries", "bytes"} for topic in audit["topics"])
     assert sum(topic["entries"] for topic in audit["topics"]) >= 3
-    assert "Soup" not in ana.type("audit").out
+    shown = ana.type("audit").out
+    assert "Soup" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_version_and_help_are_plain_successes(tmp_path: Path) -> None:

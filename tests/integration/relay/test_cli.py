@@ -80,9 +80,12 @@ def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) ->
             (("serve", "--data", data, "--tokens", str(file)), 2, "holds no token"),
             (("serve", "--data", data, "--tokens", str(tmp_path / "none")), 6, "none cannot be used"),
             (("serve", "--data", data, "--topic-days", "0"), 2, "at least one day"),
+            (("serve", "--data", data, "--max-bytes", "-1"), 2, "--max-bytes"),
+            (("serve", "--data", ""), 2, "--data: this is empty"),
             (("stats", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
             (("gc", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
             (("serve",), 2, "--data"),
+            (("dance",), 2, "dance"),
             ((), 2, "COMMAND"),
         ]
         for arguments, code, text in cases:
@@ -91,6 +94,26 @@ def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) ->
             assert text in done.stderr, (arguments, done.stderr)
             assert "Traceback" not in done.stderr
             assert done.stdout == ""
+            assert not done.stderr.startswith("usage")
+
+
+def test_scripts_get_the_ready_line_and_errors_as_objects(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    words = relay_command("serve", "--json", "--listen", "127.0.0.1:0", "--data", data)
+    process = subprocess.Popen(words, env=relay_environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert json.loads(process.stdout.readline())["ready"].startswith("ws://127.0.0.1:")
+        beside = run("serve", "--json", "--listen", "127.0.0.1:0", "--data", data)
+        assert (beside.returncode, beside.stderr) == (6, "")
+        assert json.loads(beside.stdout)["error"]["code"] == "profile_locked"
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        process.stdout.close()
+    wrong = run("serve", "--json")
+    assert (wrong.returncode, wrong.stderr) == (2, "")
+    assert json.loads(wrong.stdout)["error"]["code"] == "usage"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -40,6 +40,12 @@ def test_a_link_comes_back() -> None:
     assert read_link(write_link(many)) == many
 
 
+@pytest.mark.parametrize("around", ["<>", "‹›", "«»", '""', "''", "“”", "„“", "‘’"])
+def test_a_link_in_quotes_or_angle_brackets_is_read(around: str) -> None:
+    assert read_link(f" {around[0]}{TEXT}{around[1]}\n") == LINK
+    assert read_link(f"{around[0]} {TEXT} {around[1]}") == LINK
+
+
 @pytest.mark.parametrize("end", range(len(TEXT)))
 def test_a_link_cut_off_anywhere_is_refused(end: int) -> None:
     with pytest.raises(InvalidLinkError):

@@ -51,7 +51,7 @@ def link(batch: Sequence[UnverifiedRun], known: Sequence[Run] = ()) -> Linked:
     for run in known:
         ends[run.device] = (run.last_seq, run.last_id)
         ids.update({(run.device, entry.seq): entry.id for entry in run.entries})
-    return link_runs(ends, lambda device, seq: ids.get((device, seq)), batch)
+    return link_runs(ends, lambda device, seq, *_: ids.get((device, seq)), batch)
 
 
 def ids(runs: Sequence[Run] | Sequence[UnverifiedRun]) -> list[EntryId]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
+from cocoon_core.errors import UsageError
 from cocoon_core.sync.maintenance import RANK_WAIT_MS, _rank, close_ended_invites
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
@@ -68,3 +71,27 @@ async def test_who_is_no_member_or_was_stopped_closes_nothing(world: World) -> N
         ben.replica.stop(ChainAheadError())
     assert close_ended_invites(ben.replica) == 0
     assert close_ended_invites(ana.replica) > 0
+
+
+async def test_a_revoke_that_would_not_count_stops_no_sync(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ana,) = await world.group("ana")
+    await ana.group.invite(expires_in=timedelta(minutes=1))
+    world.now_ms += 3_600_000
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("it would not count")
+
+    monkeypatch.setattr(ana.replica, "write_operation", refuse)
+    assert close_ended_invites(ana.replica) == 0
+    assert all(relay.ok for relay in (await ana.sync()).relays)
+
+
+async def test_a_profile_closes_whatever_a_group_of_it_says(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ana,) = await world.group("ana")
+
+    def refuse() -> None:
+        raise UsageError("an edit is open")
+
+    monkeypatch.setattr(ana.replica.shelf, "save_caches", refuse)
+    await ana.restart()  # which no one could do while the profile is held
+    assert ana.group.name == "Family"

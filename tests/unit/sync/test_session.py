@@ -118,6 +118,34 @@ def test_it_goes_on_from_a_cursor_of_the_same_life() -> None:
     assert say(session, Entries(TOPIC, 3, ENVELOPES[:1])) == [Deliver(TOPIC, 3, ENVELOPES[:1], Cursor(LIFE, 3))]
 
 
+def test_a_sealed_topic_may_begin_late_once_and_no_other_may() -> None:
+    for sealed in (True, False):
+        session = greeted()
+        (frame,) = sent(session.open_topic(KEYS, None))
+        assert isinstance(frame, Open)
+        say(session, Opened(frame.request, TOPIC, LIFE, 9, sealed))
+        effects = say(session, Entries(TOPIC, 8, ENVELOPES[:1]))
+        if not sealed:
+            assert isinstance(effects[0], Broken)
+            continue
+        assert effects == [Deliver(TOPIC, 8, ENVELOPES[:1], Cursor(LIFE, 8))]
+        (gap,) = say(session, Entries(TOPIC, 10, ENVELOPES[:1]))
+        assert isinstance(gap, Broken)
+
+
+def test_puts_respect_what_the_relay_says_of_itself_and_no_more_than_the_own_bounds() -> None:
+    for stated, envelopes, size in ((3, 3, 500), (10**9, MAX_PUT_ENVELOPES, PUT_BYTES), (0, 1, 0)):
+        session = Session(ORIGIN)
+        say(session, Challenge(1, NONCE, {"put_envelopes": stated, "frame_bytes": stated * 1000 // 3}))
+        assert (session.most_put_envelopes, session.most_put_bytes) == (envelopes, size)
+    assert split_puts([300] * 7, 3, 10**6) == [range(3), range(3, 6), range(6, 7)]
+    assert split_puts([300] * 3, 64, 0) == [range(1), range(1, 2), range(2, 3)]
+
+
+def test_a_level_that_is_said_twice_counts_once() -> None:
+    assert say(live(), Live(TOPIC, 3)) == []
+
+
 def test_an_ack_names_the_tag_of_its_put() -> None:
     session = live()
     (frame,) = sent(session.put(TOPIC, 42, ENVELOPES[:2]))
