@@ -179,7 +179,13 @@ class RelayDriver:
         waking = asyncio.ensure_future(self._wake.wait())
         try:
             while not receiving.done():
-                timeout = self._patience(patient)
+                try:
+                    timeout = self._patience(patient)
+                except RelayUnavailable:
+                    await asyncio.sleep(0)
+                    if receiving.done():  # it had answered: this process was held up, not the relay
+                        break
+                    raise
                 done, _ = await asyncio.wait({receiving, waking}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if receiving in done:
                     break
