@@ -7,12 +7,12 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak cover fmt venv clean
+.PHONY: help demo test check models models-long bench soak cover fmt venv clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.installed ## a relay and three members, for real, in a minute
+demo: $(VENV)/.installed ## a relay and three members, for real, in about two minutes
 	@$(BIN)/cocoon demo
 
 test: $(VENV)/.installed ## all tests but the soak
@@ -24,6 +24,12 @@ check: $(VENV)/.installed ## linter, formatter, types, layers, specs against cod
 	@$(BIN)/mypy cocoon_core relay clients tests
 	@$(BIN)/lint-imports --no-logo
 	@$(PYTEST) -q tests/vectors tests/unit/test_constants.py
+
+models: $(VENV)/.installed ## the models of specs/models, small
+	@$(BIN)/python -m tests.models
+
+models-long: $(VENV)/.installed ## the same, large: many minutes
+	@$(BIN)/python -m tests.models --long
 
 bench: $(VENV)/.installed ## the numbers, measured here
 	@$(BIN)/python -m tests.benchmarks
@@ -43,6 +49,6 @@ venv: $(VENV)/.installed ## only the environment
 clean: ## remove the environment and all caches
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml .ci/tools.txt
 	@sh .ci/venv "$(VENV)" "$(PYTHON)"
 	@touch $@

@@ -14,36 +14,74 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cocoon_core import errors
+    from cocoon_core.admission import RequestInfo
+    from cocoon_core.auditing import AppendProbe, AuditReport
+    from cocoon_core.circle import RecoveryInfo, RecoveryRequestInfo
     from cocoon_core.cocoon import Cocoon
-    from cocoon_core.group import AuditReport, Group, InviteInfo, MemberInfo, RelayReport, SyncReport
+    from cocoon_core.device_linking import AcceptReport
+    from cocoon_core.devices import DeviceInfo
+    from cocoon_core.group import Group
+    from cocoon_core.invites import InviteInfo
+    from cocoon_core.joining import PendingJoinInfo
+    from cocoon_core.membership import FormerMemberInfo, MemberInfo
+    from cocoon_core.protocol.operation_forms import Policy
+    from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.social.feed import Feed, Post
     from cocoon_core.storage.local_proof import LocalProof
+    from cocoon_core.syncing import RelayReport, SyncReport
+    from cocoon_core.verification import SafetyInfo
 
 __all__ = [
+    "AcceptReport",
+    "AppendProbe",
     "AuditReport",
     "Cocoon",
+    "DeviceInfo",
     "Feed",
+    "FormerMemberInfo",
     "Group",
     "InviteInfo",
     "LocalProof",
+    "LostRequestInfo",
     "MemberInfo",
+    "NewPhrase",
+    "PendingJoinInfo",
+    "Policy",
     "Post",
+    "RecoveredGroup",
+    "RecoveryInfo",
+    "RecoveryRequestInfo",
     "RelayReport",
+    "RequestInfo",
+    "SafetyInfo",
     "SyncReport",
     "errors",
 ]
 
 _HOMES = {
-    "AuditReport": "cocoon_core.group",
+    "AcceptReport": "cocoon_core.device_linking",
+    "AppendProbe": "cocoon_core.auditing",
+    "AuditReport": "cocoon_core.auditing",
     "Cocoon": "cocoon_core.cocoon",
+    "DeviceInfo": "cocoon_core.devices",
     "Feed": "cocoon_core.social.feed",
+    "FormerMemberInfo": "cocoon_core.membership",
     "Group": "cocoon_core.group",
-    "InviteInfo": "cocoon_core.group",
+    "InviteInfo": "cocoon_core.invites",
     "LocalProof": "cocoon_core.storage.local_proof",
-    "MemberInfo": "cocoon_core.group",
+    "LostRequestInfo": "cocoon_core.recovery",
+    "MemberInfo": "cocoon_core.membership",
+    "NewPhrase": "cocoon_core.recovery",
+    "PendingJoinInfo": "cocoon_core.joining",
+    "Policy": "cocoon_core.protocol.operation_forms",
     "Post": "cocoon_core.social.feed",
-    "RelayReport": "cocoon_core.group",
-    "SyncReport": "cocoon_core.group",
+    "RecoveredGroup": "cocoon_core.recovery",
+    "RecoveryInfo": "cocoon_core.circle",
+    "RecoveryRequestInfo": "cocoon_core.circle",
+    "RelayReport": "cocoon_core.syncing",
+    "RequestInfo": "cocoon_core.admission",
+    "SafetyInfo": "cocoon_core.verification",
+    "SyncReport": "cocoon_core.syncing",
 }
 
 

@@ -5,14 +5,17 @@
     │   ├── UnknownGroupError
     │   ├── UnknownMemberError
     │   ├── UnknownItemError
-    │   └── InvalidLinkError
+    │   ├── InvalidLinkError
+    │   └── InvalidPhraseError
     ├── UntrustedInputError       drop it, record it, go on
     │   ├── MalformedError
     │   ├── SignatureError
     │   ├── DecryptionError
     │   ├── NotPermittedError
+    │   ├── LinkingError
     │   └── EquivocationError
     ├── NotYetError               park it, try again when more has arrived
+    │   └── AwaitingAdmissionError
     ├── RelayError                back off, try again
     │   ├── RelayUnavailable
     │   ├── RelayRefused
@@ -83,6 +86,12 @@ class InvalidLinkError(UsageError):
     code = "invalid_link"
 
 
+class InvalidPhraseError(UsageError):
+    """This is not a whole recovery phrase; type its words again, in their order."""
+
+    code = "invalid_phrase"
+
+
 class UntrustedInputError(CocoonError):
     """Something that was received cannot be accepted."""
 
@@ -114,6 +123,12 @@ class NotPermittedError(UntrustedInputError):
     code = "not_permitted"
 
 
+class LinkingError(UntrustedInputError):
+    """The devices could not be linked, and this code is used up; begin again with a new one."""
+
+    code = "linking"
+
+
 class EquivocationError(UntrustedInputError):
     """A device signed two different histories."""
 
@@ -125,6 +140,17 @@ class NotYetError(CocoonError):
 
     exit_code = 4
     code = "not_yet"
+
+
+class AwaitingAdmissionError(NotYetError):
+    """You asked to be admitted to the group; a member has to let you in."""
+
+    code = "awaiting_admission"
+
+    def __init__(self, message: str | None = None, group: bytes | None = None) -> None:
+        """`group` is the id of the group that was asked."""
+        super().__init__(message)
+        self.group = group
 
 
 class RelayError(CocoonError):

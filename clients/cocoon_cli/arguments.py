@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NoReturn
 
 from cocoon_cli.context import Context, Handler
@@ -20,6 +21,7 @@ from cocoon_cli.output import Printed
 from cocoon_cli.standard_input import STANDARD_INPUT
 from cocoon_core.errors import LocalStateError, UsageError
 
+NOTE_COLUMNS = 78  # of a note that stands above examples
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -51,19 +53,28 @@ class Commands:
         parser.set_defaults(run=partial(_show_commands, parser), passes_on=False)
 
     def add(
-        self, name: str, handler: Handler, help: str, note: str | None = None, passes_on: bool = False
+        self,
+        name: str,
+        handler: Handler,
+        help: str,
+        note: str | None = None,
+        passes_on: bool = False,
+        examples: Sequence[str] = (),
     ) -> argparse.ArgumentParser:
-        """Add a command with its one-line help, and a note below its options.
+        """Add a command with its one-line help, and a note and examples below its options.
 
         With `passes_on`, what the command does not know itself reaches it as `args.passed_on`.
         """
+        if examples:
+            shown = "\n".join(["examples:", *(f"  {example}" for example in examples)])
+            note = shown if note is None else f"{fill(note, NOTE_COLUMNS)}\n\n{shown}"
         parser = self._all.add_parser(
             name,
             help=help,
             description=help,
             epilog=note,
             parents=[self._options],
-            formatter_class=argparse.RawDescriptionHelpFormatter if passes_on else argparse.HelpFormatter,
+            formatter_class=(argparse.RawDescriptionHelpFormatter if passes_on or examples else argparse.HelpFormatter),
         )
         parser.set_defaults(run=handler, passes_on=passes_on)
         return parser
@@ -177,3 +188,26 @@ def positive(value: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(sentence)
     return number
+
+
+def whole(value: str) -> int:
+    """A whole number from 0."""
+    sentence = f"{value!r} is not a whole number from 0"
+    with _reason(sentence):
+        number = int(value)
+    if number < 0:
+        raise argparse.ArgumentTypeError(sentence)
+    return number
+
+
+def relay_token(value: str) -> tuple[str, str]:
+    """The address of a relay and its access token, as URL=TOKEN; with nothing after the sign, no token any more."""
+    url, sign, token = value.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{value!r} is not URL=TOKEN")
+    return relay_url(url), token
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """The option of a command that asks a person first."""
+    parser.add_argument("--yes", action="store_true", help="do not ask first")

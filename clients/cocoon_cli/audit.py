@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add `audit`."""
-    commands.add("audit", with_group(audit_relays), "what the relay knows of this group: numbers, no names, no words")
+    audit = commands.add(
+        "audit", with_group(audit_relays), "what the relay knows of this group: numbers, no names, no words"
+    )
+    audit.add_argument(
+        "--probe", action="store_true", help="also try to append to every topic that has ended: the relay must refuse"
+    )
 
 
 async def audit_relays(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Ask every relay of the group what it holds."""
     report = await group.audit()
+    probes = await group.probe_ended() if args.probe else []
+    taken = {probe.topic for probe in probes if not probe.refused}
     topics: list[dict[str, Any]] = [
         {"id": identifier, "entries": entries, "bytes": stored, "relay": relay.url}
         for relay in report.relays
@@ -36,9 +43,19 @@ async def audit_relays(group: Group, context: Context, args: argparse.Namespace)
             if rows:
                 screen.table(["TOPIC", "ENVELOPES", "SIZE"], rows)
             screen.line(count(relay.blobs, "blob"))
+        for probe in probes:
+            said = f"refused: {probe.reason}" if probe.refused else "TAKEN, which it should not be"
+            screen.line(f"append to {shorten_id(probe.topic)}…, which has ended: {said}")
 
+    data: dict[str, Any] = {"topics": topics, "blobs": blobs}
+    if args.probe:
+        data["probes"] = [
+            {"id": probe.topic, "relay": probe.url, "refused": probe.refused, "reason": probe.reason}
+            for probe in probes
+        ]
     return Outcome(
-        data={"topics": topics, "blobs": blobs},
+        data=data,
         draw=draw,
+        exit_code=1 if taken else 0,
         notes=["Beside this the relay sees connections: when they come, from which address, and how much they move."],
     )

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cocoon_cli.asking import ask_holder
+from cocoon_cli.hints import add_hint
 from cocoon_cli.output import Outcome, Output, Printed
 from cocoon_cli.standard_input import StandardInput
+from cocoon_cli.text import neutralise
 from cocoon_core.errors import ProfileLockedError, UsageError, WrongPassphraseError
 
 if TYPE_CHECKING:
@@ -103,13 +105,17 @@ class ProfileCommand:
 
     command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]]
     stays: Callable[[argparse.Namespace], bool]  # whether it holds the profile itself, for as long as it runs
+    question: Callable[[argparse.Namespace], str] | None = None  # that a person answers before anything is done
 
     def __call__(self, context: Context, args: argparse.Namespace) -> Outcome | Printed:
         """Open the profile, run the command and close the profile again.
 
         Raises:
             ProfileLockedError: another process has it open, and runs no commands of others.
+            UsageError: a person was asked, and did not want it.
         """
+        if self.question is not None:
+            confirm(context, args, self.question(args))
         try:
             return asyncio.run(self._run_here(context, args))
         except _OpenElsewhere as found:
@@ -129,7 +135,8 @@ class ProfileCommand:
         except ProfileLockedError as error:
             raise _OpenElsewhere(error) from None
         async with cocoon:
-            return await self.command(cocoon, context, args)
+            outcome = await self.command(cocoon, context, args)
+            return outcome if self.stays(args) else add_hint(outcome, cocoon, context, args)
 
 
 class _OpenElsewhere(Exception):
@@ -143,15 +150,33 @@ class _OpenElsewhere(Exception):
 def with_profile(
     command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]],
     stays: Callable[[argparse.Namespace], bool] = lambda args: False,
+    question: Callable[[argparse.Namespace], str] | None = None,
 ) -> Handler:
     """A handler for a command on the profile."""
-    return ProfileCommand(command, stays)
+    return ProfileCommand(command, stays, question)
 
 
-def with_group(command: Callable[[Group, Context, argparse.Namespace], Awaitable[Outcome]]) -> Handler:
+def with_group(
+    command: Callable[[Group, Context, argparse.Namespace], Awaitable[Outcome]],
+    question: Callable[[argparse.Namespace], str] | None = None,
+) -> Handler:
     """A handler for a command on the chosen group."""
 
     async def run(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
         return await command(context.choose_group(cocoon), context, args)
 
-    return with_profile(run)
+    return with_profile(run, question=question)
+
+
+def confirm(context: Context, args: argparse.Namespace, question: str) -> None:
+    """Ask a person at a terminal before what cannot be undone; `--yes` answers, and scripts are not asked.
+
+    Raises:
+        UsageError: the answer is not yes.
+    """
+    if args.yes or context.output.as_json or not sys.stdin.isatty():
+        return
+    sys.stderr.write(f"{neutralise(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise UsageError("Nothing was done.")

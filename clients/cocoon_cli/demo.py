@@ -1,76 +1,29 @@
 """`demo`: a relay and three members, for real: separate processes, separate homes, the same commands a person types.
 
-It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so.
+It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so. How
+somebody goes, how a device comes, and how one comes back are in demo_belonging.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context
-from cocoon_cli.demo_cast import CommandFailed, Member, RelayProcess
+from cocoon_cli.demo_belonging import Belonging
+from cocoon_cli.demo_cast import CommandFailed, RelayProcess
+from cocoon_cli.demo_scenes import GROUP, NAMES, DemoFailed, Narrator, posts_bytes
 from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree
-from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.output import Outcome
 from cocoon_cli.text import count, shorten_id, size
-from cocoon_core.errors import CocoonError
 
-GROUP = "Kestrel Lane Allotments"
-NAMES = ("Anastasia", "Benjamin", "Chidinma")
 ROUNDS = 2  # of `sync`: in the second everyone fetches what the last ones sent in the first
-
-
-class DemoFailed(CocoonError):
-    """The demo found something that is not as it should be."""
-
-    code = "demo_failed"
-
-
-class Narrator:
-    """Tells the story to a person, if one is listening, and keeps what turned out wrong."""
-
-    def __init__(self, listening: bool) -> None:
-        self._screen = Screen() if listening else None
-        self._chapter = 0
-        self.checks: list[dict[str, Any]] = []
-
-    def chapter(self, title: str) -> None:
-        """A new numbered heading."""
-        self._chapter += 1
-        self.say("")
-        self.say((f"{self._chapter}. {title}", "bold"))
-
-    def say(self, *parts: str | tuple[str, str]) -> None:
-        """One line."""
-        if self._screen is not None:
-            self._screen.line(*parts, indent=0 if isinstance(parts[0], tuple) else 3)
-            sys.stdout.flush()
-
-    def command(self, who: str, words: Sequence[str]) -> None:
-        """A command as a person would type it."""
-        shown = " ".join(word if word and " " not in word else f"“{word}”" for word in words)
-        if len(shown) > 92:
-            shown = shown[:80] + "…"
-        if self._screen is not None:
-            self._screen.line((f"{who:>10} $ ", "dim"), ("cocoon ", "cyan"), shown)
-            sys.stdout.flush()
-
-    def show(self, text: str) -> None:
-        """What a command printed."""
-        if self._screen is not None:
-            self._screen.body(text.rstrip("\n"), indent=13)
-
-    def check(self, claim: str, holds: bool) -> None:
-        """A claim, and whether it is so."""
-        self.checks.append({"claim": claim, "holds": holds})
-        self.say(("   ✓ ", "green") if holds else ("   ✗ ", "bold red"), claim)
 
 
 def add_commands(commands: Commands) -> None:
@@ -112,16 +65,8 @@ def _folder(keep: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-class Story:
+class Story(Belonging):
     """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
-
-    def __init__(self, root: Path, relay: RelayProcess, narrator: Narrator) -> None:
-        self._relay = relay
-        self._narrator = narrator
-        self._members = [Member(name, root / f"home-of-{name.lower()}", narrator.command) for name in NAMES]
-        self._names = [GROUP, *NAMES, *(member.home.name for member in self._members)]
-        self._written: list[str] = []
-        self._ids: list[str] = []
 
     def tell(self) -> dict[str, Any]:
         """From an empty folder to the search of the relay's files."""
@@ -129,6 +74,9 @@ class Story:
         self._talk()
         self._go_offline()
         self._come_back()
+        self._put_one_out()
+        self._add_a_device()
+        self._lose_everything()
         audit = self._audit()
         return audit | self._search([topic["id"] for topic in audit["topics"]])
 
@@ -155,11 +103,11 @@ class Story:
         ana, ben, chi = self._members
         self._narrator.chapter("They write to each other")
         first = self._write(ana, "post", "The gooseberries are ripe: bring baskets on Saturday morning!")
-        self._sync_all()
+        self._sync_all(self._members)
         answer = self._write(ben, "reply", "I have four wickerwork baskets and a wheelbarrow.", to=first)
-        self._sync_all()
+        self._sync_all(self._members)
         self._write(chi, "reply", "Splendid. Who brings sandwiches? — 我可以带茶 ☕", to=answer)
-        self._sync_all()
+        self._sync_all(self._members)
         self._narrator.show(chi.print("thread", first))
 
     def _go_offline(self) -> None:
@@ -185,7 +133,7 @@ class Story:
         self._relay.start()
         self._narrator.say("relay: running again, with the data it had")
         for _ in range(ROUNDS):
-            self._sync_all()
+            self._sync_all(self._members)
         feeds = [posts_bytes(member.print("--json", "feed", "--limit", "1000")) for member in self._members]
         roots = [post["id"] for post in json.loads(feeds[0])]
         threads = [[posts_bytes(member.read("--json", "thread", root)) for root in roots] for member in self._members]
@@ -227,30 +175,6 @@ class Story:
         hits = len(while_running.hits) + len(stopped.hits)
         self._narrator.check(f"of all that the members wrote and are called: {hits} hits", hits == 0)
         return {"searched": _search_data(stopped, len(needles)), "hits": hits}
-
-    def _write(self, member: Member, command: str, text: str, to: str | None = None) -> str:
-        """Post or reply; keeps the text and gives the id."""
-        self._written.append(text)
-        words = [command, text] if to is None else [command, to, text]
-        return shorten_id(member.run(*words)["id"])
-
-    def _sync_all(self) -> None:
-        for member in self._members:
-            member.run("sync")
-
-
-def posts_bytes(printed: str) -> str:
-    """The `posts` of one `feed --json`, as the very characters that were printed.
-
-    Raises:
-        DemoFailed: this is not what `feed --json` prints.
-    """
-    key = '"posts": '
-    start = printed.find(key) + len(key)
-    if start < len(key):
-        raise DemoFailed("`feed --json` printed no posts")
-    _, end = json.JSONDecoder().raw_decode(printed, start)
-    return printed[start:end]
 
 
 def _search_data(search: Search, needles: int) -> dict[str, int]:

@@ -1,14 +1,15 @@
-"""`group new|list|show`: the groups of this profile."""
+"""`group new|list|show|forget`: the groups of this profile."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, name, relay_url
+from cocoon_cli.arguments import Commands, add_yes, name, positive, relay_token, relay_url
 from cocoon_cli.context import Context, with_profile
-from cocoon_cli.members import member_data
+from cocoon_cli.members import describe_member, member_data
 from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.policy import draw_policy, policy_data
 from cocoon_cli.text import shorten_id
 
 if TYPE_CHECKING:
@@ -29,9 +30,30 @@ def add_commands(commands: Commands) -> None:
         help="ws://… or wss://…; repeatable",
     )
     new.add_argument("--name", type=name, metavar="YOU", help="your name in it (else that of your account here)")
+    new.add_argument(
+        "--max-members",
+        type=positive,
+        metavar="N",
+        help="how many may be in it (12); beyond 50, members let newcomers in, and a link alone does not",
+    )
+    new.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        type=relay_token,
+        metavar="URL=TOKEN",
+        help="the access token that a relay asks for; all members get to know it",
+    )
     groups.add("list", with_profile(list_groups), "the groups of this profile")
     show = groups.add("show", with_profile(show_group), "one group: id, members, relays")
     show.add_argument("title", metavar="NAME", nargs="?", help="its name or the beginning of its id, as with --group")
+    forget = groups.add(
+        "forget",
+        with_profile(forget_group, question=lambda args: f"Delete what this device holds of {args.title}?"),
+        "delete a group from this device that you left or were removed from",
+    )
+    forget.add_argument("title", metavar="NAME", help="its name or the beginning of its id")
+    add_yes(forget)
 
 
 def group_data(group: Group) -> dict[str, Any]:
@@ -46,7 +68,13 @@ def group_data(group: Group) -> dict[str, Any]:
 
 async def create_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """Make a group. Needs no relay at hand: it gets to know of the group with the first sync."""
-    group = await cocoon.create_group(args.title, member_name=args.name or _own_name(), relays=args.relay)
+    group = await cocoon.create_group(
+        args.title,
+        member_name=args.name or _own_name(),
+        relays=args.relay,
+        max_members=args.max_members,
+        tokens=dict(args.token),
+    )
     data = group_data(group)
     return Outcome(
         data=data,
@@ -67,24 +95,40 @@ async def list_groups(cocoon: Cocoon, context: Context, args: argparse.Namespace
             ]
             screen.table(["ID", "NAME", "MEMBERS", "RELAYS"], rows)
 
-    notes = [] if groups else ["This profile is in no group yet."]
+    notes = [f"Asked to be admitted to {p.group_name}; `cocoon sync` looks." for p in cocoon.pending_joins()]
+    if not groups and not notes:
+        notes = ["This profile is in no group yet."]
     return Outcome(data={"groups": groups}, draw=draw, notes=notes)
 
 
 async def show_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """One group and who is in it."""
     group = context.choose_group(cocoon) if args.title is None else cocoon.group(args.title)
-    data = group_data(group)
+    members, policy = group.members(), group.policy
+    data = group_data(group) | {"policy": policy_data(policy), "me": str(group.me) if group.me else None}
 
     def draw(screen: Screen) -> None:
         screen.line((data["name"], "bold"))
-        screen.line(f"id       {data['id']}")
+        screen.line(f"id         {data['id']}")
+        draw_policy(screen, policy)
         for relay in data["relays"]:
-            screen.line(f"relay    {relay}")
-        for member in data["members"]:
-            screen.line("member   ", member["name"], (f"  {member['role']}", "dim"))
+            if relay not in policy.relays:
+                screen.line(f"relay      {relay}")
+        for member in members:
+            screen.line("member     ", describe_member(member), (f"  {member.role}", "dim"))
 
-    return Outcome(data=data, draw=draw, notes=[f"Warning: {alarm}" for alarm in group.alarms()])
+    notes = [f"Warning: {alarm}" for alarm in group.alarms()]
+    if group.me is None:
+        notes.insert(0, "You are not a member of it any more; `cocoon group forget` deletes it from this device.")
+    return Outcome(data=data, draw=draw, notes=notes)
+
+
+async def forget_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
+    """Delete what is here of a group that this device is no longer in."""
+    group = cocoon.group(args.title)
+    data = {"id": str(group.id), "name": group.name}
+    cocoon.forget_group(str(group.id))
+    return Outcome(data, lambda screen: screen.line((data["name"], "bold"), " is deleted from this device."))
 
 
 def _own_name() -> str:

@@ -12,7 +12,21 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from cocoon_cli import audit, demo, group, members, posts, profile, relay, sync
+from cocoon_cli import (
+    audit,
+    demo,
+    devices,
+    group,
+    invites,
+    members,
+    policy,
+    posts,
+    profile,
+    recovery,
+    relay,
+    sync,
+    verify,
+)
 from cocoon_cli.arguments import Commands, Parser, global_options, read_words
 from cocoon_cli.context import Context
 from cocoon_cli.faults import tell_error
@@ -103,7 +117,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
-    for family in (profile, group, members, posts, sync, audit, relay, demo):
+    people = (profile, group, invites, members, devices, recovery, verify, policy)
+    for family in (*people, posts, sync, audit, relay, demo):
         family.add_commands(commands)
     return parser
 

@@ -1,4 +1,4 @@
-"""`invite`, `revoke`, `join`, `members`, `role`: who is in the group."""
+"""`members`, `role`, `remove`, `leave`, `rotate`: who is in the group, and who no longer is."""
 
 from __future__ import annotations
 
@@ -6,36 +6,48 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, duration, name, positive
-from cocoon_cli.context import Context, with_group, with_profile
+from cocoon_cli.arguments import Commands, add_yes
+from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import age, count, shorten_id, timestamp
+from cocoon_cli.text import age, shorten_id, timestamp
 
 if TYPE_CHECKING:
-    from cocoon_core import Cocoon, Group, InviteInfo, MemberInfo
+    from cocoon_core import FormerMemberInfo, Group, MemberInfo
+
+_MEMBER_HELP = "name, id or the beginning of it"
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands about members."""
-    invite = commands.add("invite", with_group(invite_member), "make a link that lets someone in, or list invites")
-    invite.add_argument("--uses", type=positive, default=1, metavar="N", help="how many may join with it (1)")
-    invite.add_argument(
-        "--expires",
-        type=duration,
-        default=timedelta(days=7),
-        metavar="TIME",
-        help="how long it lets people in: 30m, 12h, 7d or 2w (7d)",
-    )
-    invite.add_argument("--list", action="store_true", help="list the invites of the group instead")
-    revoke = commands.add("revoke", with_group(revoke_invite), "close an invite before it is used up")
-    revoke.add_argument("invite", metavar="ID", help="its id or the beginning of it; `cocoon invite --list` shows them")
-    join = commands.add("join", with_profile(join_group), "enter a group with a link; its relay must be reachable")
-    join.add_argument("link", metavar="LINK", help="what the inviter sent, from cocoon: to its end")
-    join.add_argument("--name", required=True, type=name, metavar="YOU", help="your name in this group")
-    commands.add("members", with_group(list_members), "who is in the group, and when they last signed on")
+    members = commands.add("members", with_group(list_members), "who is in the group, and when they last signed on")
+    members.add_argument("--former", action="store_true", help="also those who were removed or left")
     role = commands.add("role", with_group(set_role), "make a member an admin, or an admin a member again")
-    role.add_argument("member", metavar="MEMBER", help="name, id or the beginning of it")
+    role.add_argument("member", metavar="MEMBER", help=_MEMBER_HELP)
     role.add_argument("role", choices=["admin", "member"])
+    remove = commands.add(
+        "remove",
+        with_group(remove_member, lambda args: f"Remove {args.member} from the group for good?"),
+        "put a member out for good; admins only",
+        "They can read nothing that is written afterwards, and what they write counts for nobody. What they already "
+        "have stays theirs. Their open invites are closed.",
+        examples=["cocoon remove Ben", "cocoon remove 4f1c --yes"],
+    )
+    remove.add_argument("member", metavar="MEMBER", help=_MEMBER_HELP)
+    add_yes(remove)
+    leave = commands.add(
+        "leave",
+        with_group(leave_group, lambda args: "Leave the group for good?"),
+        "go, with all your devices; what you wrote stays",
+        "`cocoon sync` tells the others. `cocoon group forget` deletes the group from this device.",
+        examples=["cocoon leave", "cocoon --group Band leave --yes"],
+    )
+    add_yes(leave)
+    commands.add(
+        "rotate",
+        with_group(rotate_epoch),
+        "give the group a fresh key at once",
+        "It gets one by itself when somebody goes, when an invite closes, and with time.",
+    )
 
 
 def member_data(member: MemberInfo) -> dict[str, Any]:
@@ -47,87 +59,46 @@ def member_data(member: MemberInfo) -> dict[str, Any]:
         "devices": member.devices,
         "last_seen": timestamp(member.last_seen) if member.last_seen else None,
         "me": member.me,
+        "confirmed": member.confirmed,
+        "verified": member.verified,
+        "keys_changed": member.keys_changed,
     }
 
 
-async def invite_member(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
-    """Make an invite and show its link once; nobody can show it again."""
-    if args.list:
-        return _list_invites(group)
-    link = await group.invite(uses=args.uses, expires_in=args.expires)
-    one = args.uses == 1
-    who, until = ("one person", "it is used") if one else (f"up to {args.uses} people", "all of them have joined")
-    return Outcome(
-        data={"link": link},
-        draw=lambda screen: screen.line(link),
-        notes=[
-            f"It lets {who} in, until {until} or {_passed(args.expires)}.",
-            "Whoever has this link can read the whole group: send it over a way you trust. "
-            "In this version that holds even after it was used or closed.",
-            "It works once the group has been sent: "
-            + ("the `cocoon sync --watch` that runs does that." if context.watched else "`cocoon sync`."),
-        ],
-    )
+def former_data(former: FormerMemberInfo) -> dict[str, Any]:
+    """Somebody who is out, as scripts see one."""
+    return {"id": str(former.id), "name": former.name, "left": former.left}
 
 
-def _list_invites(group: Group) -> Outcome:
-    invites = group.invites()
-    now = datetime.now(UTC)
-
-    def draw(screen: Screen) -> None:
-        if invites:
-            rows = [[shorten_id(str(i.id)), f"{i.used} of {i.uses}", _state(i, now)] for i in invites]
-            screen.table(["ID", "USED", "STATE"], rows)
-
-    data = [
-        {"id": str(i.id), "uses": i.uses, "used": i.used, "expires": timestamp(i.expires), "open": i.open}
-        for i in invites
+def describe_member(member: MemberInfo) -> str:
+    """The name and what is to be known beside it."""
+    marks = [
+        mark
+        for mark, holds in (
+            ("you", member.me),
+            ("verified", member.verified),
+            ("DEVICES CHANGED since you verified them", member.keys_changed),
+            ("not confirmed yet", not member.confirmed),
+        )
+        if holds
     ]
-    return Outcome(data={"invites": data}, draw=draw, notes=[] if invites else ["There are no invites."])
-
-
-def _state(invite: InviteInfo, now: datetime) -> str:
-    if not invite.open:
-        return "closed"
-    return f"open for {_span(invite.expires - now)}" if invite.expires > now else "expired"
-
-
-async def revoke_invite(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
-    """Close an invite."""
-    await group.revoke_invite(args.invite)
-    return Outcome(
-        data={"id": args.invite},
-        draw=lambda screen: screen.line("The invite is closed: nobody joins with its link any more."),
-        notes=[
-            "In this version, whoever kept the link can still read the group.",
-            *await context.notes_on_sending(group),
-        ],
-    )
-
-
-async def join_group(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
-    """Enter a group and fetch what is in it."""
-    with context.output.progress("Catching up") as progress:
-        group = await cocoon.join(args.link, member_name=args.name, progress=progress)
-    data = {"id": str(group.id), "name": group.name}
-    members = count(len(group.members()), "member")
-    return Outcome(
-        data=data,
-        draw=lambda screen: screen.line("Joined ", (data["name"], "bold"), f" with {members}."),
-        notes=["Next: `cocoon feed` shows what was written, `cocoon post TEXT` says hello."],
-    )
+    return f"{member.name} ({', '.join(marks)})" if marks else member.name
 
 
 async def list_members(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Who is in the group."""
     members = group.members()
+    former = group.former_members() if args.former else []
     now = datetime.now(UTC)
+    data: dict[str, Any] = {"members": [member_data(member) for member in members]}
+    if args.former:
+        data["former"] = [former_data(gone) for gone in former]
 
     def draw(screen: Screen) -> None:
         rows = [
             [
                 shorten_id(str(member.id)),
-                f"{member.name} (you)" if member.me else member.name,
+                describe_member(member),
                 member.role,
                 str(member.devices),
                 _last_seen(member, now),
@@ -135,8 +106,13 @@ async def list_members(group: Group, context: Context, args: argparse.Namespace)
             for member in members
         ]
         screen.table(["ID", "NAME", "ROLE", "DEVICES", "LAST SEEN"], rows)
+        if former:
+            screen.line()
+            rows = [[shorten_id(str(gone.id)), gone.name, "left" if gone.left else "removed"] for gone in former]
+            screen.table(["ID", "NAME", "NO LONGER A MEMBER"], rows)
 
-    return Outcome(data={"members": [member_data(member) for member in members]}, draw=draw)
+    notes = ["Nobody was removed or left."] if args.former and not former else []
+    return Outcome(data=data, draw=draw, notes=notes)
 
 
 async def set_role(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
@@ -153,6 +129,43 @@ async def set_role(group: Group, context: Context, args: argparse.Namespace) -> 
     )
 
 
+async def remove_member(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Put a member out."""
+    gone = await group.remove_member(args.member)
+    return Outcome(
+        data=former_data(gone),
+        draw=lambda screen: screen.line(f"{gone.name} is no longer a member."),
+        notes=[
+            f"What {gone.name} already has stays theirs; what is written from now on they cannot read.",
+            *await context.notes_on_sending(group),
+        ],
+    )
+
+
+async def leave_group(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Go."""
+    await group.leave()
+    data = {"id": str(group.id), "name": group.name}
+    return Outcome(
+        data=data,
+        draw=lambda screen: screen.line("You left ", (data["name"], "bold"), "."),
+        notes=[
+            *await context.notes_on_sending(group),
+            "What you have of it stays readable here until `cocoon group forget` deletes it.",
+        ],
+    )
+
+
+async def rotate_epoch(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Begin a fresh epoch."""
+    await group.rotate()
+    return Outcome(
+        data={"id": str(group.id), "rotated": True},
+        draw=lambda screen: screen.line("The group has a fresh key: whoever is no member cannot read on."),
+        notes=await context.notes_on_sending(group),
+    )
+
+
 def _last_seen(member: MemberInfo, now: datetime) -> str:
     """Known to the hour only, so nothing finer is said."""
     if member.last_seen is None:
@@ -160,17 +173,3 @@ def _last_seen(member: MemberInfo, now: datetime) -> str:
     if timedelta(0) <= now - member.last_seen < timedelta(hours=1):
         return "this hour"
     return age(member.last_seen, now)
-
-
-def _passed(length: timedelta) -> str:
-    span = _span(length)
-    return f"{span} {'has' if span.startswith('1 ') else 'have'} passed"
-
-
-def _span(length: timedelta) -> str:
-    hours = round(length.total_seconds() / 3600)
-    if hours >= 48:
-        return count(round(hours / 24), "day")
-    if hours >= 1:
-        return count(hours, "hour")
-    return count(max(1, round(length.total_seconds() / 60)), "minute")

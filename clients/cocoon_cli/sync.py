@@ -35,7 +35,10 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
     """Bring every chosen group level with its relays. One unreachable group does not keep the others from it."""
     if args.watch:
         return await watch_groups(cocoon, context)
-    groups = context.choose_groups(cocoon)
+    entered = [*await cocoon.finish_joins(), *await cocoon.finish_lost_requests()]
+    waiting = [pending.group_name for pending in cocoon.pending_joins()]
+    waits = waiting or cocoon.lost_requests()
+    groups = context.choose_groups(cocoon) if cocoon.groups() or not waits else []
     results: list[Result] = []
     for group in groups:
         with context.output.progress(f"Catching up with {group.name}") as progress:
@@ -45,7 +48,7 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
                 if len(groups) == 1:
                     raise
                 results.append(Result(group, error))
-    return _report(results)
+    return _report(results, [group.name for group in entered], waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,18 @@ class Result:
         ]
 
 
-def _report(results: Sequence[Result]) -> Outcome:
-    """One line for each group; its id beside the name where another one is called alike."""
+def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence[str]) -> Outcome:
+    """One line for each group; its id beside the name where another one is called alike.
+
+    Args:
+        entered: names of groups that let this profile in just now.
+        waiting: names of those that it asked and that have not answered.
+    """
     names = Counter(result.group.name for result in results)
     lines: list[tuple[str, str]] = []
     reached: list[SyncReport] = []
-    notes: list[str] = []
+    notes: list[str] = [f"Members of {name} let you in." for name in entered]
+    notes += [f"{name} has not let you in yet; `cocoon sync` looks again." for name in waiting]
     alarms: list[str] = []
     for result in results:
         group, report = result.group, result.report
@@ -83,6 +92,10 @@ def _report(results: Sequence[Result]) -> Outcome:
             reached.append(report)
             lines.append((title, f": sent {report.sent}, received {report.received}."))
             notes += [f"{relay.url} was not reached: {relay.error}" for relay in report.relays if not relay.ok]
+            asking = sum(not request.vouched for request in group.requests())
+            if asking:
+                who = "One asks" if asking == 1 else f"{asking} ask"
+                notes.append(f"{who} to be let into {title}: `cocoon requests` shows who.")
         alarms += group.alarms()
         notes += [f"Warning ({title}): {alarm}" for alarm in group.alarms()]
     data: dict[str, Any] = {
@@ -90,8 +103,10 @@ def _report(results: Sequence[Result]) -> Outcome:
         "received": sum(report.received for report in reached),
         "relays": [relay for result in results for relay in result.relay_data()],
         "alarms": alarms,
+        "entered": list(entered),
+        "waiting": list(waiting),
     }
-    if not reached:
+    if results and not reached:
         message = "No group reached a relay; nothing is lost, `cocoon sync` sends it later."
         data["error"] = {"code": RelayUnavailable.code, "message": message}
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SENT = "Sent."
 WAITS = "Not sent yet: the `cocoon sync --watch` that runs sends it as soon as it reaches the relay."
+ANSWER_SECONDS = 60.0  # between two looks whether a group let this profile in
 SENT_LOOKS = 100  # a command waits no longer to say that what it wrote was sent
 _LOOK_SECONDS = 0.02
 
@@ -73,6 +74,8 @@ class Watch:
 
     async def add_groups(self) -> None:
         """Watch what is not watched yet."""
+        if not self._cocoon.groups() and self._cocoon.pending_joins():
+            return
         for group in self._context.choose_groups(self._cocoon):
             if group not in self._groups:
                 self._groups.append(group)
@@ -82,18 +85,29 @@ class Watch:
     async def run(self, asked: asyncio.Event) -> None:
         """Go on until asked to end, or until something fails for good."""
         ending = asyncio.create_task(asked.wait())
+        entering = asyncio.create_task(self._enter_when_let_in())
         try:
             while not asked.is_set():
                 changed = asyncio.create_task(self._changed.wait())
-                done, _ = await asyncio.wait({ending, changed, *self._showing}, return_when=asyncio.FIRST_COMPLETED)
+                staying = {*self._showing, entering}
+                done, _ = await asyncio.wait({ending, changed, *staying}, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
-                for task in done & self._showing:
+                for task in done & staying:
                     task.result()
                 if self._changed.is_set():
                     self._changed.clear()
                     await self.add_groups()
         finally:
             ending.cancel()
+            entering.cancel()
+
+    async def _enter_when_let_in(self) -> None:
+        """Look every now and then whether a group that was asked has let this profile in."""
+        while True:
+            for group in await self._cocoon.finish_joins():
+                self._context.output.note(f"Members of {group.name} let you in.")
+                self.look_again()
+            await asyncio.sleep(ANSWER_SECONDS)
 
     async def _show(self, group: Group) -> None:
         output = self._context.output

@@ -102,6 +102,10 @@ class Document:
                 self._arriving[change.hash_bytes] = gate.record
         return change
 
+    def forbid(self, change: ChangeHash) -> None:
+        """Have the gate refuse what depends on this change, which the caller refuses itself."""
+        (self._gate or self._built_gate()).forbid(change)
+
     def merge(self, changes: Iterable[AdmittedChange]) -> tuple[str, ...]:
         """Show received changes, in the order in which they were received. Those shown already change nothing.
 

@@ -107,6 +107,10 @@ class Gate:
         parsed = self._parse(raw)
         return self._history.by_hash.get(parsed.hash) or self._admit(parsed)
 
+    def forbid(self, change: ChangeHash) -> None:
+        """Refuse what depends on this change, as if it had been refused here."""
+        self._refused.add(bytes(change))
+
     # --- what a weakened build overrides
 
     def _parse(self, raw: bytes) -> ParsedChange:

@@ -43,8 +43,22 @@ LABEL_INVITE_HPKE: Final = "cocoon/v1/invite-hpke"
 LABEL_INVITE_MAILBOX: Final = "cocoon/v1/invite-mailbox"
 LABEL_INVITE_PROOF: Final = "cocoon/v1/invite-proof"
 LABEL_JOIN: Final = "cocoon/v1/join"
+LABEL_ADD_DEVICE: Final = "cocoon/v1/add-device"
+LABEL_REPLACE_DEVICE: Final = "cocoon/v1/replace-device"
+LABEL_REQUEST: Final = "cocoon/v1/request"
+LABEL_REQUEST_INVITE: Final = "cocoon/v1/request-invite"
+LABEL_REQUEST_ID: Final = "cocoon/v1/request-id"
+LABEL_RECOVERY_PROOF: Final = "cocoon/v1/recovery-proof"
+LABEL_RECOVER: Final = "cocoon/v1/recover"
 LABEL_WELCOME: Final = "cocoon/v1/welcome"
 LABEL_LINK_CHECK: Final = "cocoon/v1/link-check"
+LABEL_DEVICE_CODE_CHECK: Final = "cocoon/v1/device-code-check"
+LABEL_LINK_MAILBOX: Final = "cocoon/v1/link-mailbox"
+LABEL_LINK_COMMIT: Final = "cocoon/v1/link-commit"
+LABEL_LINK_TRANSCRIPT: Final = "cocoon/v1/link-transcript"
+LABEL_LINK_WORDS: Final = "cocoon/v1/link-words"
+LABEL_LINK_LETTER: Final = "cocoon/v1/link-letter"
+LABEL_SAFETY_NUMBER: Final = "cocoon/v1/safety-number"
 LABEL_OPEN: Final = "cocoon/v1/relay-open"
 LABEL_BLOB: Final = "cocoon/v1/relay-blob"
 LABEL_RELAY_CHALLENGE: Final = "cocoon/v1/relay-challenge"
@@ -62,7 +76,7 @@ ENVELOPE_OVERHEAD: Final = NONCE_BYTES + TAG_BYTES  # bytes
 PADDING_FLOOR: Final = 256  # bytes of padded plaintext
 MAX_ENVELOPE_BYTES: Final = 1024 * 1024  # bytes on the relay, nonce and tag included
 MAX_RUN_ENTRIES: Final = 1024  # entries
-MAX_RUN_BYTES: Final = 512 * 1024  # bytes of CBOR that a writer puts into one run
+MAX_RUN_BYTES: Final = 440 * 1024  # bytes of CBOR of one run, but for a suspend, which carries two
 MAX_ROSTER_HEADS: Final = 32  # entry ids
 MAX_SEQ: Final = 2**53 - 1  # entries of one device
 MAX_TIME_MS: Final = 2**53 - 1  # milliseconds since 1970-01-01 UTC
@@ -90,6 +104,43 @@ MAX_RELAYS: Final = 8  # relays of one group
 MAX_RELAY_URL: Final = 256  # bytes
 MAX_INVITE_USES: Final = 1_000
 MAX_PINS: Final = 256  # devices that one operation pins
+MAX_VOUCHES: Final = 16  # members who must want a newcomer
+MAX_GUARDIANS: Final = 16  # members who may bring a lost member back
+MAX_RELAY_TOKEN: Final = 256  # bytes of an access token
+EPOCH_DAYS: Final = 30  # days that an epoch lasts, unless the policy says otherwise
+MAX_EPOCH_DAYS: Final = 365  # days
+
+# --- rotation: specs/epoch.md
+LABEL_WRAP_PAGE: Final = "cocoon/v1/wrap-page"
+LABEL_COMPLAINT: Final = "cocoon/v1/complaint"
+LABEL_REPAIR: Final = "cocoon/v1/repair"
+WRAP_BYTES: Final = 1168  # bytes of one wrap
+MAX_INLINE_WRAPS: Final = 64  # wraps that stand in the rotation itself
+WRAPS_A_PAGE: Final = 64  # wraps in one page
+MAX_WRAP_PAGES: Final = 256  # pages of one rotation
+MAX_PARENT_TOPICS: Final = 32  # epochs that one rotation ends
+EPOCH_BYTES: Final = 16 * 1024 * 1024  # bytes of envelopes after which an epoch ends
+EPOCH_ENVELOPES: Final = 2_000  # envelopes after which an epoch ends, or more where it has many recipients
+EPOCH_ENVELOPES_EACH: Final = 4  # envelopes for each recipient
+REKEY_DAYS: Final = 30  # days that a device uses one HPKE key
+REPAIR_DAYS: Final = 30  # days that a device goes on reading the repair topic of an epoch that ended
+
+# --- manifest: specs/manifest.md
+LABEL_MANIFEST_PAGE: Final = "cocoon/v1/manifest-page"
+LABEL_SNAPSHOT_PAGE: Final = "cocoon/v1/snapshot-page"
+MAX_PAGE_BYTES: Final = 1_032_191  # bytes of one sealed page before padding
+MAX_MANIFEST_INLINE: Final = 64 * 1024  # bytes of a manifest that stand in its entry
+MAX_MANIFEST_PAGES: Final = 64  # pages of one manifest
+SNAPSHOT_PART_BYTES: Final = 1_000_000  # bytes of one part of a snapshot before it is compressed
+MAX_SNAPSHOT_PARTS: Final = 4_096  # parts of one snapshot
+
+# --- linking a device: specs/device-link.md
+LINK_WORDS: Final = 4  # words that both screens show
+MAX_LINK_GROUPS: Final = 64  # groups of one linking
+
+# --- safety numbers: specs/verification.md
+SAFETY_NUMBER_BYTES: Final = 60
+SAFETY_NUMBER_WORDS: Final = 12  # words; the number in digits has 12 groups of 5
 
 # --- relay frames: specs/relay.md
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024  # bytes of one WebSocket message
@@ -110,6 +161,27 @@ ARGON2_MIN_OPS: Final = 2  # passes; less is refused
 ARGON2_MIN_MEMORY_KIB: Final = 19 * 1024  # KiB; less is refused
 ARGON2_MAX_OPS: Final = 64  # passes; more is refused
 ARGON2_MAX_MEMORY_KIB: Final = 1024 * 1024  # KiB; more is refused
+
+# --- recovery: specs/recovery.md
+PHRASE_WORDS: Final = 12
+PHRASE_BYTES: Final = 16  # bytes of secret in a phrase
+PHRASE_ARGON2_OPS: Final = 3  # passes over memory
+PHRASE_ARGON2_MEMORY_KIB: Final = 65_536  # KiB
+MIN_INDEX_BYTES: Final = 16_384  # bytes of a padded index
+MAX_INDEX_BYTES: Final = 524_288  # bytes of a padded index
+INDEX_TAG_BYTES: Final = 16  # bytes of a writer's tag in an index
+MAX_INDEX_TAGS: Final = 64  # tags that one index supersedes
+MAX_INDEX_KEYS: Final = 4  # sealed seeds of one group in an index
+MAX_INDEX_RECORDS: Final = 32  # records of one group that are tried
+LABEL_PHRASE_STRETCH: Final = "cocoon/v1/phrase-stretch"
+LABEL_INDEX_HPKE: Final = "cocoon/v1/index-hpke"
+LABEL_INDEX_SECRET: Final = "cocoon/v1/index-secret"
+LABEL_INDEX_MAILBOX: Final = "cocoon/v1/index-mailbox"
+LABEL_INDEX: Final = "cocoon/v1/index"
+LABEL_RECOVERY_SIGN: Final = "cocoon/v1/recovery-sign"
+LABEL_RECOVERY_HPKE: Final = "cocoon/v1/recovery-hpke"
+LABEL_RECOVERY_SEED: Final = "cocoon/v1/recovery-seed"
+LABEL_CIRCLE_CHECK: Final = "cocoon/v1/circle-check"
 
 # --- local socket: specs/local-socket.md
 LABEL_LOCAL_KEY: Final = "cocoon/v1/local-key"

@@ -25,6 +25,8 @@ class EntryKind(IntEnum):
 
     CHANGE = 0
     ROSTER = 1
+    REKEY = 2
+    MANIFEST = 3
 
 
 class DocumentChange(NamedTuple):
@@ -51,7 +53,7 @@ class Entry(NamedTuple):
     time_ms: int
     kind: EntryKind
     changes: tuple[DocumentChange, ...]
-    operation: list[Any] | None
+    body: list[Any] | None  # of every kind but CHANGE
 
 
 def document_change(document: DocumentId, raw: bytes) -> DocumentChange:
@@ -90,7 +92,11 @@ class EntryMaker:
 
     def operation(self, seq: int, prev: EntryId | None, time_ms: int, body: list[Any]) -> Entry:
         """An entry that carries one roster operation, in its CBOR form (operations.py)."""
-        return self._make(seq, prev, time_ms, EntryKind.ROSTER, encoding.encode(body), (), body)
+        return self.statement(EntryKind.ROSTER, seq, prev, time_ms, body)
+
+    def statement(self, kind: EntryKind, seq: int, prev: EntryId | None, time_ms: int, body: list[Any]) -> Entry:
+        """An entry of any kind but CHANGE: the last of its run, so that it stays individually signed for ever."""
+        return self._make(seq, prev, time_ms, kind, encoding.encode(body), (), body)
 
     def _make(
         self,
@@ -100,7 +106,7 @@ class EntryMaker:
         kind: EntryKind,
         body: bytes,
         changes: tuple[DocumentChange, ...],
-        operation: list[Any] | None,
+        value: list[Any] | None,
     ) -> Entry:
         if (seq == 0) != (prev is None) or not 0 <= seq <= MAX_SEQ or not 0 <= time_ms <= MAX_TIME_MS:
             raise MalformedError(f"seq {seq} or time {time_ms} is out of range, or prev does not fit")
@@ -110,7 +116,7 @@ class EntryMaker:
             Entry,
             (
                 EntryId.unchecked(_hash_entry(full)), self._group, self._device, seq, prev, self._heads, time_ms, kind,
-                changes, operation,
+                changes, value,
             ),
         )  # fmt: skip
 

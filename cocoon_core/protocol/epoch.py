@@ -1,8 +1,8 @@
-"""The epoch: one 32-byte group secret, and all that is derived from it. Implements specs/epoch.md.
+"""The epoch: one 32-byte group secret, and all that is derived from it. Implements specs/epoch.md §1 and §2.
 
 Whoever holds the secret can open everything of its topic, append to it and seal it. The topic's id is the public key
-of a key pair derived from the secret, so the id commits to the secret. Rotation comes in a later version; wraps are
-here.
+of a key pair derived from the secret, so the id commits to the secret. Wraps are here; whom a rotation wraps for is in
+rotation.py.
 """
 
 from __future__ import annotations

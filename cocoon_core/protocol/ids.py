@@ -59,6 +59,18 @@ class InviteId(FixedBytes):
     """Ed25519 public key that proves the right to join; named by the invite's entry."""
 
 
+class RecoveryId(FixedBytes):
+    """Ed25519 public key of a member's recovery phrase in one group."""
+
+
+class RequestId(FixedBytes):
+    """Hash of a request to come in, which members vouch for."""
+
+
+class RecipientId(FixedBytes):
+    """A device id, invite id or recovery id: whom an epoch's secret is wrapped for."""
+
+
 class TopicId(FixedBytes):
     """Ed25519 public key of an epoch or mailbox; the relay's name of a log."""
 

@@ -9,65 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import pairwise
 from typing import Any, ClassVar, Final, Self
 
 from cocoon_core.errors import MalformedError, UpdateNeededError
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.constants import (
-    DEFAULT_MAX_MEMBERS,
     LABEL_GROUP,
     LABEL_INVITE_PROOF,
     LABEL_JOIN,
     LABEL_MEMBER,
     MAX_INVITE_USES,
-    MAX_MEMBERS,
-    MAX_PINS,
-    MAX_RELAY_URL,
-    MAX_RELAYS,
-    MAX_SEQ,
     MAX_TIME_MS,
 )
 from cocoon_core.protocol.ids import DeviceId, EntryId, GroupId, HpkePublicKey, InviteId, MemberId, Signature, TopicId
 from cocoon_core.protocol.names import require_good_name
+from cocoon_core.protocol.operation_forms import (
+    Pin,
+    Policy,
+    Role,
+    pins_from,
+    pins_value,
+    policy_from,
+    require_integer,
+    require_pins,
+    require_rising,
+    role_from,
+    take_items,
+)
+from cocoon_core.protocol.operations_admission import Admit, Recover, SetRecovery, Vouch
+from cocoon_core.protocol.operations_devices import AddDevice, Leave, RemoveDevice, RemoveMember, ReplaceDevice, Suspend
+from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.primitives import Secret, SigningKey, hash_bytes, verify
-
-
-class Role(StrEnum):
-    """What a member may do: an admin changes roles and admin documents, and whatever a member may."""
-
-    MEMBER = "member"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The last entry of a device that the author of a reducing operation knew and counted."""
-
-    device: DeviceId
-    seq: int
-    entry: EntryId
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules of a group. `inviters` is the least role that may invite."""
-
-    max_members: int = DEFAULT_MAX_MEMBERS
-    inviters: Role = Role.MEMBER
-    relays: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require_integer(self.max_members, 1, MAX_MEMBERS, "max_members")
-        if len(self.relays) > MAX_RELAYS or len(set(self.relays)) != len(self.relays):
-            raise MalformedError(f"a group has up to {MAX_RELAYS} different relays")
-        for url in self.relays:
-            if not (url.isascii() and url.isprintable() and " " not in url and 0 < len(url) <= MAX_RELAY_URL):
-                raise MalformedError(f"a relay's URL is 1 to {MAX_RELAY_URL} visible ASCII characters")
-
-    def to_value(self) -> dict[str, Any]:
-        return {"inviters": str(self.inviters), "max_members": self.max_members, "relays": list(self.relays)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +70,11 @@ class Create:
 
     @classmethod
     def from_items(cls, items: list[Any]) -> Self:
-        salt, device, hpke, topic, group_name, member_name, policy = _items(
+        salt, device, hpke, topic, group_name, member_name, policy = take_items(
             items, bytes, bytes, bytes, bytes, str, str, dict
         )
         keys = DeviceId(device), HpkePublicKey(hpke), TopicId(topic)
-        return cls(salt, *keys, group_name, member_name, _policy_from(policy))
+        return cls(salt, *keys, group_name, member_name, policy_from(policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +95,8 @@ class Invite:
     proof: Signature
 
     def __post_init__(self) -> None:
-        _require_integer(self.uses, 1, MAX_INVITE_USES, "uses")
-        _require_integer(self.expires_ms, 0, MAX_TIME_MS, "expires_ms")
+        require_integer(self.uses, 1, MAX_INVITE_USES, "uses")
+        require_integer(self.expires_ms, 0, MAX_TIME_MS, "expires_ms")
 
     def encode_body(self) -> list[Any]:
         secret = self.mailbox_secret.reveal()
@@ -132,9 +104,9 @@ class Invite:
 
     @classmethod
     def from_items(cls, items: list[Any]) -> Self:
-        invite, hpke, secret, uses, expires, role, proof = _items(items, bytes, bytes, bytes, int, int, str, bytes)
+        invite, hpke, secret, uses, expires, role, proof = take_items(items, bytes, bytes, bytes, int, int, str, bytes)
         keys = InviteId(invite), HpkePublicKey(hpke), Secret(secret)
-        return cls(*keys, uses, expires, _role_from(role), Signature(proof))
+        return cls(*keys, uses, expires, role_from(role), Signature(proof))
 
     @classmethod
     def make(
@@ -171,14 +143,14 @@ class RevokeInvite:
     joins: tuple[EntryId, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_rising(self.joins, MAX_INVITE_USES, "joins")
+        require_rising(self.joins, MAX_INVITE_USES, "joins")
 
     def encode_body(self) -> list[Any]:
         return [self.CODE, self.invite, list(self.joins)]
 
     @classmethod
     def from_items(cls, items: list[Any]) -> Self:
-        invite, joins = _items(items, bytes, list)
+        invite, joins = take_items(items, bytes, list)
         return cls(InviteId(invite), tuple(EntryId(join) for join in joins))
 
 
@@ -200,7 +172,7 @@ class Join:
 
     @classmethod
     def from_items(cls, items: list[Any]) -> Self:
-        invite, hpke, name, proof = _items(items, bytes, bytes, str, bytes)
+        invite, hpke, name, proof = take_items(items, bytes, bytes, str, bytes)
         return cls(InviteId(invite), HpkePublicKey(hpke), name, Signature(proof))
 
     @classmethod
@@ -227,25 +199,59 @@ class SetRole:
     pins: tuple[Pin, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_rising(tuple(pin.device for pin in self.pins), MAX_PINS, "pins")
-        for pin in self.pins:
-            _require_integer(pin.seq, 0, MAX_SEQ, "the seq of a pin")
+        require_pins(self.pins)
         if self.pins and self.role is Role.ADMIN:
             raise MalformedError("a promotion takes no right and pins nothing")
 
     def encode_body(self) -> list[Any]:
-        return [self.CODE, self.member, str(self.role), [[pin.device, pin.seq, pin.entry] for pin in self.pins]]
+        return [self.CODE, self.member, str(self.role), pins_value(self.pins)]
 
     @classmethod
     def from_items(cls, items: list[Any]) -> Self:
-        member, role, pins = _items(items, bytes, str, list)
-        return cls(MemberId(member), _role_from(role), tuple(_pin_from(pin) for pin in pins))
+        member, role, pins = take_items(items, bytes, str, list)
+        return cls(MemberId(member), role_from(role), pins_from(pins))
 
 
-OperationBody = Create | Invite | RevokeInvite | Join | SetRole
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Gives the group other rules. Only admins may."""
+
+    CODE: ClassVar[int] = 5
+    policy: Policy
+
+    def encode_body(self) -> list[Any]:
+        return [self.CODE, self.policy.to_value()]
+
+    @classmethod
+    def from_items(cls, items: list[Any]) -> Self:
+        (policy,) = take_items(items, dict)
+        return cls(policy_from(policy))
+
+
+OperationBody = (
+    Create | Invite | RevokeInvite | Join | SetRole | SetPolicy
+    | RemoveMember | Leave | RemoveDevice | AddDevice | ReplaceDevice | Suspend
+    | Vouch | Admit | SetRecovery | Recover | Rotation
+)  # fmt: skip
 
 _DECODERS: Final[dict[int, Callable[[list[Any]], OperationBody]]] = {
-    kind.CODE: kind.from_items for kind in (Create, Invite, RevokeInvite, Join, SetRole)
+    Create.CODE: Create.from_items,
+    Invite.CODE: Invite.from_items,
+    RevokeInvite.CODE: RevokeInvite.from_items,
+    Join.CODE: Join.from_items,
+    SetRole.CODE: SetRole.from_items,
+    SetPolicy.CODE: SetPolicy.from_items,
+    RemoveMember.CODE: RemoveMember.from_items,
+    Leave.CODE: Leave.from_items,
+    RemoveDevice.CODE: RemoveDevice.from_items,
+    AddDevice.CODE: AddDevice.from_items,
+    ReplaceDevice.CODE: ReplaceDevice.from_items,
+    Suspend.CODE: Suspend.from_items,
+    Vouch.CODE: Vouch.from_items,
+    Admit.CODE: Admit.from_items,
+    SetRecovery.CODE: SetRecovery.from_items,
+    Recover.CODE: Recover.from_items,
+    Rotation.CODE: Rotation.from_items,
 }
 
 
@@ -267,52 +273,3 @@ def decode_operation(body: object) -> OperationBody:
 def member_id_of(group: GroupId, first_device: DeviceId) -> MemberId:
     """The id of the member whose first device this is."""
     return MemberId(hash_bytes(LABEL_MEMBER, group + first_device))
-
-
-def _items(items: list[Any], *kinds: type) -> list[Any]:
-    if len(items) != len(kinds):
-        raise MalformedError(f"this operation has {len(kinds)} items after its code, not {len(items)}")
-    for place, (item, kind) in enumerate(zip(items, kinds, strict=True), 1):
-        # a bool is an int to isinstance
-        if not isinstance(item, kind) or isinstance(item, bool):
-            raise MalformedError(f"item {place} of this operation is not of type {kind.__name__}")
-    return items
-
-
-def _policy_from(value: dict[Any, Any]) -> Policy:
-    if not all(isinstance(key, str) for key in value):
-        raise MalformedError("the keys of a policy are text")
-    unknown = value.keys() - {"inviters", "max_members", "relays"}
-    if unknown:
-        raise UpdateNeededError("this group's policy has a rule that this version does not know")
-    relays, inviters, most = value.get("relays"), value.get("inviters"), value.get("max_members")
-    if not isinstance(relays, list) or not all(isinstance(url, str) for url in relays):
-        raise MalformedError("the relays of a policy are a list of text")
-    if type(most) is not int:
-        raise MalformedError("max_members is an integer")
-    return Policy(most, _role_from(inviters), tuple(relays))
-
-
-def _pin_from(value: object) -> Pin:
-    match value:
-        case [bytes() as device, int() as seq, bytes() as entry]:
-            return Pin(DeviceId(device), seq, EntryId(entry))
-    raise MalformedError("a pin is [device id, seq, entry id]")
-
-
-def _role_from(value: object) -> Role:
-    if isinstance(value, str) and value in ("member", "admin"):
-        return Role(value)
-    raise MalformedError("a role is member or admin")
-
-
-def _require_integer(value: int, least: int, most: int, what: str) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise MalformedError(f"{what} is an integer from {least} to {most}")
-
-
-def _require_rising(items: tuple[bytes, ...], most: int, what: str) -> None:
-    if len(items) > most:
-        raise MalformedError(f"{what} are {len(items)}, more than {most}")
-    if any(left >= right for left, right in pairwise(items)):
-        raise MalformedError(f"{what} are not in rising order")

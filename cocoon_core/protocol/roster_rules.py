@@ -1,331 +1,188 @@
-"""Which operations of a set count: rights, and the order in which operations that take rights away are decided.
+"""Which operations of a set count: the order in which operations that take rights away are decided.
 
-A *pass* judges every operation in its causal past, with what is decided so far. Then the most senior undecided reducing
-operation that a pass found permitted comes to count for good, and the pass is repeated where that can matter to
+A *pass* judges every operation in its causal past, with what is decided so far. Then the most senior undecided
+operation that the pass found permitted comes to count for good, and the pass is repeated where that can matter to
 another. What is left when no undecided one is permitted is void. So the outcome depends on the set alone.
+What permits an operation is in roster_judge, what a decided one takes from others in roster_cuts.
 Spec: specs/roster.md §5.
-
-A kind of reducing operation that a later version adds states its cut in `_is_cut` and its reach in `_disturbs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from heapq import heapify, heappop, heappush
 
-from cocoon_core.protocol.ids import DeviceId, MemberId
-from cocoon_core.protocol.operations import Create, Invite, Join, Policy, RevokeInvite, Role, SetRole
-from cocoon_core.protocol.roster_chains import find_rivals
+from cocoon_core.protocol.ids import EntryId
+from cocoon_core.protocol.operation_forms import Policy
+from cocoon_core.protocol.operations import RevokeInvite, SetPolicy
+from cocoon_core.protocol.operations_admission import Admit, SetRecovery
+from cocoon_core.protocol.operations_devices import Leave, RemoveDevice, RemoveMember, ReplaceDevice, Suspend
+from cocoon_core.protocol.roster_chains import is_chained
+from cocoon_core.protocol.roster_confirm import bits_of, find_confirmed, find_doubts, spread_doubts
+from cocoon_core.protocol.roster_cuts import Cuts, is_demotion, reached_acts
 from cocoon_core.protocol.roster_joins import InviteUses
+from cocoon_core.protocol.roster_judge import CUT, Judge
 from cocoon_core.protocol.roster_log import OperationLog, within
+from cocoon_core.protocol.roster_policy import Policies
+from cocoon_core.protocol.roster_rights import Rights
 from cocoon_core.protocol.roster_values import Refusal, Seniority
 
-_NO_INVITE: Final = Refusal("NotPermittedError", "its invite does not count")
-_NOT_ENROLLED: Final = Refusal("NotPermittedError", "its device belonged to no member that its author could know")
-_NOT_ADMIN: Final = Refusal("NotPermittedError", "its author was no admin")
-_NO_TARGET: Final = Refusal("NotPermittedError", "it sets the role of who was no member")
-_TOO_MANY: Final = Refusal("NotPermittedError", "members and open uses would be more than the policy allows")
-_CUT: Final = Refusal("NotPermittedError", "its author lost the right by an operation that did not know it")
-
-
-class Grant(NamedTuple):
-    """The right that an author used: the operation that gave it, and how senior that makes the author."""
-
-    place: int
-    seniority: Seniority
+_Deciding = (
+    RevokeInvite | RemoveMember | Leave | RemoveDevice | ReplaceDevice | Suspend | Admit | SetPolicy | SetRecovery
+)
 
 
 class Evaluation:
-    """One evaluation of the operations of a mask. After `run`, `counted` and `refusals` hold the outcome."""
+    """One evaluation of the operations of a mask. After `run`, `is_counted` and `refusals` hold the outcome."""
 
-    def __init__(self, log: OperationLog, mask: int, policy: Policy) -> None:
+    def __init__(self, log: OperationLog, mask: int, policy: Policy, final: frozenset[EntryId] = frozenset()) -> None:
         self.log = log
         self.mask = mask
-        self.policy = policy
+        self.final = final
         self.places = within(range(len(log.operations)), mask)
-        self.rivals = find_rivals(log, mask)
-        self.uses = InviteUses(log, mask)
+        self.rights = Rights(log, mask, final)
+        self.policies = Policies(self.rights, policy)
+        self.cuts = Cuts(log)
+        self.uses = InviteUses(log, mask, final)
+        self.judge = Judge(log, self.rights, self.policies, self.cuts, self.uses)
         self.refusals: dict[int, Refusal] = {}
-        self._valid = 0  # bits: permitted in this pass, contested or not
-        self._joined = 0  # bits: joins among them
-        self._single = 0  # bits: invites of one use among them
-        self._many = 0  # bits: invites of several uses among them
-        self._idle = 0  # bits: promotions among them of who was an admin already
-        self._stale = 0  # bits: the author's right came after an undecided revocation
-        self._grants: dict[int, Grant] = {}
-        self._decided: set[int] = set()  # reducing operations that count for good
-        self._role_masks = {member: _bits(places) & mask for member, places in log.role_changes.items()}
-        self._could_be_admin = [member for member in log.admissions if self._has_admin_source(member)]
-        self._cuts: dict[MemberId, list[int]] = {}  # member -> demotions that are decided to count
-        reducing = (place for place in self.places if is_reducing(log, place))
-        self._undecided = {place for place in reducing if log.flaws[place] is None and place not in self.rivals}
+        self._steady = True  # no pass took back what another had found
+        for place in self.places:
+            if self._is_deciding(place):
+                self.judge.undecided |= 1 << place
 
     def run(self) -> None:
         self._pass()
-        while self._undecided:
-            ready = [place for place in self._undecided if self._valid & ~self._stale & 1 << place]
-            ready.sort(key=lambda place: (self._grants[place].seniority, self.log.operations[place].id))
-            if not ready:
+        while self.judge.undecided:
+            disturbed, decided = self._decide_ready()
+            if not decided:
                 return  # none of what is left is permitted, so all of it is void
-            disturbed = self._decide_all(ready)
-            if disturbed or self._undecided:
+            if disturbed:
+                before = self.rights.valid
                 self._pass()
+                self._steady = self._steady and before == self.rights.valid
 
-    def _decide_all(self, ready: list[int]) -> bool:
-        """Let them count in their order, up to the first that may change the verdict on another."""
-        for place in ready:
-            disturbs = self._disturbs(place)
+    def extend(self, place: int) -> bool:
+        """Take in one operation that knows all others; False where that needs a whole evaluation.
+
+        It is concurrent with nothing, so it takes nothing from any other, and all of its past is decided. Only its own
+        verdict could have been another in an earlier pass, and where it is permitted now that makes no difference.
+        """
+        log = self.log
+        if log.ancestors[place] != self.mask or (is_chained(log, place) and not log.follows[place]):
+            return False
+        self.uses.extend(place)
+        refusal = self.judge.judge(place)
+        deciding = self._is_deciding(place)
+        if refusal is not None and deciding and log.flaws[place] is None and not self._steady:
+            return False
+        self.mask |= 1 << place
+        self.places.append(place)
+        if refusal is not None:
+            self.refusals[place] = refusal
+            if deciding:
+                self.judge.undecided |= 1 << place
+            return True
+        self.judge.allow(place)
+        if deciding:
             self._decide(place)
-            if disturbs:
-                return True
-        return False
+        return True
 
     def is_counted(self, place: int) -> bool:
-        return bool(self._valid >> place & 1) and place not in self.rivals
+        return bool(self.rights.valid >> place & 1) and place not in self.rights.rivals
 
-    def is_admin(self, member: MemberId) -> bool:
-        """Whether the member is an admin once all is decided."""
-        return self.admin_grant(member, self.mask) is not None
+    # --- steps
 
-    # --- one pass
+    def _is_deciding(self, place: int) -> bool:
+        """Whether the operation takes something away, so that its place in the order of decisions matters."""
+        log = self.log
+        if log.flaws[place] is not None or place in self.rights.rivals:
+            return False
+        return isinstance(log.operations[place].body, _Deciding) or is_demotion(log, place)
 
     def _pass(self) -> None:
-        self._valid = self._joined = self._single = self._many = self._idle = self._stale = 0
+        judge = self.judge
+        judge.clear()
         self.refusals.clear()
-        self._grants.clear()
         for place in self.places:
-            refusal = None if place in self._decided else self._judge(place)
+            refusal = None if self.rights.decided >> place & 1 else judge.judge(place)
             if refusal is None:
-                self._allow(place)
+                judge.allow(place)
             else:
                 self.refusals[place] = refusal
 
-    def _allow(self, place: int) -> None:
-        bit = 1 << place
-        self._valid |= bit
-        match self.log.operations[place].body:
-            case Join():
-                self._joined |= bit
-            case Invite(uses=1):
-                self._single |= bit
-            case Invite():
-                self._many |= bit
-            case SetRole(member=member, role=Role.ADMIN):
-                # a promotion of an admin changes nothing: it would only make them less senior
-                if self._own_admin_grant(member, self.log.ancestors[place]) is not None:
-                    self._idle |= bit
+    def _decide_ready(self) -> tuple[bool, bool]:
+        """Let permitted ones count in their order, up to the first that may change the verdict on another.
 
-    def _judge(self, place: int) -> Refusal | None:
-        """Whether an operation is permitted by its causal past and not taken back by what is decided."""
-        log = self.log
-        if log.flaws[place] is not None:
-            return log.flaws[place]
-        operation, past = log.operations[place], log.ancestors[place]
-        if isinstance(operation.body, Create):
-            return None
-        if isinstance(operation.body, Join):
-            return self._judge_join(place)
-        grant = self.member_grant(operation.device, past)
-        if grant is None:
-            return _NOT_ENROLLED
-        needs_admin = self._needs_admin(place)
-        if needs_admin:
-            self._inherit_stale(place, grant.place)
-            grant = self.admin_grant(log.member_of[operation.device], past)
-            if grant is None:
-                return _NOT_ADMIN
-        self._grants[place] = grant
-        self._inherit_stale(place, grant.place)
-        if needs_admin and self._is_cut(place):
-            return _CUT
-        if isinstance(operation.body, SetRole) and not self._is_member(operation.body.member, past):
-            return _NO_TARGET
-        if isinstance(operation.body, Invite) and self._promised(place) + operation.body.uses > self.policy.max_members:
-            return _TOO_MANY
-        return None
+        Returns:
+            Whether a pass is needed, and whether any was decided.
+        """
+        open_ones = within(self.places, self.judge.undecided & self.rights.valid)
+        rests = {place: self.judge.rests.get(place, 0) & self.judge.undecided for place in open_ones}
+        doubts = find_doubts(self)
+        if doubts:
+            return self._decide_one(rests, spread_doubts(self, doubts))
+        held: dict[int, list[int]] = {}  # undecided -> those that rest on it
+        for place, resting in rests.items():
+            for other in bits_of(resting):
+                held.setdefault(other, []).append(place)
+        ready = [self._order(place) for place in open_ones if not rests[place]]
+        heapify(ready)
+        decided = bool(ready)
+        while ready:
+            *_, place = heappop(ready)
+            disturbs = self._disturbs(place)
+            self._decide(place)
+            if disturbs:
+                return True, True
+            for other in held.get(place, ()):
+                rests[other] &= ~(1 << place)
+                if not rests[other]:
+                    heappush(ready, self._order(other))
+        return False, decided
 
-    def _judge_join(self, place: int) -> Refusal | None:
-        invite = self.log.invite_of[place]
-        if not self.supports(invite, self.log.ancestors[place]):
-            return _NO_INVITE
-        self._inherit_stale(place, invite)
-        body = self.log.operations[place].body
-        assert isinstance(body, Join)
-        revokes = within(self.log.revokes_of.get(body.invite, ()), self.log.ancestors[place] & self._valid)
-        if any(revoke in self._undecided for revoke in revokes):
-            self._stale |= 1 << place
-        return self.uses.loses(place)
+    def _decide_one(self, rests: dict[int, int], doubts: dict[int, int]) -> tuple[bool, bool]:
+        """Let the first count that nothing keeps back; where doubts keep all back, the first that only they keep."""
+        able = [place for place, resting in rests.items() if not resting]
+        if not able:
+            return False, False
+        clear = [place for place in able if not doubts.get(place, 0)]
+        *_, place = min(self._order(it) for it in clear or able)
+        self._decide(place)
+        return True, True
 
-    def _inherit_stale(self, place: int, source: int) -> None:
-        if self._stale >> source & 1:
-            self._stale |= 1 << place
-
-    def _needs_admin(self, place: int) -> bool:
-        match self.log.operations[place].body:
-            case SetRole():
-                return True
-            case Invite(role=role):
-                return Role.ADMIN in (role, self.policy.inviters)
-        return False
-
-    def _promised(self, invite: int) -> int:
-        """Members and open uses before an invite. Revocations in its past free uses even if they came to nothing."""
-        log = self.log
-        past, shut = log.ancestors[invite], log.shut[invite]
-        total = 1 + (self._joined & past).bit_count() + (self._single & past & ~shut).bit_count()
-        several = self._many & past & ~shut
-        while several:
-            lowest = several & -several
-            place = lowest.bit_length() - 1
-            total += max(0, log.uses(place) - len(within(log.joins_of.get(place, ()), past & self._joined)))
-            several ^= lowest
-        return total
-
-    # --- rights
-
-    def supports(self, place: int, past: int) -> bool:
-        """Whether an operation of that past gives what it gives there: permitted, and no rival known."""
-        return bool(self._valid & past & 1 << place) and not self.rivals.get(place, 0) & past
-
-    def member_grant(self, device: DeviceId, past: int) -> Grant | None:
-        """The enrolment that makes the device a member's in that past."""
-        enrolments = self.log.enrolments.get(device, ())
-        found = [self._admission(place) for place in enrolments if self.supports(place, past)]
-        return min(found, key=lambda grant: grant.seniority, default=None)
-
-    def admin_grant(self, member: MemberId, past: int) -> Grant | None:
-        """What makes the member an admin in that past: promotions, its admission, or that no admin is left."""
-        return self._own_admin_grant(member, past) or self._succession(member, past)
-
-    def _is_member(self, member: MemberId, past: int) -> bool:
-        return any(self.supports(place, past) for place in self.log.admissions.get(member, ()))
-
-    def _own_admin_grant(self, member: MemberId, past: int) -> Grant | None:
-        if not self._is_member(member, past):
-            return None
-        newest = self.newest_roles(member, past)
-        if not newest:
-            found = [self._admission(place) for place in self._admin_admissions(member, past)]
-            return min(found, key=lambda grant: grant.seniority, default=None)
-        if any(is_reducing(self.log, place) for place in newest):
-            return None
-        place = min(newest, key=self.log.rank)
-        return Grant(place, Seniority(self.log.depth[place], 0, self.log.operations[place].id))
-
-    def newest_roles(self, member: MemberId, past: int) -> list[int]:
-        """The role changes of a member that hold in that past and that no other of them knew."""
-        left = self._role_masks.get(member, 0) & past & self._valid & ~self._idle
-        newest = []
-        while left:
-            place = left.bit_length() - 1  # no other that is left can have it in its past
-            left ^= 1 << place
-            if self.supports(place, past):
-                newest.append(place)
-                left &= ~self.log.ancestors[place]
-        return newest
-
-    def _admin_admissions(self, member: MemberId, past: int) -> list[int]:
-        return [
-            place
-            for place in self.log.admissions.get(member, ())
-            if self._admits_admin(place) and self.supports(place, past)
-        ]
-
-    def _admits_admin(self, place: int) -> bool:
-        source = self.log.operations[self.log.invite_of.get(place, place)].body
-        return isinstance(source, Create) or (isinstance(source, Invite) and source.role is Role.ADMIN)
-
-    def _has_admin_source(self, member: MemberId) -> bool:
-        return member in self.log.role_changes or any(map(self._admits_admin, self.log.admissions[member]))
-
-    def _admission(self, place: int) -> Grant:
-        """A join ranks by the depth of its invite, which the joiner did not choose."""
-        depth = self.log.depth[self.log.invite_of.get(place, place)]
-        return Grant(place, Seniority(depth, 0, self.log.operations[place].id))
-
-    def _succession(self, member: MemberId, past: int) -> Grant | None:
-        """The senior member is an admin where nobody else is. The right is as old as the operation that left none."""
-        if any(self._own_admin_grant(other, past) for other in self._could_be_admin):
-            return None
-        senior = self.senior_member(past)
-        if senior is None or self.log.member_of[self.log.operations[senior.place].device] != member:
-            return None
-        lost = [self.log.depth[place] for other in self._could_be_admin for place in self.newest_roles(other, past)]
-        return Grant(senior.place, Seniority(max(lost, default=0), 0, senior.seniority.id))
-
-    def senior_member(self, past: int) -> Grant | None:
-        found = [self.member_grant(device, past) for device in self.log.enrolments]
-        return min((grant for grant in found if grant is not None), key=lambda grant: grant.seniority, default=None)
-
-    # --- deciding
-
-    def _is_cut(self, place: int) -> bool:
-        """Whether a counted demotion did not know this use of the right, and no concurrent one did."""
-        log = self.log
-        cuts = self._cuts.get(log.member_of[log.operations[place].device], ())
-        blind = [cut for cut in cuts if log.concurrent(cut, place)]
-        if not blind:
-            return False
-        knowing = [cut for cut in cuts if log.ancestors[cut] >> place & 1]
-        return any(all(not log.concurrent(cut, other) for other in knowing) for cut in blind)
+    def _order(self, place: int) -> tuple[Seniority, EntryId, int]:
+        return self.judge.grants[place].seniority, self.log.operations[place].id, place
 
     def _decide(self, place: int) -> None:
-        self._undecided.discard(place)
-        self._decided.add(place)
-        match self.log.operations[place].body:
-            case SetRole(member=member):
-                self._cuts.setdefault(member, []).append(place)
-            case RevokeInvite(invite=named):
-                for invite in within(self.log.invites_named[named], self.log.ancestors[place]):
-                    self.uses.settled.update(self._confirmed_joins(invite, place))
-                    self.uses.revoke(invite, place)
+        judge = self.judge
+        judge.undecided &= ~(1 << place)
+        self.rights.decided |= 1 << place
+        if isinstance(self.log.operations[place].body, SetPolicy):
+            self.cuts.add_policy(place, self.policies.changed_rules(place))
+        else:
+            self.cuts.add(place)
+        for invite in self.log.closes.get(place, ()):
+            self.uses.settled.update(find_confirmed(self, invite, place))
+            self.uses.close(invite, place)
 
     def _disturbs(self, place: int) -> bool:
         """Whether deciding this one can change the verdict on another. A needless yes costs a pass and no more."""
         log = self.log
-        match log.operations[place].body:
-            case SetRole(member=member):
-                devices = {log.operations[admission].device for admission in log.admissions[member]}
-                acts = [act for device in devices for act in within(log.by_device[device], self.mask)]
-                return any(log.concurrent(place, act) or self.refusals.get(act) is _CUT for act in acts)
-            case RevokeInvite(invite=named):
-                for invite in within(log.invites_named[named], log.ancestors[place]):
-                    if any(log.concurrent(place, other) for other in self.uses.revokes.get(invite, ())):
-                        return True
-                    if any(not log.ancestors[place] >> join & 1 for join in self.uses.joins_of(invite)):
-                        return True
-        return False
+        body = log.operations[place].body
+        if place in self.rights.blind:
+            return True
+        if isinstance(body, SetPolicy):
+            acts = within(self.places, log.invite_bits & ~log.ancestors[place])
+        elif isinstance(body, Admit) and place in log.invite_of:
+            acts = [*self.uses.entries_of(log.invite_of[place]), *within(log.admits[log.request_of[place]], self.mask)]
+        else:
+            acts = within(reached_acts(log, place), self.mask)
+        if any(log.concurrent(place, act) or self.refusals.get(act) is CUT for act in acts):
+            return True
+        return any(self._disturbs_joins(place, invite) for invite in log.closes.get(place, ()))
 
-    def _confirmed_joins(self, invite: int, revoke: int) -> list[int]:
-        """Joins unknown to the revocation but known to an admin's counted operation: closing an invite removes nobody.
-
-        The admin must owe the right to nothing that knew the join, and have known no revocation of the invite.
-        """
+    def _disturbs_joins(self, place: int, invite: int) -> bool:
         log = self.log
-        unknown = [join for join in self.uses.joins_of(invite) if log.concurrent(join, revoke)]
-        unknown = [join for join in unknown if self._valid >> join & 1]
-        if not unknown:
-            return []
-        closed = [*self.uses.revokes.get(invite, ()), revoke]
-        confirmed: set[int] = set()
-        for place in self.places:
-            past = log.ancestors[place]
-            known = [join for join in unknown if past >> join & 1]
-            if not known or place in self._undecided or not self.is_counted(place) or within(closed, past):
-                continue
-            grant = self.admin_grant(log.member_of[log.operations[place].device], past)
-            if grant is not None:
-                confirmed.update(
-                    join for join in known if join != grant.place and not log.ancestors[grant.place] >> join & 1
-                )
-        return sorted(confirmed)
-
-
-def is_reducing(log: OperationLog, place: int) -> bool:
-    """Whether the operation takes something away, so that its place in the order of decisions matters."""
-    body = log.operations[place].body
-    return isinstance(body, RevokeInvite) or (isinstance(body, SetRole) and body.role is Role.MEMBER)
-
-
-def _bits(places: Iterable[int]) -> int:
-    return sum(1 << place for place in places)
+        if any(log.concurrent(place, other) for other in self.uses.closings.get(invite, ())):
+            return True
+        return any(not log.ancestors[place] >> join & 1 for join in self.uses.entries_of(invite))

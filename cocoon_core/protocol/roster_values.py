@@ -1,7 +1,7 @@
 """The values that the roster takes and gives: a verified operation in, the evaluated state out.
 
-Holds no rule of membership: those are in roster_log (what one operation and its past decide), roster_joins and
-roster_rules (what the whole set decides). Every value is immutable. Spec: specs/roster.md §1 and §9.
+Holds no rule of membership: those are in roster_log (what one operation and its past decide) and in roster_rules and
+its helpers (what the whole set decides). Every value is immutable. Spec: specs/roster.md §1 and §9.
 """
 
 from __future__ import annotations
@@ -12,8 +12,20 @@ from typing import NamedTuple
 
 from cocoon_core.errors import UnknownMemberError
 from cocoon_core.protocol.descriptor import DocumentKind
-from cocoon_core.protocol.ids import DeviceId, EntryId, GroupId, HpkePublicKey, InviteId, MemberId
-from cocoon_core.protocol.operations import OperationBody, Pin, Policy, Role
+from cocoon_core.protocol.ids import (
+    DeviceId,
+    EntryId,
+    GroupId,
+    HpkePublicKey,
+    InviteId,
+    MemberId,
+    RecoveryId,
+    RequestId,
+)
+from cocoon_core.protocol.operation_forms import Pin, Policy, Role
+from cocoon_core.protocol.operations import OperationBody
+from cocoon_core.protocol.operations_admission import Request
+from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.primitives import Secret
 
 
@@ -41,7 +53,10 @@ class Seniority(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person. `name` is what they chose, `shown_name` what tells them from those who chose alike before."""
+    """A person. `name` is what they chose, `shown_name` what tells them from those who chose alike before.
+
+    `devices` may be empty: all were put out, and the member comes back by the phrase or the guardians.
+    """
 
     id: MemberId
     name: str
@@ -50,6 +65,16 @@ class Member:
     devices: tuple[DeviceId, ...]
     joined_by: EntryId
     seniority: Seniority
+
+
+@dataclass(frozen=True, slots=True)
+class FormerMember:
+    """Who was removed or left, by the operation `out_by`. Never comes back under this id."""
+
+    id: MemberId
+    name: str
+    shown_name: str
+    out_by: EntryId
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +88,21 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerDevice:
+    """A device that was put out by `out_by`. Its entries count up to `pin`, or none does."""
+
+    id: DeviceId
+    member: MemberId
+    enrolled_by: EntryId
+    pin: Pin | None
+    out_by: EntryId
+
+
+@dataclass(frozen=True, slots=True)
 class InviteState:
-    """An invite that counts. `joins` won its uses; it is open while uses are left and nobody closed it."""
+    """An invite that counts. `joins` won its uses (joins, or admissions where it is `by_request`); it is open while
+    uses are left and nobody closed it. The holder of a link that is `by_request` may ask, and opens nothing.
+    """
 
     id: InviteId
     operation: EntryId
@@ -76,6 +114,7 @@ class InviteState:
     role: Role
     joins: tuple[EntryId, ...]
     revoked: bool
+    by_request: bool
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +123,37 @@ class InviteState:
     @property
     def is_spent(self) -> bool:
         return len(self.joins) >= self.uses
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a member comes back: by the phrase with that id and HPKE key, by `threshold` of the guardians, or both."""
+
+    id: RecoveryId | None
+    hpke: HpkePublicKey | None
+    guardians: tuple[MemberId, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """A request that somebody vouched for or granted. `vouchers` are those who did either and still belong."""
+
+    id: RequestId
+    request: Request
+    vouchers: tuple[MemberId, ...]
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RotationState:
+    """A rotation that counts: its author, how senior that author's member is, and the operations that it names."""
+
+    operation: EntryId
+    device: DeviceId
+    body: Rotation
+    seniority: Seniority
+    heads: tuple[EntryId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +166,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Whom an epoch's secret is wrapped for: a device or an open invite."""
+    """Whom an epoch's secret is wrapped for: a device, an open invite or a member's recovery phrase."""
 
-    id: DeviceId | InviteId
+    id: DeviceId | InviteId | RecoveryId
     hpke: HpkePublicKey
 
 
@@ -112,20 +182,30 @@ class Roster:
     policy: Policy
     members: Mapping[MemberId, Member]
     devices: Mapping[DeviceId, Device]
+    former_members: Mapping[MemberId, FormerMember]
+    former_devices: Mapping[DeviceId, FormerDevice]
     invites: Mapping[InviteId, InviteState]
     admin_pins: Mapping[DeviceId, Pin]
+    recoveries: Mapping[MemberId, Recovery]
+    requests: Mapping[RequestId, RequestState]
+    rotations: tuple[RotationState, ...]
     refused: Mapping[EntryId, Refusal]
 
     def member_of(self, device: DeviceId) -> Member:
         """The member whose device this is.
 
         Raises:
-            UnknownMemberError: the device is nobody's.
+            UnknownMemberError: the device is nobody's now.
         """
         found = self.devices.get(device)
         if found is None:
             raise UnknownMemberError(f"device {device.hex()[:12]} belongs to no member")
         return self.members[found.member]
+
+    def member_ever(self, device: DeviceId) -> MemberId | None:
+        """The member whose device this is or was."""
+        found = self.devices.get(device) or self.former_devices.get(device)
+        return found.member if found is not None else None
 
     def is_admin(self, member: MemberId) -> bool:
         found = self.members.get(member)
@@ -135,9 +215,16 @@ class Roster:
         return tuple(invite for invite in self.invites.values() if invite.is_open)
 
     def recipients(self) -> tuple[Recipient, ...]:
-        """Every device and open invite, by id: exactly whom a rotation wraps for."""
+        """Every valid device, every open invite that lets in by its link alone, and every member's recovery phrase, by
+        id: exactly whom a rotation wraps for.
+        """
         found = [Recipient(device.id, device.hpke) for device in self.devices.values()]
-        found += [Recipient(invite.id, invite.hpke) for invite in self.open_invites()]
+        found += [Recipient(invite.id, invite.hpke) for invite in self.open_invites() if not invite.by_request]
+        found += [
+            Recipient(recovery.id, recovery.hpke)
+            for recovery in self.recoveries.values()
+            if recovery.id is not None and recovery.hpke is not None
+        ]
         return tuple(sorted(found, key=lambda recipient: recipient.id))
 
     def counts(self, device: DeviceId, seq: int, kind: DocumentKind) -> bool:
@@ -147,9 +234,11 @@ class Roster:
         only ever add entries, so they stand around this and not inside it.
         """
         found = self.devices.get(device)
-        if found is None:
-            return False
-        if kind is not DocumentKind.ADMIN or self.is_admin(found.member):
+        if found is not None and (kind is not DocumentKind.ADMIN or self.is_admin(found.member)):
             return True
-        pin = self.admin_pins.get(device)
+        if kind is DocumentKind.ADMIN:
+            pin = self.admin_pins.get(device)
+        else:
+            former = self.former_devices.get(device)
+            pin = former.pin if former is not None else None
         return pin is not None and seq <= pin.seq

@@ -68,7 +68,7 @@ class UnverifiedRun:
     last_seq: int
     prev: EntryId | None
     last_id: EntryId
-    has_operation: bool
+    has_statement: bool
     _run: Run = field(repr=False)
 
     @property
@@ -134,7 +134,7 @@ def sign_run(
     """Form and sign a run of one's own consecutive entries. Its bounds never change afterwards.
 
     Args:
-        entries: consecutive, with equal roster heads; a roster operation only as the last.
+        entries: consecutive, with equal roster heads; one that carries no change only alone.
         heads_digest: of the device's heads after the last entry.
 
     Raises:
@@ -146,7 +146,7 @@ def sign_run(
             after.prev != before.id
             or after.seq != before.seq + 1
             or after.roster_heads != first.roster_heads
-            or before.kind is EntryKind.ROSTER
+            or not before.kind is after.kind is EntryKind.CHANGE
         ):
             raise UsageError("these entries cannot stand in one run")
     if len(entries) > MAX_RUN_ENTRIES or first.device != key.public:
@@ -201,7 +201,7 @@ def parse_run(wire: bytes, group: GroupId) -> UnverifiedRun:
     full = expander.entries(first_seq, EntryId(prev) if prev else None, time_ms, entries)
     run = Run(group, expander.device, full, expander.descriptors, HeadsDigest(digest), Signature(signature), wire)
     return UnverifiedRun(
-        run.device, first_seq, run.last_seq, full[0].prev, run.last_id, full[-1].kind is EntryKind.ROSTER, run
+        run.device, first_seq, run.last_seq, full[0].prev, run.last_id, full[-1].kind is not EntryKind.CHANGE, run
     )
 
 

@@ -41,7 +41,7 @@ class Shortener:
             [
                 entry.time_ms - base,
                 int(entry.kind),
-                entry.operation if entry.kind is EntryKind.ROSTER else [self._change(c) for c in entry.changes],
+                [self._change(c) for c in entry.changes] if entry.kind is EntryKind.CHANGE else entry.body,
             ]
             for entry in entries
         ]
@@ -90,7 +90,7 @@ class Expander:
         full: list[Entry] = []
         last = len(values) - 1
         make_change = self._maker.change
-        for place, value in enumerate(values):
+        for value in values:
             if type(value) is not list or len(value) != 3:
                 raise MalformedError("an entry in short form has three fields")
             delta, kind, body = value
@@ -102,11 +102,11 @@ class Expander:
                 if not body:
                     raise MalformedError("an entry carries no change")
                 entry = make_change(seq, prev, base + delta, tuple([self._change(short) for short in body]))
-            elif place == last:
+            elif last == 0:
                 encoding.require_plain(body)
-                entry = self._maker.operation(seq, prev, base + delta, body)
+                entry = self._maker.statement(kind, seq, prev, base + delta, body)
             else:
-                raise MalformedError("a roster operation is not the last entry of its run")
+                raise MalformedError("an entry that carries no change does not stand alone in its run")
             full.append(entry)
             seq, prev = seq + 1, entry.id
         if full[0].time_ms != base or self._used != len(self._documents):

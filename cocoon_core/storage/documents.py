@@ -13,7 +13,7 @@ from typing import Final
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.descriptor import Descriptor, descriptor_from_value
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId
-from cocoon_core.storage.database import Database, Migration
+from cocoon_core.storage.database import Database, Migration, Row
 
 DOCUMENTS: Final = Migration(
     "documents",
@@ -65,6 +65,15 @@ class DocumentRecord:
     descriptor: Descriptor
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentRun:
+    """A run that changes a document. Its entries up to `last_seq` stand in the chain; of one apart, none do."""
+
+    number: int
+    wire: bytes
+    last_seq: int
+
+
 class DocumentTable:
     """The documents of one group."""
 
@@ -97,23 +106,56 @@ class DocumentTable:
             for number, document, descriptor in rows
         ]
 
-    # --- runs and cache
+    # --- runs
 
     def add_runs(self, pairs: set[tuple[int, int]]) -> None:
         """Note (document number, run) for every document that a run changes."""
         self._db.executemany("INSERT OR IGNORE INTO document_runs (document_no, run) VALUES (?,?)", sorted(pairs))
 
-    def wires(self, number: int, after_run: int = 0) -> list[tuple[int, bytes]]:
-        """(run, wire) of every run that changes a document, in the order of the log."""
+    def wires(self, number: int, after_run: int = 0) -> list[DocumentRun]:
+        """Every run that changes a document, in the order of the log; before them those that stand apart.
+
+        Args:
+            after_run: only the runs of the log that come after that one.
+        """
         rows = self._db.query(
-            "SELECT r.id, r.wire FROM document_runs d JOIN runs r ON r.id=d.run "
+            "SELECT r.id, r.wire, r.last_seq FROM document_runs d JOIN runs r ON r.id=d.run "
             "WHERE d.document_no=? AND d.run>? ORDER BY d.run",
             (number, after_run),
         )
-        return [(run, wire) for run, wire in rows]
+        if not after_run:
+            rows = [*self._apart(number), *rows]
+        return [DocumentRun(run, wire, last_seq) for run, wire, last_seq in rows]
 
-    def wire(self, run: int) -> bytes:
-        return bytes(self._db.query_value("SELECT wire FROM runs WHERE id=?", (run,)))
+    def _apart(self, number: int) -> list[Row]:
+        return self._db.query(
+            "SELECT -l.id, l.wire, -1 FROM document_runs d JOIN loose_runs l ON l.id=-d.run "
+            "WHERE d.document_no=? AND d.run<0 ORDER BY l.id",
+            (number,),
+        )
+
+    def run(self, run: int) -> DocumentRun:
+        """One of these runs, by its number."""
+        sql = "SELECT wire, last_seq FROM runs WHERE id=?" if run > 0 else "SELECT wire, -1 FROM loose_runs WHERE id=?"
+        row = self._db.query_one(sql, (abs(run),))
+        assert row is not None, "a run that is named is not deleted without its name"
+        return DocumentRun(run, row[0], row[1])
+
+    # --- snapshots
+
+    def snapshot(self, number: int) -> bytes | None:
+        """The changes that a manifest said of this document, packed; they need not be in any run here."""
+        row = self._db.query_one("SELECT changes FROM snapshots WHERE document_no=?", (number,))
+        return row[0] if row else None
+
+    def set_snapshot(self, number: int, changes: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO snapshots (document_no, changes) VALUES (?,?) "
+            "ON CONFLICT DO UPDATE SET changes=excluded.changes",
+            (number, changes),
+        )
+
+    # --- cache
 
     def cache(self, number: int) -> tuple[bytes | None, int]:
         """The saved document and the last run that it holds."""
@@ -145,6 +187,14 @@ class DocumentTable:
         if rows:
             self._db.execute("DELETE FROM waiting WHERE document_no=? AND missing=?", (number, bytes(arrived)))
         return [(ChangeHash(change), run) for change, run in rows]
+
+    def is_awaited(self, number: int, change: ChangeHash) -> bool:
+        """Whether something of the document waits for this change."""
+        return bool(
+            self._db.query_value(
+                "SELECT count(*) FROM waiting WHERE document_no=? AND missing=?", (number, bytes(change))
+            )
+        )
 
     def waiting_count(self) -> int:
         return int(

@@ -12,8 +12,8 @@ from typing import Any, Final
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.device import DeviceKeys
-from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.ids import GroupId, Incarnation, TopicId
+from cocoon_core.protocol.operations import Create, decode_operation
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.storage.database import Database, Migration
 
@@ -88,6 +88,13 @@ class GroupRecord:
     member_name: str
     link_secret: Secret | None
 
+    @property
+    def create(self) -> Create:
+        """The group's first operation."""
+        operation = decode_operation(self.create_body)
+        assert isinstance(operation, Create), "checked before it was stored"
+        return operation
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -159,6 +166,13 @@ class GroupTable:
     def set_state(self, number: int, state: str, stopped_by: str | None = None) -> None:
         self._db.execute("UPDATE groups SET state=?, stopped_by=? WHERE id=?", (state, stopped_by, number))
 
+    def set_keys(self, number: int, keys: DeviceKeys) -> None:
+        """Go on as another device; the old one's keys are erased."""
+        self._db.execute(
+            "UPDATE groups SET signing_seed=?, hpke_seed=? WHERE id=?",
+            (keys.signing_seed.reveal(), keys.hpke_seed.reveal(), number),
+        )
+
     def forget_link(self, number: int) -> None:
         """Erase the link's secret once its join was sent."""
         self._db.execute("UPDATE groups SET link_secret=NULL WHERE id=?", (number,))
@@ -170,17 +184,18 @@ class GroupTable:
         rows = self._db.query("SELECT url FROM relays WHERE group_no=? ORDER BY place", (number,))
         return [url for (url,) in rows]
 
-    # --- epochs
-
-    def add_epoch(self, number: int, epoch: Epoch) -> None:
+    def add_relay(self, number: int, url: str) -> None:
         self._db.execute(
-            "INSERT OR IGNORE INTO epochs (topic, group_no, secret) VALUES (?,?,?)",
-            (bytes(epoch.topic), number, epoch.secret.reveal()),
+            "INSERT OR IGNORE INTO relays (group_no, place, url) VALUES (?,"
+            "(SELECT coalesce(max(place) + 1, 0) FROM relays WHERE group_no=?),?)",
+            (number, number, url),
         )
 
-    def epochs(self, number: int) -> list[Epoch]:
-        rows = self._db.query("SELECT secret FROM epochs WHERE group_no=? ORDER BY rowid", (number,))
-        return [Epoch(Secret(secret)) for (secret,) in rows]
+    def remove_relay(self, number: int, url: str) -> None:
+        """Forget a relay and all that waits for it."""
+        self._db.execute("DELETE FROM relays WHERE group_no=? AND url=?", (number, url))
+        for table in ("cursors", "letters", "outbox"):
+            self._db.execute(f"DELETE FROM {table} WHERE group_no=? AND relay=?", (number, url))
 
     # --- cursors
 
@@ -234,6 +249,10 @@ class GroupTable:
             (number, MAX_ALARMS),
         )
         return True
+
+    def end_alarm(self, number: int, kind: str, subject: str) -> None:
+        """What it told of was put right."""
+        self._db.execute("DELETE FROM alarms WHERE group_no=? AND kind=? AND subject=?", (number, kind, subject))
 
     def alarms(self, number: int) -> list[tuple[str, str, str, int]]:
         """(kind, subject, message, since when in ms) of every alarm, oldest first."""

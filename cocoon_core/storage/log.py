@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cocoon_core.protocol import encoding
+from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.heads import DeviceHeads
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
 from cocoon_core.protocol.run import Run
@@ -94,6 +95,8 @@ CREATE TABLE forks (
 """,
 )
 
+MOST_TOLD: Final = 64  # own operations that a device which was left out puts into a repair topic
+
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
@@ -117,12 +120,17 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ParkedRun:
-    """A run that cannot be placed yet. Nobody has verified it."""
+    """A run that cannot be placed yet. Its device signed it.
+
+    `heads` are the roster operations that it names, `statement` the id of its last entry where that carries no change.
+    """
 
     number: int
     device: DeviceId
     first_seq: int
     wire: bytes
+    heads: tuple[EntryId, ...]
+    statement: EntryId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +218,24 @@ class Log:
         )
         return [_stored(row) for row in rows]
 
+    def operations_above(self, device: DeviceId, seq: int) -> list[StoredRun]:
+        """The runs of a device with an operation that end above that seq, in their order: the newest MOST_TOLD."""
+        rows = self._db.query(
+            "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND device=? AND operation "
+            "AND last_seq>? ORDER BY last_seq DESC LIMIT ?",
+            (self._no, bytes(device), seq, MOST_TOLD),
+        )
+        return [_stored(row) for row in reversed(rows)]
+
+    def operation_wire(self, operation: EntryId) -> bytes | None:
+        """The run of a roster operation that is here."""
+        found: bytes | None = self._db.query_value(
+            "SELECT wire FROM runs WHERE group_no=? AND operation AND last_id=? UNION ALL "
+            "SELECT wire FROM side_runs WHERE group_no=? AND last_id=? LIMIT 1",
+            (self._no, bytes(operation), self._no, bytes(operation)),
+        )
+        return found
+
     def run_covering(self, device: DeviceId, seq: int) -> StoredRun | None:
         """The run of that device which holds its entry `seq`, if any."""
         row = self._db.query_one(
@@ -228,15 +254,44 @@ class Log:
         )
         return (row[0], row[1], EntryId(row[2])) if row else None
 
+    def runs_before(self, device: DeviceId, seq: int) -> list[StoredRun]:
+        """A device's runs that end at or before that seq, the newest first: a few of them."""
+        rows = self._db.query(
+            "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND device=? AND last_seq<=? "
+            "ORDER BY last_seq DESC LIMIT 64",
+            (self._no, bytes(device), seq),
+        )
+        return [_stored(row) for row in rows]
+
+    def runs_between(self, device: DeviceId, after: int, up_to: int) -> list[StoredRun]:
+        """A device's runs that end above `after`, up to the one that holds `up_to`, in their order."""
+        rows = self._db.query(
+            "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND device=? AND last_seq>? "
+            "AND last_seq<=coalesce((SELECT min(last_seq) FROM runs WHERE group_no=? AND device=? AND last_seq>=?), ?) "
+            "ORDER BY last_seq",
+            (self._no, bytes(device), after, self._no, bytes(device), up_to, up_to),
+        )
+        return [_stored(row) for row in rows] if after < up_to else []
+
     def run_count(self) -> int:
         return int(self._db.query_value("SELECT count(*) FROM runs WHERE group_no=?", (self._no,)))
 
     # --- parked
 
-    def park(self, device: DeviceId, first_seq: int, last_id: EntryId, wire: bytes) -> None:
+    def park(self, run: Run) -> None:
+        entries = run.entries
         self._db.execute(
-            "INSERT OR IGNORE INTO parked (group_no, device, first_seq, last_id, wire) VALUES (?,?,?,?,?)",
-            (self._no, bytes(device), first_seq, bytes(last_id), wire),
+            "INSERT OR IGNORE INTO parked (group_no, device, first_seq, last_id, wire, heads, statement) "
+            "VALUES (?,?,?,?,?,?,?)",
+            (
+                self._no,
+                bytes(run.device),
+                run.first_seq,
+                bytes(run.last_id),
+                run.wire,
+                b"".join(entries[0].roster_heads),
+                int(entries[-1].kind is not EntryKind.CHANGE),
+            ),
         )
 
     def parked_bytes(self) -> dict[DeviceId, int]:
@@ -248,10 +303,14 @@ class Log:
     def parked(self) -> list[ParkedRun]:
         """Everything parked, by device and seq."""
         rows = self._db.query(
-            "SELECT id, device, first_seq, wire FROM parked WHERE group_no=? ORDER BY device, first_seq, id",
+            "SELECT id, device, first_seq, wire, heads, CASE WHEN statement THEN last_id END FROM parked "
+            "WHERE group_no=? ORDER BY device, first_seq, id",
             (self._no,),
         )
-        return [ParkedRun(number, DeviceId(device), seq, wire) for number, device, seq, wire in rows]
+        return [
+            ParkedRun(number, DeviceId(device), seq, wire, _split_ids(heads), EntryId(last) if last else None)
+            for number, device, seq, wire, heads, last in rows
+        ]
 
     def unpark(self, numbers: Sequence[int]) -> None:
         self._db.executemany("DELETE FROM parked WHERE id=?", [(number,) for number in numbers])
@@ -265,20 +324,12 @@ class Log:
         )
 
     def take_missed(self, relay: str, topic: bytes) -> int | None:
-        """The first missed place, forgotten as it is taken.
-
-        Who reads a relay anew from its first place also puts there what it turns out not to hold: it is queued again
-        here, and taken off as it is shown.
-        """
+        """The first missed place, forgotten as it is taken."""
         row = self._db.query_one(
             "SELECT seq FROM missed WHERE group_no=? AND relay=? AND topic=?", (self._no, relay, topic)
         )
         self._db.execute("DELETE FROM missed WHERE group_no=? AND relay=? AND topic=?", (self._no, relay, topic))
-        if row is None:
-            return None
-        if row[0] <= 1:
-            self.enqueue_all(relay)
-        return int(row[0])
+        return int(row[0]) if row is not None else None
 
     # --- outbox
 
@@ -288,13 +339,34 @@ class Log:
             (self._no, relay, run, bytes(last_id)),
         )
 
-    def enqueue_all(self, relay: str) -> None:
-        """Queue every run for a relay that may have lost some; what it turns out to hold is taken off as it is seen."""
+    def enqueue_above(self, relay: str, device: DeviceId, seq: int) -> None:
+        """Queue every run of a device that ends above that seq; what the relay turns out to hold is taken off as it is
+        seen.
+        """
         self._db.execute(
             "INSERT INTO outbox (group_no, relay, run, last_id) SELECT group_no, ?, id, last_id FROM runs "
-            "WHERE group_no=? ON CONFLICT DO UPDATE SET acked=NULL",
-            (relay, self._no),
+            "WHERE group_no=? AND device=? AND last_seq>? ON CONFLICT DO UPDATE SET acked=NULL",
+            (relay, self._no, bytes(device), seq),
         )
+
+    def dequeue(self, last_ids: Iterable[EntryId]) -> None:
+        """Take runs out of every relay's queue: they reach it in another way."""
+        self._db.executemany(
+            "DELETE FROM outbox WHERE group_no=? AND last_id=?", [(self._no, bytes(last_id)) for last_id in last_ids]
+        )
+
+    def forget_acks(self) -> None:
+        """What was acknowledged and not shown is put again: the topic that it went to is left behind."""
+        self._db.execute("UPDATE outbox SET acked=NULL WHERE group_no=?", (self._no,))
+
+    def queued_operations(self, device: DeviceId) -> list[StoredRun]:
+        """Runs of a device with a roster operation that some relay has not shown, in the order of the log."""
+        rows = self._db.query(
+            "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND device=? AND operation "
+            "AND id IN (SELECT run FROM outbox WHERE group_no=?) ORDER BY id",
+            (self._no, bytes(device), self._no),
+        )
+        return [_stored(row) for row in rows]
 
     def unsent(self, relay: str, limit: int) -> list[StoredRun]:
         """Runs that this relay has not acknowledged, in the order of the log."""
@@ -390,6 +462,11 @@ class Log:
     def forks(self) -> dict[DeviceId, tuple[bytes, bytes]]:
         rows = self._db.query("SELECT device, known, other FROM forks WHERE group_no=?", (self._no,))
         return {DeviceId(device): (known, other) for device, known, other in rows}
+
+
+def _split_ids(raw: bytes) -> tuple[EntryId, ...]:
+    length = EntryId.LENGTH
+    return tuple(EntryId(raw[at : at + length]) for at in range(0, len(raw), length))
 
 
 def _stored(row: tuple[int, bytes, int, bytes, bytes]) -> StoredRun:

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from cocoon_core.errors import UpdateNeededError
+from cocoon_core.storage.branches import COUNTING
 from cocoon_core.storage.database import Database, Migration
+from cocoon_core.storage.device_links import DEVICE_LINKS
 from cocoon_core.storage.documents import DOCUMENTS
+from cocoon_core.storage.epochs import EPOCHS
 from cocoon_core.storage.groups import GROUPS
+from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.meta import META
+from cocoon_core.storage.recovery import RECOVERY
+from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
 
 # The number of a step is its place, counted from 1; SQLite keeps the last one done as `user_version`.
@@ -24,6 +30,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     LOG,
     DOCUMENTS,
     VIEWS,
+    JOINS,
+    DEVICE_LINKS,
+    VERIFICATIONS,
+    RECOVERY,
+    COUNTING,
+    EPOCHS,
     # New steps go here.
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cocoon_core.protocol.ids import DocumentId, EntryId, MemberId
+from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class RosterChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EntriesWithdrawn:
+    """Entries of a device do not count any more, since the roster says so now. `documents` are built without them."""
+
+    device: DeviceId
+    member: MemberId | None
+    entries: int
+    documents: frozenset[DocumentId]
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRaised:
     """Something that a member should be told: `kind` is stable, `message` is for people."""
 
@@ -34,4 +44,4 @@ class AlarmRaised:
     message: str
 
 
-GroupEvent = DocumentChanged | RosterChanged | AlarmRaised
+GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised

@@ -126,7 +126,11 @@ class _DeviceBatch:
         if run.first_seq > last_seq + 1:
             self._linked.early.append(run)
         elif run.last_seq <= last_seq:
-            if self._id_at(run.last_seq, lambda: self._is_sound(run)) != run.last_id:
+            there = self._id_at(run.last_seq, lambda: self._is_sound(run))
+            if there is None and self._is_sound(run):
+                self._linked.known.append(run)  # a manifest stands for what was there: nothing contradicts it
+                return True
+            if there != run.last_id:
                 return False
             self._copies.setdefault(run.last_seq, []).append(run)
         else:
@@ -181,12 +185,12 @@ class _DeviceBatch:
         same_end = self._copies.get(run.last_seq, ())
         copies = [copy for copy in same_end if copy.last_id == run.last_id and copy.first_seq == run.first_seq]
         differ = any(copy.wire != run.wire for copy in copies)
-        if not differ and not run.has_operation:
+        if not differ and not run.has_statement:
             return linked
         for copy in (run, *copies):
             if self._is_sound(copy):
                 return self._proved(copy)
-        return None if run.has_operation else linked
+        return None if run.has_statement else linked
 
     def _fork(self, run: UnverifiedRun) -> None:
         """A contradiction counts only with the device's own signature."""

@@ -1,8 +1,8 @@
-"""What a device does by itself when it is level: for now, closing invites that are spent or past their date.
+"""What a device does by itself when it is level: closing invites that ended, rotating where that is due.
 
-Any member's device may close them, and one suffices. The first by rank does it at once, the others only if it is
-still open some time later. The clock decides when to write a revoke, never whether it counts. Spec: specs/invite.md
-§6.
+One device suffices. The first by rank does it at once, the others only if it is still to be done some time later;
+except that a device which has something to send rotates itself where somebody is gone, since it may not seal to them.
+The clock decides when to write, never whether it counts. Spec: specs/invite.md §7 and specs/epoch.md §7.
 """
 
 from __future__ import annotations
@@ -11,12 +11,42 @@ from contextlib import suppress
 
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import LABEL_RANK
+from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import InviteId
 from cocoon_core.protocol.operations import RevokeInvite
+from cocoon_core.protocol.operations_rotation import Reason
 from cocoon_core.protocol.primitives import hash_bytes
+from cocoon_core.protocol.roster_values import InviteState
+from cocoon_core.sync.key_care import tend_keys
+from cocoon_core.sync.recovery_upkeep import keep_recovery
+from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.suspending import suspend_forked
+from cocoon_core.sync.welcomes import renew_welcomes
 
 RANK_WAIT_MS = 60_000  # how long each rank waits for the one before it
+
+
+def tend(replica: Replica, *, sealed: bool = False) -> bool:
+    """Do what is due and this device's turn. To be called when level with a relay, and what came was followed.
+
+    Args:
+        sealed: somebody ended the current topic there, and nothing leads on.
+
+    Returns:
+        True where anything was written.
+    """
+    if replica.members.member_of(replica.keys.id) is None or not replica.is_writable or not replica.epochs.is_level:
+        return False
+    before = replica.chains.get(replica.keys.id)
+    close_ended_invites(replica)
+    suspend_forked(replica, lambda what, rank: _is_turn(replica, what, rank, None))
+    reissue_lost(replica)
+    keep_recovery(replica)
+    rotate_where_due(replica, sealed=sealed)
+    tend_keys(replica)
+    renew_welcomes(replica)
+    return replica.chains.get(replica.keys.id) != before
 
 
 def close_ended_invites(replica: Replica) -> int:
@@ -32,10 +62,7 @@ def close_ended_invites(replica: Replica) -> int:
         spent = invite.is_spent
         if invite.revoked or not (spent or 0 < invite.expires_ms <= now):
             continue
-        since = now if spent else invite.expires_ms
-        if spent:
-            since = replica.first_seen_spent.setdefault(invite.id, now)
-        if now - since < _rank(replica, invite.id) * RANK_WAIT_MS:
+        if not _is_turn(replica, f"invite {invite.id}", _invite_rank(replica, invite.id), None if spent else invite):
             continue
         with suppress(UsageError):  # it would not count as things stand: a sync is not stopped by that
             replica.write_operation(RevokeInvite(invite.id, tuple(sorted(invite.joins))))
@@ -43,7 +70,33 @@ def close_ended_invites(replica: Replica) -> int:
     return closed
 
 
-def _rank(replica: Replica, invite: InviteId) -> int:
+def rotate_where_due(replica: Replica, *, sealed: bool = False) -> bool:
+    """Begin a new epoch if there is a reason to, and it is this device's turn."""
+    choice, reason = replica.epochs.choice, replica.epochs.reason_to_rotate(sealed=sealed)
+    if choice is None or reason is None:
+        return False
+    waits = reason is not Reason.REMOVAL or not replica.has_unsent
+    rank = rank_of(replica.keys.id, choice.epoch.topic, replica.seen_lately())
+    if waits and not _is_turn(replica, f"{reason} {choice.epoch.id}", rank, None):
+        return False
+    replica.rotate(reason)
+    return True
+
+
+def _is_turn(replica: Replica, what: str, rank: int, invite: InviteState | None) -> bool:
+    """Whether those who come first have had their time, since this was first to be done as far as this device knows."""
+    if rank == 0:
+        return True
+    now = replica.clock()
+    if invite is not None:
+        since = invite.expires_ms
+    else:
+        with replica.transaction():
+            since = replica.epochs.table.due_since(what, now)
+    return now - since >= rank * RANK_WAIT_MS
+
+
+def _invite_rank(replica: Replica, invite: InviteId) -> int:
     """The place of this device among all valid ones, in an order that differs from invite to invite."""
     own = hash_bytes(LABEL_RANK, replica.keys.id + invite)
     return sum(hash_bytes(LABEL_RANK, device + invite) < own for device in replica.members.roster.devices)

@@ -1,28 +1,61 @@
-"""The roster of one replica: built from stored operations, asked by everything that needs a right. Spec:
-specs/roster.md.
+"""The roster of one replica: built from stored operations, asked by everything that needs a right.
+
+How far the entries of a device count by themselves is a `Standing`: by its right, by a pin, or because a manifest made
+them final. What counts besides, since a change that counts depends on it, is for sync/judging.py.
+Spec: specs/roster.md and specs/counting.md §2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from cocoon_core.errors import NotYetError, UntrustedInputError, UsageError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.ids import DeviceId, EntryId, GroupId, MemberId
-from cocoon_core.protocol.operations import Create, Join, Pin, decode_operation
+from cocoon_core.protocol.operation_forms import Pin
+from cocoon_core.protocol.operations import Create, Join, OperationBody, decode_operation
+from cocoon_core.protocol.operations_admission import Admit, LostMember, Recover
+from cocoon_core.protocol.operations_devices import (
+    AddDevice,
+    Leave,
+    RemoveDevice,
+    RemoveMember,
+    ReplaceDevice,
+    Suspend,
+)
 from cocoon_core.protocol.roster import Operation, Roster, RosterGraph
 from cocoon_core.protocol.run import parse_run
 
+ALL: Final = 1 << 62  # in place of a seq: every entry counts
+NONE: Final = -1  # in place of a seq: no entry counts
+
+FindSeq = Callable[[Pin], int]
+
 
 class Standing(NamedTuple):
-    """What a device may change, and of what it may no longer, how far its entries count."""
+    """Whose a device is or was, and the seq up to which its entries count by themselves: ALL, a seq or NONE.
+
+    `limit` is for owned and shared documents, `admin_limit` for admin documents.
+    """
 
     member: MemberId | None
-    is_admin: bool
-    admin_pin: Pin | None
+    limit: int
+    admin_limit: int
+
+
+NOBODY: Final = Standing(None, NONE, NONE)
+
+
+class _NamedPin(NamedTuple):
+    """A pin in an operation, and whom that puts out: a member, the member of a device, or the pinned device itself."""
+
+    operation: EntryId
+    target: MemberId | DeviceId | None
+    pin: Pin
 
 
 class Members:
@@ -30,8 +63,24 @@ class Members:
 
     def __init__(self, group: GroupId) -> None:
         self._group = group
-        self._graph = RosterGraph(group)
+        self._final: Mapping[DeviceId, int] = {}
+        self._branches: list[Mapping[DeviceId, EntryId]] = []
+        self._final_ids: Mapping[DeviceId, EntryId] = {}
+        self._final_ops: frozenset[EntryId] = frozenset()
+        self._forked: Mapping[DeviceId, FindSeq] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._graph = RosterGraph(self._group)
+        self._enrolled: set[DeviceId] = set()
+        self._pins: dict[DeviceId, list[_NamedPin]] = {}
+        self._suspensions: list[Suspend] = []
+        self._changed()
+
+    def _changed(self) -> None:
         self._roster: Roster | None = None
+        self._standings: dict[DeviceId, Standing] | None = None
+        self._owners_cut: frozenset[MemberId] | None = None
 
     def load(self, wires: Iterable[bytes], pending: Iterable[Entry]) -> int:
         """Build it anew from stored runs with operations and own operations that are in no run yet, in any order.
@@ -39,8 +88,7 @@ class Members:
         Returns:
             How many operations lack a parent. They are left out.
         """
-        self._graph = RosterGraph(self._group)
-        self._roster = None
+        self._begin()
         waiting = [entry for wire in wires for entry in self._last_entry(wire)] + list(pending)
         while waiting:
             late = [entry for entry in waiting if not self._try_entry(entry)]
@@ -72,17 +120,76 @@ class Members:
             UpdateNeededError: an operation of a later version.
             NotYetError: a parent is not known, or not even the create.
         """
-        assert entry.operation is not None, "only entries of kind ROSTER"
-        body = decode_operation(entry.operation)
+        assert entry.body is not None, "only entries of kind ROSTER"
+        body = decode_operation(entry.body)
         if not self.has_begun and not isinstance(body, Create):
             raise NotYetError("an operation came before the group's create")
         self._graph.add(Operation(entry.id, entry.device, entry.seq, entry.roster_heads, body))
-        self._roster = None
+        self._note(entry, body)
+        self._changed()
+
+    def _note(self, entry: Entry, body: OperationBody) -> None:
+        """Remember which devices it lets in and which it pins, whether it counts or not."""
+        match body:
+            case AddDevice():
+                self._enrolled.add(body.device)
+            case Admit():
+                self._enrolled.add(body.request.device)
+                if isinstance(body.request, LostMember):
+                    self._note_pins(entry.id, body.request.member, body.pins)
+            case RemoveMember():
+                self._note_pins(entry.id, body.member, body.pins)
+            case Leave():
+                self._note_pins(entry.id, entry.device, (*body.pins, Pin(entry.device, entry.seq, entry.id)))
+            case RemoveDevice() | ReplaceDevice() | Suspend():
+                self._note_pins(entry.id, None, body.pins)
+                if isinstance(body, Suspend):
+                    self._suspensions.append(body)
+
+    def _note_pins(self, operation: EntryId, target: MemberId | DeviceId | None, pins: Iterable[Pin]) -> None:
+        for pin in pins:
+            self._pins.setdefault(pin.device, []).append(_NamedPin(operation, target, pin))
+
+    # --- finality
+
+    def set_final(
+        self,
+        frontier: Mapping[DeviceId, int],
+        final_ops: frozenset[EntryId] = frozenset(),
+        ids: Mapping[DeviceId, EntryId] = MappingProxyType({}),
+        branches: Sequence[Mapping[DeviceId, EntryId]] = (),
+    ) -> None:
+        """What the manifests on the chosen epoch path made final. Follow the standings that change by it.
+
+        Args:
+            frontier: the seq of every device's last run in it.
+            final_ops: the roster operations inside it.
+            ids: the entry ids at those seqs.
+            branches: the entry ids in the frontiers of single manifests, in the order in which they decide between two
+                histories of a device: the oldest on the path first, then those beside it (specs/counting.md §4).
+        """
+        self._final, self._final_ops = dict(frontier), final_ops
+        self._branches, self._final_ids = [*branches, ids], dict(ids)
+        self._changed()
+
+    def final_ids(self, device: DeviceId) -> tuple[EntryId, ...]:
+        """Entries of a device that manifests name, in the order in which they decide between two histories of it."""
+        return tuple(ids[device] for ids in self._branches if device in ids)
+
+    def take_suspensions(self) -> list[Suspend]:
+        """The suspensions that came since this was asked: what they carry are runs that may not be here."""
+        taken, self._suspensions = self._suspensions, []
+        return taken
+
+    def set_forked(self, forked: Mapping[DeviceId, FindSeq]) -> None:
+        """For each device with two histories, what finds the last seq of its chain here that a pin reaches."""
+        self._forked = dict(forked)
+        self._standings = None
 
     @property
     def roster(self) -> Roster:
         if self._roster is None:
-            self._roster = self._graph.evaluate()
+            self._roster = self._graph.evaluate(self._final_ops) if self._final_ops else self._graph.evaluate()
         return self._roster
 
     # --- what is known
@@ -92,17 +199,23 @@ class Members:
         return all(operation in self._graph for operation in operations)
 
     def introduces(self, entry: Entry) -> bool:
-        """True where this entry can be the first of its device's chain: a create or a join.
+        """True where this entry can be the first of its device's chain: it lets the device in, or another's did.
 
         Raises:
             UpdateNeededError: an operation of a later version, which may let a device in.
         """
-        if entry.kind is not EntryKind.ROSTER or entry.operation is None:
+        if entry.device in self._enrolled:
+            return True
+        if entry.kind is not EntryKind.ROSTER or entry.body is None:
             return False
         try:
-            return isinstance(decode_operation(entry.operation), Create | Join)
+            return isinstance(decode_operation(entry.body), Create | Join | ReplaceDevice | Recover)
         except UntrustedInputError:
             return False
+
+    def operation(self, operation: EntryId) -> Operation:
+        """An operation that is known here."""
+        return self._graph.operation(operation)
 
     def heads_to_name(self, device: DeviceId) -> tuple[EntryId, ...]:
         """The roster heads that the next own entry names."""
@@ -112,6 +225,11 @@ class Members:
     def has_begun(self) -> bool:
         """False as long as not even the create is here."""
         return len(self._graph) > 0
+
+    @property
+    def graph(self) -> RosterGraph:
+        """For reading: operations, and who knows what. What is added goes through `add_entry`."""
+        return self._graph
 
     def ids(self) -> frozenset[MemberId]:
         """All members, nobody before the create is here."""
@@ -126,19 +244,80 @@ class Members:
         found = self.roster.devices.get(device)
         return found.member if found is not None else None
 
+    def member_ever(self, device: DeviceId) -> MemberId | None:
+        """The member that a device belongs to, or belonged to before it was put out."""
+        return self.roster.member_ever(device) if self.has_begun else None
+
     def counts(self, device: DeviceId, seq: int, descriptor: Descriptor) -> bool:
-        """True where that entry of that device counts for a document of this kind."""
-        return self.roster.counts(device, seq, descriptor.kind)
+        """True where that entry of that device's chain counts by itself for a document of this kind.
+
+        Whose owned document it is, is for the gate.
+        """
+        standing = self.standing(device)
+        return seq <= (standing.admin_limit if descriptor.kind is DocumentKind.ADMIN else standing.limit)
+
+    def may_be_cut(self, descriptor: Descriptor) -> bool:
+        """False where all entries of everybody whose changes the gate lets into this document count by themselves."""
+        if descriptor.kind is not DocumentKind.OWNED:
+            return True
+        if self._owners_cut is None:
+            cut = {standing.member for standing in self._all().values() if standing.limit != ALL}
+            cut |= {self.member_ever(device) for device in self._forked}
+            self._owners_cut = frozenset(member for member in cut if member is not None)
+        return descriptor.member in self._owners_cut
+
+    def standing(self, device: DeviceId) -> Standing:
+        return self._all().get(device, NOBODY)
 
     def standings(self) -> Mapping[DeviceId, Standing]:
-        """All that decides which entries of which device count for what; where it changes, documents are built anew."""
-        if not self.has_begun:
-            return {}
+        """How far the entries of every device count by themselves; who is not in it was never let in."""
+        return self._all()
+
+    def _all(self) -> dict[DeviceId, Standing]:
+        if self._standings is None:
+            self._standings = self._find_standings() if self.has_begun else {}
+        return self._standings
+
+    def _find_standings(self) -> dict[DeviceId, Standing]:
         roster = self.roster
-        return {
-            device: Standing(found.member, roster.is_admin(found.member), roster.admin_pins.get(device))
-            for device, found in roster.devices.items()
-        }
+        admins = {member.id for member in roster.members.values() if roster.is_admin(member.id)}
+        found: dict[DeviceId, Standing] = {}
+        for device in roster.devices.values():
+            limit = ALL if device.member in admins else self._admin_limit(roster, device.id)
+            found[device.id] = Standing(device.member, ALL, limit)
+        for former in roster.former_devices.values():
+            limit = max(self._pinned_at(roster, former.id, former.pin), self._final_at(former.id))
+            found[former.id] = Standing(former.member, limit, self._admin_limit(roster, former.id))
+        return found
+
+    def _final_at(self, device: DeviceId) -> int:
+        """The seq of its chain up to which a manifest made a device's entries final."""
+        seq, find, entry = self._final.get(device, NONE), self._forked.get(device), self._final_ids.get(device)
+        return find(Pin(device, seq, entry)) if find is not None and entry is not None else seq
+
+    def _admin_limit(self, roster: Roster, device: DeviceId) -> int:
+        pin = roster.admin_pins.get(device)
+        if pin is None:
+            return NONE
+        find = self._forked.get(device)
+        return find(pin) if find is not None else pin.seq
+
+    def _pinned_at(self, roster: Roster, device: DeviceId, pin: Pin | None) -> int:
+        """The seq of its chain up to which a device counts that was put out.
+
+        Of one that signed two histories, the pins may name entries of the one that does not decide: each reaches as far
+        as that one has entries in common with the chain, and the farthest holds (specs/counting.md §4).
+        """
+        find = self._forked.get(device)
+        if find is None:
+            return pin.seq if pin is not None else NONE
+        member = roster.member_ever(device)
+        counted = [find(pin)] if pin is not None else []
+        for operation, target, named in self._pins.get(device, ()):
+            whose = roster.member_ever(target) if isinstance(target, DeviceId) else target
+            if operation not in roster.refused and whose in (None, member):
+                counted.append(find(named))
+        return max(counted, default=NONE)
 
     def require_right(self, device: DeviceId, descriptor: Descriptor) -> None:
         """Check before writing that the own device may.

@@ -30,13 +30,17 @@ from cocoon_core.protocol.constants import PARK_DEVICE_BYTES, PARK_TOTAL_BYTES
 from cocoon_core.protocol.descriptor import Descriptor
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.envelope import open_envelope
+from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.heads import advance_heads
 from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
+from cocoon_core.protocol.repair import Complaint, Repair, RepairKeys, read_repair_value
+from cocoon_core.protocol.repair import Fork as ToldFork
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
-from cocoon_core.storage.log import ChainEnd, ParkedRun
+from cocoon_core.storage.log import ChainEnd, ParkedRun, StoredRun
 from cocoon_core.sync.events import DocumentChanged, RosterChanged
 from cocoon_core.sync.linking import Fork, link_runs
 from cocoon_core.sync.members import Standing
+from cocoon_core.sync.repairing import note_repair_value
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Deliver
 from cocoon_core.sync.shelf import Arrival
@@ -75,6 +79,15 @@ def receive(replica: Replica, relay: str, delivery: Deliver) -> Received:
         return _Reception(replica, relay, delivery).run()
 
 
+def retake_parked(replica: Replica, relay: str) -> Received:
+    """Try what is parked again, since a manifest brought the chains on which it waits."""
+    topic = replica.epoch.topic
+    cursor = replica.groups.cursor(replica.record.number, relay, topic)
+    if cursor is None or not replica.log.parked_bytes():
+        return Received()
+    return receive(replica, relay, Deliver(topic, cursor.after + 1, (), cursor))
+
+
 class _Reception:
     """One delivery on its way in."""
 
@@ -88,19 +101,26 @@ class _Reception:
         self._before: tuple[frozenset[MemberId], Mapping[DeviceId, Standing]] | None = None
         self._places: dict[EntryId, int] = {}
         self._forks = 0
+        self._size = 0
+        self._repairs: list[Complaint | Repair] = []
 
     def run(self) -> Received:
         replica = self._replica
         try:
             runs = self._open()
             with replica.transaction():
+                replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size)
+                for value in self._repairs:
+                    note_repair_value(replica, self._delivery.topic, value)
                 self._take(runs)
                 self._take_parked()
+                everything = bool(self._operations) and replica.epochs.follow_choice()
                 self._follow_roster()
                 self._merge()
                 for device in self._touched_devices:
                     replica.log.set_heads(device, replica.heads_of(device).items())
                     replica.set_chain(device, replica.chains[device])
+                replica.forks.settle(everything=everything)
                 replica.groups.set_cursor(
                     replica.record.number, self._relay, self._delivery.topic, self._delivery.cursor
                 )
@@ -113,17 +133,33 @@ class _Reception:
     # --- open
 
     def _open(self) -> list[UnverifiedRun]:
-        epoch = self._replica.epochs[self._delivery.topic]
+        epoch = self._replica.epochs.keys(self._delivery.topic)
+        assert epoch is not None, "what is opened is held"
         runs = []
         for place, envelope in enumerate(self._delivery.envelopes, self._delivery.first):
             try:
-                run = parse_run(open_envelope(envelope, epoch), self._replica.group)
+                run = self._parse(open_envelope(envelope, epoch), epoch)
             except (DecryptionError, MalformedError) as error:
                 self._received.refused[error.code] += 1
                 continue
+            if run is None:
+                continue
             self._places[run.last_id] = place
+            self._size += len(envelope)
             runs.append(run)
         return runs
+
+    def _parse(self, opened: bytes, epoch: TopicKeys) -> UnverifiedRun | None:
+        """The run in an envelope; None where it was a complaint or repair, which only a repair topic holds."""
+        if not isinstance(epoch, RepairKeys):
+            return parse_run(opened, self._replica.group)
+        value = read_repair_value(opened, self._replica.group)
+        if isinstance(value, UnverifiedRun):
+            return value
+        if isinstance(value, ToldFork):
+            return parse_run(value.run.wire, self._replica.group)
+        self._repairs.append(value)
+        return None
 
     # --- link and verify
 
@@ -134,7 +170,9 @@ class _Reception:
         linked = link_runs(ends, replica.known_id, runs)
         for run, error in linked.refused:
             self._refuse(run.device, error)
-        replica.log.note_shown(self._relay, [run.last_id for run in linked.known if self._is_stored(run)])
+        shown = [run.last_id for run in linked.known if self._is_stored(run)]
+        if self._delivery.topic == replica.epoch.topic:  # in another it is of no use to who reads this
+            replica.log.note_shown(self._relay, shown)
         for run in linked.early:
             self._park(run)
         for verified in linked.accepted:
@@ -146,11 +184,53 @@ class _Reception:
         """True where the relay showed the very run that is in the log, not a damaged copy with the same entries."""
         log = self._replica.log
         stored = log.run_covering(run.device, run.last_seq)
-        if stored is not None:
+        if stored is not None and (stored.last_seq == run.last_seq or self._holds(stored, run.last_seq)):
             return stored.wire == run.wire
         if run.device == self._replica.keys.id:
             self._adopt(run)
+        else:
+            self._fill_gap(run)
         return False
+
+    def _holds(self, stored: StoredRun, seq: int) -> bool:
+        return parse_run(stored.wire, self._replica.group).first_seq <= seq
+
+    def _fill_gap(self, run: UnverifiedRun) -> None:
+        """Take in a run for which a manifest stood that the chosen one does not follow: it is above the frontier now,
+        so what that manifest said of it is final no more, and whoever comes anew must get it from the log.
+        """
+        replica = self._replica
+        end = replica.epochs.frontier().get(run.device)
+        if end is not None and run.last_seq <= end.seq:
+            return
+        try:
+            verified = verify_run(run)
+        except SignatureError:
+            return
+        before = replica.known_id(run.device, run.first_seq - 1)
+        if before is not None and before != run.prev:
+            return
+        if not replica.members.knows(verified.entries[0].roster_heads):
+            self._keep_parked(verified)
+            return
+        last = verified.entries[-1]
+        if (
+            last.kind is EntryKind.ROSTER
+            and not replica.members.knows((last.id,))
+            and not self._add_operation(verified, last)
+        ):
+            return
+        if last.kind is EntryKind.REKEY:
+            replica.epochs.table.add_rekey(run.device, last.seq, run.wire)
+        number = replica.store_run(verified)
+        replica.documents.add_runs(
+            {
+                (replica.documents.ensure(document, verified.descriptors[document]).number, number)
+                for document in verified.descriptors
+            }
+        )
+        self._received.entries += len(verified.entries)
+        self._note_changes(verified, list(verified.entries), number)
 
     def _adopt(self, run: UnverifiedRun) -> None:
         """An own run of entries that are pending here: another copy of this profile sent it, so it is the one to keep.
@@ -192,7 +272,7 @@ class _Reception:
         end = replica.chains.get(run.device)
         next_seq = end.last_seq + 1 if end else 0
         if run.first_seq > next_seq or not replica.members.knows(run.entries[0].roster_heads):
-            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            self._keep_parked(run)
             return
         fresh = [entry for entry in run.entries if entry.seq >= next_seq]
         if next_seq == 0 and not self._introduces(run):
@@ -200,9 +280,14 @@ class _Reception:
         last = fresh[-1]
         if last.kind is EntryKind.ROSTER and not self._add_operation(run, last):
             return
+        if last.kind is EntryKind.REKEY:
+            replica.epochs.table.add_rekey(run.device, last.seq, run.wire)
         if next_seq == 0:
             self._first_seen.add(run.device)
         number = replica.store_run(run)
+        if self._delivery.topic != replica.epoch.topic:  # it must stand in the topic that is written to as well
+            for relay in replica.groups.relays(replica.record.number):
+                replica.log.enqueue(relay, number, run.last_id)
         replica.chains[run.device] = ChainEnd(last.seq, last.id, max(end.last_time_ms if end else 0, last.time_ms))
         self._touched_devices.add(run.device)
         self._received.entries += len(fresh)
@@ -228,7 +313,7 @@ class _Reception:
         try:
             members.add_entry(entry)
         except NotYetError:
-            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            self._keep_parked(run)
             return False
         except UntrustedInputError as error:
             self._refuse(run.device, error)
@@ -265,25 +350,28 @@ class _Reception:
     def _keep_fork(self, fork: Fork) -> None:
         replica, device = self._replica, fork.run.device
         known = replica.log.run_covering(device, fork.seq)
-        if replica.log.add_fork(device, known.wire if known else b"", fork.run.wire):
+        is_own = device == replica.keys.id and known is None  # what was never in a run, nobody else has seen
+        if not is_own and replica.log.add_fork(device, known.wire if known else b"", fork.run.wire):
             self._received.refused["equivocation"] += 1
             replica.alarm("fork", device.hex(), f"device {device} signed two histories from entry {fork.seq} on")
             self._forks += 1
         self._add_side_operation(fork.run)
+        replica.forks.note(fork.run)
         if device == replica.keys.id:
             replica.stop(ChainAheadError())
 
     def _add_side_operation(self, run: Run) -> None:
-        """Take an operation of a device with two histories into the roster, whichever of them stands in the log here.
+        """Take an operation into the roster, whether or not what its device wrote before it is here.
 
-        Others saw the other one first and build on it; the roster says which counts, alike for all (roster.md §4). The
-        device could have signed both in a row, so it gains no room by this. Its changes stay out.
+        A removal must not be held back by withholding an earlier entry; and of a device with two histories others may
+        have seen the other one first and build on it: the roster says which counts, alike for all (roster.md §4). Its
+        changes stay out.
         """
         replica, last = self._replica, run.entries[-1]
         if last.kind is not EntryKind.ROSTER or replica.members.knows((last.id,)):
             return
         if not replica.members.knows(last.roster_heads):
-            self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+            self._keep_parked(run)
             return
         self._add_operation(run, last)
         if replica.members.knows((last.id,)):
@@ -304,27 +392,27 @@ class _Reception:
         except SignatureError as error:
             self._refuse(run.device, error)
             return
-        if self._replica.log.has_fork(run.device):  # what is before it may be of a branch that is not taken here
-            self._add_side_operation(verified)
-        self._park_wire(run.device, run.first_seq, run.last_id, run.wire)
+        self._add_side_operation(verified)
+        self._keep_parked(verified)
 
-    def _park_wire(self, device: DeviceId, first_seq: int, last_id: EntryId, wire: bytes) -> None:
+    def _keep_parked(self, run: Run) -> None:
         """Keep a run until it fits; beyond the bounds keep only the place where it can be fetched again."""
         log = self._replica.log
         sizes = log.parked_bytes()
-        if sizes.get(device, 0) + len(wire) > PARK_DEVICE_BYTES or sum(sizes.values()) + len(wire) > PARK_TOTAL_BYTES:
-            place = self._places.get(last_id)
+        size = len(run.wire)
+        if sizes.get(run.device, 0) + size > PARK_DEVICE_BYTES or sum(sizes.values()) + size > PARK_TOTAL_BYTES:
+            place = self._places.get(run.last_id)
             if place is not None:
                 log.note_missed(self._relay, self._delivery.topic, place)
             return
-        log.park(device, first_seq, last_id, wire)
+        log.park(run)
 
     def _take_parked(self) -> None:
         """Try what is parked again, as long as anything moves."""
         replica = self._replica
         moved = -1
         while moved != (moved := len(self._operations) + self._received.entries + self._forks):
-            if moved == 0:
+            if moved == 0 and self._delivery.envelopes:
                 return
             ready = [p for p in replica.log.parked() if self._is_ready(p)]
             replica.log.unpark([item.number for item in ready])
@@ -334,12 +422,9 @@ class _Reception:
         replica = self._replica
         end = replica.chains.get(parked.device)
         early = parked.first_seq > (end.last_seq + 1 if end else 0)
-        if early and not replica.log.has_fork(parked.device):
+        if early and (parked.statement is None or replica.members.knows((parked.statement,))):
             return False
-        run = parse_run(parked.wire, replica.group)
-        if early and (not run.has_operation or replica.members.knows((run.last_id,))):
-            return False
-        return replica.members.knows(run.named_heads)
+        return replica.members.knows(parked.heads)
 
     # --- roster, merge, view
 

@@ -24,28 +24,32 @@ from cocoon_core.errors import (
     UpdateNeededError,
     UsageError,
 )
-from cocoon_core.protocol.constants import ENVELOPE_OVERHEAD, MAX_ENVELOPE_BYTES, MAX_RUN_BYTES, MAX_RUN_ENTRIES
 from cocoon_core.protocol.descriptor import Descriptor
-from cocoon_core.protocol.encoding import encode
-from cocoon_core.protocol.entry import Entry, EntryKind, EntryMaker, document_change
-from cocoon_core.protocol.envelope import padded_size, seal_envelope
+from cocoon_core.protocol.device import DeviceKeys
+from cocoon_core.protocol.entry import Entry, EntryKind, document_change
+from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch
-from cocoon_core.protocol.heads import DeviceHeads, advance_heads
-from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, GroupId, InviteId, TopicId
+from cocoon_core.protocol.heads import DeviceHeads
+from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, GroupId, TopicId
 from cocoon_core.protocol.operations import OperationBody
-from cocoon_core.protocol.run import Run, parse_run, sign_run
+from cocoon_core.protocol.operations_rotation import Reason
+from cocoon_core.protocol.run import Run, parse_run
 from cocoon_core.storage.database import Database
 from cocoon_core.storage.documents import DocumentTable
-from cocoon_core.storage.groups import STOPPED, GroupRecord, GroupTable
-from cocoon_core.storage.log import ChainEnd, Log, StoredRun
+from cocoon_core.storage.groups import ACTIVE, STOPPED, GroupRecord, GroupTable
+from cocoon_core.storage.log import ChainEnd, Log
+from cocoon_core.sync.epochs import Epochs
+from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
 from cocoon_core.sync.members import Members, Standing
+from cocoon_core.sync.own_chain import OwnChain
 from cocoon_core.sync.shelf import Shelf, View
+from cocoon_core.sync.withdrawals import follow_standings, tell_late
 
 Clock = Callable[[], int]
 
 
-BURST_MS = 200  # own entries that follow each other faster wait for one another
+SEEN_LATELY_MS = 86_400_000
 RUNS_OF_KNOWN_IDS = 32  # stored runs whose entries' ids are kept at hand
 
 
@@ -64,8 +68,11 @@ class Replica:
         self.log = Log(database, record.number)
         self.documents = DocumentTable(database, record.number)
         self.members = Members(record.group)
-        self.shelf = Shelf(record.group, record.keys.id, self.documents, self.members, self._own_pending_changes)
-        self.epochs: dict[TopicId, Epoch] = {}
+        self.own_chain = OwnChain(self)
+        self.shelf = Shelf(record.group, record.keys.id, self.documents, self.members, self.own_chain.pending_changes)
+        self.forks = Forks(self)
+        self.shelf.judge.called_late = lambda record, arrival: tell_late(self, record, arrival)
+        self.epochs = Epochs(self)
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
         self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
@@ -76,8 +83,6 @@ class Replica:
         self._no_edits = asyncio.Event()
         self.shelf.pinned = self._editing.keys()
         self.level_relays: set[str] = set()  # kept by their drivers
-        self._last_formed_ms = 0
-        self.first_seen_spent: dict[InviteId, int] = {}
         self._incomplete: str | None = None
         self.load()
         self._tell_incomplete()
@@ -87,16 +92,17 @@ class Replica:
         self._events.clear()
         self._heads.clear()
         self.shelf.discard_all()
-        self.epochs = {epoch.topic: epoch for epoch in self.groups.epochs(self.record.number)}
         self.chains = self.log.chains()
         self._incomplete = None
         pending: list[Entry] = []
         try:
-            pending = [entry for entry in self._pending_entries() if entry.kind is EntryKind.ROSTER]
+            pending = [entry for entry in self.own_chain.pending_entries() if entry.kind is EntryKind.ROSTER]
         except LocalStateError as error:
             self._incomplete = str(error)
         wires = [stored.wire for stored in self.log.runs_with_operation()] + self.log.side_runs()
         lacking = self.members.load(wires, pending)
+        self.forks.load()
+        self.epochs.load()
         if lacking:
             self._incomplete = f"{lacking} stored operations need others that are not here"
 
@@ -111,7 +117,7 @@ class Replica:
     @property
     def epoch(self) -> Epoch:
         """The epoch that is written to."""
-        return next(reversed(self.epochs.values()))
+        return self.epochs.current.epoch
 
     # --- watching
 
@@ -156,6 +162,22 @@ class Replica:
         self.groups.set_state(self.record.number, STOPPED, error.code)
         self.alarm("stopped", error.code, str(error))
 
+    def is_stopped_by(self, kind: type[CocoonError]) -> bool:
+        return self._stopped_by == kind.code
+
+    def become(self, keys: DeviceKeys) -> None:
+        """Go on as a fresh device, on a chain that begins anew. Inside a transaction (sync/replacing.py)."""
+        self.groups.set_keys(self.record.number, keys)
+        self.groups.set_state(self.record.number, ACTIVE)
+        self.keys, self._stopped_by = keys, None
+        self.shelf.set_device(keys.id)
+
+    def become_again(self, keys: DeviceKeys) -> None:
+        """The transaction of `become` failed."""
+        self.keys, self._stopped_by = keys, ChainAheadError.code
+        self.shelf.set_device(keys.id)
+        self.load()
+
     @property
     def is_writable(self) -> bool:
         return self._stopped_by is None and self._incomplete is None
@@ -183,6 +205,12 @@ class Replica:
             return
         with self.transaction():
             for device in sorted(devices):
+                if (
+                    self.chains[device].last_seq >= self.members.standing(device).limit
+                    if device in self.chains
+                    else False
+                ):
+                    continue  # of one that was put out, nothing of what lacks counts by itself
                 message = f"entries before those of device {device.hex()} are missing: withheld, damaged or never sent"
                 if self.alarm("withheld", device.hex(), message) and self.members.member_of(device) is not None:
                     for relay in self.groups.relays(self.record.number):
@@ -220,11 +248,10 @@ class Replica:
             raise LocalStateError("the document was loaded anew during this edit, which is not written; make it again")
         change = document_change(document, edit.change.raw)
         with self.transaction():
-            body = [[document, edit.change.raw]]
-            self._append(EntryKind.CHANGE, body, lambda maker, *at: maker.change(*at, (change,)))
+            self.own_chain.append_changes((change,))
             self.documents.ensure(document, descriptor)
             self.shelf.edited(descriptor, set(edit.change.touched))
-            self._form_at_once()
+            self.own_chain.form_at_once()
             self.tell(DocumentChanged(document, descriptor.name, frozenset(edit.change.touched), own=True))
 
     @contextmanager
@@ -267,9 +294,8 @@ class Replica:
         if not inside:
             with self.transaction():
                 return self.write_operation(operation, inside=True)
-        body = operation.encode_body()
         standings = self.members.standings()
-        entry = self._append(EntryKind.ROSTER, body, lambda maker, *at: maker.operation(*at, body))
+        entry = self.own_chain.append_statement(EntryKind.ROSTER, operation.encode_body())
         before = self.members.ids()
         self.members.add_entry(entry)
         refusal = self.members.roster.refused.get(entry.id)
@@ -277,42 +303,51 @@ class Replica:
             raise UsageError(refusal.reason)
         joined = tuple(self.members.ids() - before)
         self.tell(RosterChanged((entry.id,), joined))
+        self.epochs.follow_choice()
         self.follow_standings(standings)
+        self.epochs.rotate_after(operation)
         return entry.id
 
-    def _append(self, kind: EntryKind, body: list[Any], make: Callable[..., Entry]) -> Entry:
-        """Make the next entry of this device's chain and keep it, not yet in a run."""
-        end = self.chains.get(self.keys.id)
-        seq, prev = (end.last_seq + 1, end.last_id) if end else (0, None)
-        heads = self.members.heads_to_name(self.keys.id)
-        time_ms = self.clock()
-        entry = make(EntryMaker(self.group, self.keys.id, heads), seq, prev, time_ms)
-        self.log.add_pending(seq, entry.id, [time_ms, int(kind), list(heads), body])
-        self.set_chain(self.keys.id, ChainEnd(seq, entry.id, time_ms))
-        return entry
+    def rotate(self, reason: Reason = Reason.REQUEST) -> TopicId:
+        """Begin a new epoch now: the rotation, its manifest and the new secret become durable together.
+
+        Raises:
+            UsageError: this device is not a member's, or an edit is open.
+        """
+        self.require_writable()
+        if self._editing:
+            raise UsageError("an edit of a document is open; end it first")
+        if self.members.member_of(self.keys.id) is None:
+            raise UsageError("this device is not a member of the group")
+        with self.transaction():
+            return self.epochs.rotate(reason)
+
+    @property
+    def has_unsent(self) -> bool:
+        """True where something was written here that some relay does not have."""
+        relays = self.groups.relays(self.record.number)
+        return self.log.pending_count() > 0 or any(self.log.unsent_count(relay) for relay in relays)
+
+    def seen_lately(self) -> set[DeviceId]:
+        """The devices, this one among them, that wrote something in the last day as far as is known here."""
+        after = self.clock() - SEEN_LATELY_MS
+        devices = self.members.roster.devices
+        seen = {device for device, end in self.chains.items() if device in devices and end.last_time_ms >= after}
+        return seen | {self.keys.id}
+
+    def is_confirmed(self, operation: EntryId) -> bool:
+        """True where a manifest of the epoch that is written to holds the operation: nothing can take its place."""
+        return self.epochs.has_final(operation)
 
     # --- following the roster
 
     def follow_standings(self, before: Mapping[DeviceId, Standing], new: Set[DeviceId] = frozenset()) -> None:
-        """Where a device's entries count otherwise than before, build the documents that it has changed anew.
+        """Where a device's entries count otherwise than before, build the documents that it concerns anew, and tell.
 
         Args:
             new: devices of which no document shows anything yet.
         """
-        after = self.members.standings()
-        for device in self.chains:
-            if after.get(device) == before.get(device) or device in new:
-                continue
-            changed = {document for document, _, _ in self.log.heads(device).items()}
-            if device == self.keys.id:
-                changed |= {document for document, _, _ in self._own_pending_changes()}
-            for record in filter(None, map(self.documents.find, sorted(changed))):
-                try:
-                    self.shelf.rebuild(record)
-                except DocumentUnavailableError as error:
-                    self.note_unavailable(record.document, record.descriptor, error)
-                    continue
-                self.tell(DocumentChanged(record.document, record.descriptor.name, frozenset(), own=False))
+        follow_standings(self, before, new)
 
     def note_unavailable(self, document: DocumentId, descriptor: Descriptor, error: DocumentUnavailableError) -> None:
         """What fails on this device alone takes nothing from the log, and stops no other document."""
@@ -329,83 +364,17 @@ class Replica:
         if not self.is_writable or not self.log.pending_count():
             return 0
         with self.transaction():
-            return self._form_runs()
+            return len(self.own_chain.form_runs())
 
-    def _form_runs(self) -> int:
-        entries = list(self._pending_entries())
-        relays = self.groups.relays(self.record.number)
-        heads = self.heads_of(self.keys.id)
-        batches = list(_cut_runs(entries, self._descriptor_of))
-        for batch in batches:
-            run = self._sign(batch, heads)
-            number = self.store_run(run)
-            touched = {(self.documents.ensure(d, run.descriptors[d]).number, number) for d in run.descriptors}
-            self.documents.add_runs(touched)
-            for relay in relays:
-                self.log.enqueue(relay, number, run.last_id)
-        self.log.set_heads(self.keys.id, heads.items())
-        self.log.drop_pending(entries[-1].seq)
-        self._last_formed_ms = self.clock()
-        return len(batches)
+    def seal(self, wire: bytes) -> bytes:
+        """The envelope of a stored run in the epoch that is written to: the same bytes each time.
 
-    def _form_at_once(self) -> None:
-        """Where a relay is level and nothing was formed just now, spare the run a commit of its own. Inside one.
-
-        Entries that are written in quick succession still share a run.
+        Raises:
+            UsageError: somebody who holds the epoch's secret is known to be gone.
         """
-        if self.level_relays and abs(self.clock() - self._last_formed_ms) >= BURST_MS:
-            self._form_runs()
-
-    def _sign(self, batch: list[Entry], heads: DeviceHeads) -> Run:
-        for entry in batch:
-            advance_heads(heads, entry.changes)
-        run = sign_run(batch, self._descriptor_of, self.keys.signing, heads.digest())
-        if padded_size(len(run.wire)) + ENVELOPE_OVERHEAD > MAX_ENVELOPE_BYTES:
-            raise LocalStateError(f"a run of {len(run.wire)} bytes was formed, which no envelope can hold")
-        return run
-
-    def seal(self, run: StoredRun) -> bytes:
-        """The envelope of a stored run in the current epoch: the same bytes each time."""
-        return seal_envelope(run.wire, self.epoch)
-
-    def _descriptor_of(self, document: DocumentId) -> Descriptor:
-        record = self.documents.find(document)
-        if record is None:
-            raise LocalStateError(f"no descriptor is stored for document {document}")
-        return record.descriptor
-
-    def _pending_entries(self) -> Iterator[Entry]:
-        pending = self.log.pending()
-        if not pending:
-            return
-        prev = self._id_before(pending[0].seq)
-        for item in pending:
-            time_ms, kind, heads, body = item.value
-            maker = EntryMaker(self.group, self.keys.id, tuple(EntryId(head) for head in heads))
-            if kind == EntryKind.ROSTER:
-                entry = maker.operation(item.seq, prev, time_ms, body)
-            else:
-                changes = tuple(document_change(DocumentId(d), raw) for d, raw in body)
-                entry = maker.change(item.seq, prev, time_ms, changes)
-            if entry.id != item.entry_id:
-                raise LocalStateError(f"the own entry at seq {item.seq} is not the one that was written")
-            prev = entry.id
-            yield entry
-
-    def _id_before(self, seq: int) -> EntryId | None:
-        if seq == 0:
-            return None
-        stored = self.log.run_covering(self.keys.id, seq - 1)
-        if stored is None or stored.last_seq != seq - 1:
-            raise LocalStateError(f"the own entry before seq {seq} is not in the log")
-        return stored.last_id
-
-    def _own_pending_changes(self) -> Iterator[tuple[DocumentId, int, bytes]]:
-        """(document, seq of the entry, raw change) of own changes that are in no run yet."""
-        for item in self.log.pending():
-            _, kind, _, body = item.value
-            if kind == EntryKind.CHANGE:
-                yield from ((DocumentId(document), item.seq, bytes(raw)) for document, raw in body)
+        if not self.epochs.may_seal():
+            raise UsageError("somebody who is gone can read this epoch; it must be rotated first")
+        return seal_envelope(wire, self.epoch)
 
     # --- what the way in needs (receiving.py)
 
@@ -422,7 +391,8 @@ class Replica:
             return end.last_id
         found = self.log.run_end_covering(device, seq)
         if found is None:
-            return next((item.entry_id for item in self.log.pending() if item.seq == seq), None)
+            own = self.log.pending() if device == self.keys.id else []
+            return next((item.entry_id for item in own if item.seq == seq), None)
         number, last_seq, last_id = found
         if last_seq == seq:
             return last_id
@@ -449,8 +419,16 @@ class Replica:
             heads = self._heads[device] = self.log.heads(device)
         return heads
 
+    def forget_heads(self, device: DeviceId) -> None:
+        """The heads of a device were changed in the database."""
+        self._heads.pop(device, None)
+
     def store_run(self, run: Run) -> int:
         return self.log.add_run(run, run.entries[-1].kind is EntryKind.ROSTER)
+
+    def set_heads(self, device: DeviceId, heads: DeviceHeads) -> None:
+        self._heads[device] = heads
+        self.log.set_heads(device, heads.items())
 
     def set_chain(self, device: DeviceId, end: ChainEnd) -> None:
         self.chains[device] = end
@@ -462,30 +440,3 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:  # no loop runs
         return None
-
-
-def _cut_runs(entries: list[Entry], descriptor_of: Callable[[DocumentId], Descriptor]) -> Iterator[list[Entry]]:
-    """Cut pending entries into runs: equal roster heads, an operation last, bounded length and size.
-
-    A run carries the descriptor of each document that it changes, once; it counts where it is first used.
-    """
-    lengths: dict[DocumentId, int] = {}
-    described: set[DocumentId] = set()
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        documents = {change.document for change in entry.changes}
-        for document in documents - lengths.keys():
-            lengths[document] = len(encode(descriptor_of(document).to_value()))
-        body = sum(len(change.raw) for change in entry.changes) + 64
-        length = body + sum(lengths[document] for document in documents - described)
-        full = len(batch) >= MAX_RUN_ENTRIES or size + length > MAX_RUN_BYTES
-        if batch and (full or entry.roster_heads != batch[0].roster_heads or batch[-1].kind is EntryKind.ROSTER):
-            yield batch
-            batch, size, described = [], 0, set()
-            length = body + sum(map(lengths.__getitem__, documents))
-        batch.append(entry)
-        described |= documents
-        size += length
-    if batch:
-        yield batch

@@ -95,13 +95,17 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The relay refused an open (tag None) or a put. `retry_after_ms` is None where trying again is no use."""
+    """The relay refused an open (tag None) or a put. `retry_after_ms` is None where trying again is no use.
+
+    `last` is where the topic stands, beside the codes `expect` and `sealed`.
+    """
 
     topic: TopicId
     tag: int | None
     code: ErrorCode
     message: str
     retry_after_ms: int | None
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class _Topic:
     keys: TopicKeys
     cursor: Cursor | None
     phase: _Phase = _Phase.OPENING
+    sealed: bool = False
     may_begin_late: bool = False  # sealed, and nothing came yet: only its end may be kept
 
 
@@ -171,16 +176,31 @@ class Session:
             return []
         return [self._send(Close(topic))]
 
-    def put(self, topic: TopicId, tag: int, envelopes: Sequence[bytes]) -> list[Effect]:
+    def put(
+        self, topic: TopicId, tag: int, envelopes: Sequence[bytes], *, seal: bool = False, expect: int | None = None
+    ) -> list[Effect]:
         """Append envelopes to an open topic. They must be durable here. `tag` comes back with the answer.
 
         At most `most_put_envelopes` envelopes and `most_put_bytes` bytes; `split_puts` cuts longer lists.
+
+        Args:
+            seal: let nothing be appended after these.
+            expect: refuse all of it unless this is the topic's last place.
         """
-        return [self._send(Put(self._request(topic, tag), topic, tuple(envelopes)))]
+        return [self._send(Put(self._request(topic, tag), topic, tuple(envelopes), seal, expect))]
 
     def cast(self, topic: TopicId, payload: bytes) -> list[Effect]:
         """Send a live message to whoever has the topic open now."""
         return [self._send(Cast(topic, payload))]
+
+    def is_open(self, topic: TopicId) -> bool:
+        """True from the call of `open_topic` on, until it was closed or refused."""
+        return topic in self._topics
+
+    def is_sealed(self, topic: TopicId) -> bool:
+        """True where the relay said so when it opened the topic."""
+        state = self._topics.get(topic)
+        return state is not None and state.sealed
 
     def is_live(self, topic: TopicId) -> bool:
         state = self._topics.get(topic)
@@ -251,7 +271,7 @@ class Session:
         known = state.cursor
         same_life = known is not None and known.incarnation == frame.incarnation
         rolled_back = same_life and known is not None and frame.last < known.after
-        state.phase, state.may_begin_late = _Phase.CATCHING_UP, frame.sealed
+        state.phase, state.sealed, state.may_begin_late = _Phase.CATCHING_UP, frame.sealed, frame.sealed
         if rolled_back:
             # The relay will send from its own idea of our place; only a fresh open from the start is well defined.
             return [
@@ -293,7 +313,7 @@ class Session:
         topic, tag = self._answered(frame.request)
         if tag is None:
             self._topics.pop(topic, None)
-        return [Refused(topic, tag, frame.code, frame.message, frame.retry_after_ms)]
+        return [Refused(topic, tag, frame.code, frame.message, frame.retry_after_ms, frame.last)]
 
     # --- inside
 

@@ -1,56 +1,31 @@
 """The open documents of one group: loaded when asked for, merged in batches, saved as caches, thrown away on failure.
 
-The log is the truth. A document is its cache, plus the runs after it, plus own entries that are in no run yet; where
-any of that does not fit, it is built anew from the log, and the gate gives the same verdicts again. Implements
-specs/storage.md §5.
+The log and what manifests' snapshots said are the truth. A document is its cache, plus the runs after it, plus own
+entries that are in no run yet; where any of that does not fit, it is built anew, and the gate gives the same verdicts
+again. Where changes stand is arrivals.py's, which of them count judging.py's. Implements specs/storage.md §5.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from cocoon_core.documents import AdmittedChange, Document, MissingDependencyError, Saved
-from cocoon_core.errors import (
-    DocumentUnavailableError,
-    LocalStateError,
-    MalformedError,
-    UntrustedInputError,
-    UsageError,
-)
+from cocoon_core.documents import Document, Gate, MissingDependencyError, Saved
+from cocoon_core.errors import DocumentUnavailableError, LocalStateError, MalformedError, UsageError
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
-from cocoon_core.protocol.entry import DocumentChange, document_change
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId, MemberId
-from cocoon_core.protocol.primitives import sha256
-from cocoon_core.protocol.run import parse_run
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId
 from cocoon_core.storage.documents import DocumentRecord, DocumentTable
+from cocoon_core.sync.arrivals import NO_RUN, Arrival, Arrivals, hash_of, in_causal_order, pack_changes
+from cocoon_core.sync.judging import NOBODY, Judge, OpenDocument, Rights
+
+__all__ = ["NO_RUN", "Arrival", "Rights", "Shelf", "View", "in_causal_order"]
 
 OPEN_DOCUMENTS = 48  # documents kept in memory
-NO_RUN = 0  # in place of a run's number, for an own change that is in none yet
-NOBODY = MemberId(bytes(MemberId.LENGTH))
 CACHE_AFTER = 256  # changes merged since the last cache before a new one is worth its bytes,
 CACHE_BYTES_A_CHANGE = 2_000  # or one for so many bytes of that cache, if that is more: writing one costs by its size
-
-
-class Arrival(NamedTuple):
-    """One change that reached a document, with whose it is and whether it counts now."""
-
-    change: DocumentChange
-    device: DeviceId
-    seq: int
-    run: int
-
-
-class Rights(Protocol):
-    """What the shelf asks of the roster."""
-
-    def member_of(self, device: DeviceId) -> MemberId | None: ...
-
-    def counts(self, device: DeviceId, seq: int, descriptor: Descriptor) -> bool: ...
+MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024  # raw changes of one document that a manifest may say
 
 
 class View(Protocol):
@@ -63,17 +38,6 @@ class View(Protocol):
     def rebuilt(self, record: DocumentRecord, document: Document) -> None:
         """Anything of the document may have changed."""
         ...
-
-
-@dataclass(slots=True)
-class _Open:
-    record: DocumentRecord
-    document: Document
-    uncached: int = 0
-    cache_bytes: int = 0
-    waiting: bool = False
-    called: set[ChangeHash] = field(default_factory=set)
-    uncounted: dict[ChangeHash, Arrival] | None = None
 
 
 class Shelf:
@@ -91,11 +55,17 @@ class Shelf:
         rights: Rights,
         own_pending: Callable[[], Iterable[tuple[DocumentId, int, bytes]]],
     ) -> None:
-        self._group, self._device, self._table, self._rights = group, device, table, rights
-        self._own_pending = own_pending
-        self._open: OrderedDict[DocumentId, _Open] = OrderedDict()
+        self._group, self._table, self._rights = group, table, rights
+        self.arrivals = Arrivals(group, device, table, own_pending)
+        self.judge = Judge(table, rights, self.arrivals)
+        self._open: OrderedDict[DocumentId, OpenDocument] = OrderedDict()
         self.views: list[View] = []
         self.pinned: Collection[DocumentId] = ()  # stay in memory, because they are being edited
+
+    def set_device(self, device: DeviceId) -> None:
+        """Write as another device from now on."""
+        self.arrivals.device = device
+        self.discard_all()
 
     # --- reading and editing
 
@@ -134,7 +104,7 @@ class Shelf:
         """Admit and merge a batch of changes of one document, and whatever waited for them.
 
         Returns:
-            The root keys that were touched.
+            The root keys that were touched; all of them where the document had to be built anew.
 
         Raises:
             DocumentUnavailableError: automerge fails here. The changes are noted, and judged when it is built again.
@@ -150,22 +120,12 @@ class Shelf:
 
     def _merge(self, descriptor: Descriptor, arrivals: Sequence[Arrival]) -> set[str]:
         opened = self._opened(descriptor)
-        admitted: list[AdmittedChange] = []
-        queue = list(reversed(arrivals))
-        number = opened.record.number
-        authors: dict[DeviceId, MemberId] = {}
-        while queue:
-            arrival = queue.pop()
-            change = self._admit(opened, arrival, authors, queue)
-            if change is None:
-                continue
-            admitted.append(change)
-            if opened.waiting:
-                freed = self._table.waiting_for(number, ChangeHash(change.hash))
-                queue.extend(self._arrivals_of(opened, freed))
+        admitted = self.judge.admit(opened, arrivals)
         # Not before there are verdicts, since a gate that is built reads all that is noted here; and not after the
         # document could be evicted, since its cache names the last run that it holds.
         self._note_runs(opened.record, arrivals)
+        if opened.contested:
+            return set(self.rebuild(opened.record).document.read().keys())
         if not admitted:
             return set()
         opened.document.merge(admitted)
@@ -177,77 +137,54 @@ class Shelf:
     def _note_runs(self, record: DocumentRecord, arrivals: Iterable[Arrival]) -> None:
         self._table.add_runs({(record.number, arrival.run) for arrival in arrivals if arrival.run != NO_RUN})
 
-    def _admit(
-        self, opened: _Open, arrival: Arrival, authors: dict[DeviceId, MemberId], queue: list[Arrival]
-    ) -> AdmittedChange | None:
-        """Ask right and gate. What can be asked again because of this one is put on the queue.
+    def adopt_snapshot(
+        self,
+        descriptor: Descriptor,
+        changes: Sequence[tuple[DeviceId, bytes]],
+        known_to: Callable[[DeviceId], int | None] = lambda device: None,
+    ) -> bool:
+        """Take what a manifest on the chosen path says of a document: it counts from now on, whatever is removed later.
+
+        It takes the place of what an earlier manifest said. What that said besides, on another branch of a fork, counts
+        as entries do. Runs of the log may say the same, and more. Inside a transaction.
 
         Args:
-            authors: devices of which every entry counts, with their members, as far as this merge has asked.
-        """
-        record, change, device = opened.record, arrival.change, arrival.device
-        member = authors.get(device)
-        if member is None:
-            if not self._counts(opened, arrival):
-                self._uncounted(opened)[change.hash] = arrival
-                return None
-            member = self._rights.member_of(device) or NOBODY
-            if record.descriptor.kind is DocumentKind.OWNED:
-                authors[device] = member
-        try:
-            return opened.document.receive(change.raw, device, member)
-        except MissingDependencyError as error:
-            called = self._call(opened, error.missing)
-            if called:
-                queue += [arrival, *called]
-            elif arrival.run != NO_RUN:
-                self._table.wait(record.number, error.missing[0], change.hash, arrival.run)
-                opened.waiting = True
-        except UntrustedInputError as error:
-            self._table.refuse(record.number, change.hash, arrival.device, error.code, str(error))
-            queue += self._call(opened, _named_in(change.raw))
-        return None
-
-    def _counts(self, opened: _Open, arrival: Arrival) -> bool:
-        """By its device's right, or because a change that counts depends on it (specs/roster.md §9)."""
-        right = self._rights.counts(arrival.device, arrival.seq, opened.record.descriptor)
-        return right or arrival.change.hash in opened.called
-
-    def _call(self, opened: _Open, changes: Iterable[ChangeHash]) -> list[Arrival]:
-        """Let those count that a counting change depends on, here or not, so that no honest change loses its past.
+            changes: (device, raw change) in causal order.
+            known_to: the last seq of a device that an earlier manifest named, up to which its chain stands here; None
+                where none did: then nothing is left of what an earlier snapshot said of it.
 
         Returns:
-            Those that are here and did not count so far.
+            Whether it said anything that did not count here.
+
+        Raises:
+            MalformedError, NotPermittedError, EquivocationError: the gate refuses one of them; nothing was changed.
         """
-        record = opened.record
-        if record.descriptor.kind is DocumentKind.OWNED:  # all that its owner wrote counts, or nothing does
-            return []
-        fresh = [change for change in changes if change not in opened.called]
-        self._table.call(record.number, fresh)
-        opened.called.update(fresh)
-        uncounted = self._uncounted(opened)
-        return [uncounted.pop(change) for change in fresh if change in uncounted]
-
-    def _uncounted(self, opened: _Open) -> dict[ChangeHash, Arrival]:
-        """Changes of the document that are in the log and do not count."""
-        if opened.uncounted is None:
-            arrivals = (
-                arrival
-                for run, wire in self._table.wires(opened.record.number)
-                for arrival in self._changes_in(opened.record, run, wire)
-            )
-            opened.uncounted = {a.change.hash: a for a in arrivals if not self._counts(opened, a)}
-        return opened.uncounted
-
-    def _arrivals_of(self, opened: _Open, freed: list[tuple[ChangeHash, int]]) -> Iterator[Arrival]:
-        wanted = {change for change, _ in freed}
-        for run in sorted({run for _, run in freed}, reverse=True):
-            arrivals = list(self._changes_in(opened.record, run, self._table.wire(run)))
-            yield from (arrival for arrival in reversed(arrivals) if arrival.change.hash in wanted)
+        if sum(len(raw) for _, raw in changes) > MAX_SNAPSHOT_BYTES:
+            raise MalformedError(f"a snapshot says more than {MAX_SNAPSHOT_BYTES} bytes of one document")
+        document = descriptor.document_id(self._group)
+        gate = Gate(descriptor, document)
+        for device, raw in changes:
+            try:
+                gate.admit(raw, device, self._rights.member_ever(device) or NOBODY)
+            except MissingDependencyError as error:
+                raise MalformedError("a snapshot lacks what its changes depend on") from error
+        record = self._table.ensure(document, descriptor)
+        counted = {hash_of(raw) for _, raw in self.counting_changes(record)}
+        is_new = any(hash_of(raw) not in counted for _, raw in changes)
+        said = {raw for _, raw in changes}
+        before = [(one, known_to(one.device)) for one in self.arrivals.in_snapshot(record)]
+        before += [(one, one.seq) for one in self.arrivals.left_over(record)]
+        left = [
+            (one.device, one.change.raw, seq) for one, seq in before if seq is not None and one.change.raw not in said
+        ]
+        if is_new or descriptor.kind is DocumentKind.ADMIN or self._table.snapshot(record.number) is not None:
+            self._table.set_snapshot(record.number, pack_changes(changes, left))
+            self.rebuild(record)
+        return is_new
 
     # --- loading
 
-    def _opened(self, descriptor: Descriptor) -> _Open:
+    def _opened(self, descriptor: Descriptor) -> OpenDocument:
         document = descriptor.document_id(self._group)
         opened = self._open.get(document)
         if opened is None:
@@ -259,7 +196,7 @@ class Shelf:
                 self._save(self._open.pop(oldest))
         return opened
 
-    def _load(self, record: DocumentRecord) -> _Open:
+    def _load(self, record: DocumentRecord) -> OpenDocument:
         cache, cached_run = self._table.cache(record.number)
         if cache is not None:
             try:
@@ -268,7 +205,7 @@ class Shelf:
                 self._table.set_cache(record.number, None, 0)
         return self.rebuild(record, tell=False)
 
-    def _load_cached(self, record: DocumentRecord, cache: bytes, cached_run: int) -> _Open:
+    def _load_cached(self, record: DocumentRecord, cache: bytes, cached_run: int) -> OpenDocument:
         data, heads = encoding.decode(cache, max_bytes=len(cache))
         source = _Stored(self, record)
         document = self._new_document(record, source, Saved(data, frozenset(heads)))
@@ -276,74 +213,88 @@ class Shelf:
         document.replay(late)
         number = record.number
         waiting, called = self._table.has_waiting(number), self._table.called(number)
-        return _Open(record, document, len(late), len(cache), waiting, called)
+        return OpenDocument(record, document, len(late), len(cache), waiting, called)
 
-    def rebuild(self, record: DocumentRecord, *, tell: bool = True) -> _Open:
-        """Build a document from the log alone, with fresh verdicts.
+    def rebuild(self, record: DocumentRecord, *, tell: bool = True) -> OpenDocument:
+        """Build a document from what is stored alone, with fresh verdicts.
 
         Raises:
             UsageError: it is being edited.
         """
         if record.document in self._open and record.document in self.pinned:
             raise UsageError("an edit of this document is open; end it first")
+        self._open.pop(record.document, None)
         self._table.set_cache(record.number, None, 0)  # before the verdicts that it rests on
-        self._table.forget_verdicts(record.number)
-        source = _Stored(self, record)
-        source.hidden = True  # until there are verdicts again
-        document = self._new_document(record, source, None)
-        opened = self._open[record.document] = _Open(record, document, uncounted={})
-        arrivals = list(
-            {  # runs may overlap; an entry arrives once
-                (arrival.device, arrival.seq, arrival.change.hash): arrival
-                for run, wire in self._table.wires(record.number)
-                for arrival in self._changes_in(record, run, wire)
-            }.values()
-        )
-        arrivals += self._pending_of(record.document)
-        views, self.views = self.views, []
-        try:
-            self.merge(record.descriptor, arrivals)
-        finally:
-            self.views = views
-        source.hidden = False
-        opened.uncached = len(arrivals)
+        arrivals = self.arrivals.of(record)
+        displaced: frozenset[ChangeHash] = frozenset()
+        while True:
+            opened, lower = self._judge_all(record, arrivals, displaced)
+            if not lower:
+                break
+            displaced |= lower
         if tell:
             for view in self.views:
                 view.rebuilt(record, opened.document)
         return opened
 
+    def _judge_all(
+        self, record: DocumentRecord, arrivals: list[Arrival], displaced: frozenset[ChangeHash]
+    ) -> tuple[OpenDocument, set[ChangeHash]]:
+        """Judge all changes of a document anew, without some; and those that were admitted and should not have been."""
+        self._table.forget_verdicts(record.number)
+        source = _Stored(self, record)
+        source.hidden = True  # until there are verdicts again
+        document = self._new_document(record, source, None)
+        opened = OpenDocument(record, document, uncounted={}, displaced=displaced)
+        for change in displaced:
+            document.forbid(change)
+        admitted = self.judge.admit(opened, arrivals)
+        lower = self.judge.displace(opened, arrivals, {change.hash_bytes for change in admitted})
+        opened.contested.clear()
+        if lower:
+            return opened, lower
+        document.merge(admitted)
+        self._open[record.document] = opened
+        source.hidden = False
+        opened.uncached = len(arrivals)
+        return opened, lower
+
     def _new_document(self, record: DocumentRecord, stored: _Stored, saved: Saved | None) -> Document:
-        actor = actor_of(self._device, record.document)
+        actor = actor_of(self.arrivals.device, record.document)
         return Document(record.descriptor, record.document, actor, stored, saved)
 
-    def _changes_in(self, record: DocumentRecord, run: int, wire: bytes) -> Iterator[Arrival]:
-        document = record.document
-        for entry in parse_run(wire, self._group).stored().entries:
-            for change in entry.changes:
-                if change.document == document:
-                    yield Arrival(change, entry.device, entry.seq, run)
+    # --- what counts
+
+    def counting_changes(self, record: DocumentRecord) -> list[tuple[DeviceId, bytes]]:
+        """The changes of a document that count and were admitted, with their devices, in causal order: to be packed."""
+        found = {arrival.change.raw: arrival.device for arrival in self._admitted(record, self.arrivals.of(record))}
+        return [(found[raw], raw) for raw in in_causal_order(found)]
+
+    def late_changes(self, record: DocumentRecord) -> list[tuple[DeviceId, ChangeHash]]:
+        """Those among them that count only because a change that counts depends on them."""
+        admitted = self._admitted(record, self.arrivals.of(record))
+        return [(a.device, a.change.hash) for a in admitted if not self.judge.counts(record, a)]
 
     def admitted_changes(self, record: DocumentRecord, after_run: int) -> Iterator[bytes]:
         """The raw changes of a document that were admitted and count, each after its dependencies; own pending ones."""
+        if after_run:
+            arrivals: Iterable[Arrival] = (
+                *self.arrivals.in_runs(record, after_run),
+                *self.arrivals.pending(record.document),
+            )
+        else:
+            arrivals = self.arrivals.of(record)
+        return (arrival.change.raw for arrival in self._admitted(record, arrivals))
+
+    def _admitted(self, record: DocumentRecord, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         refused = self._table.refused(record.number)
         waiting = self._table.waiting_changes(record.number)
         called = self._table.called(record.number)
-        for run, wire in self._table.wires(record.number, after_run):
-            for arrival in self._changes_in(record, run, wire):
-                digest = arrival.change.hash
-                if digest in refused or digest in waiting:
-                    continue
-                if digest in called or self._rights.counts(arrival.device, arrival.seq, record.descriptor):
-                    yield arrival.change.raw
-        for arrival in self._pending_of(record.document):
-            if self._rights.counts(arrival.device, arrival.seq, record.descriptor):
-                yield arrival.change.raw
-
-    def _pending_of(self, document: DocumentId) -> Iterator[Arrival]:
-        """Own changes that are in no run yet."""
-        for changed, seq, raw in self._own_pending():
-            if changed == document:
-                yield Arrival(document_change(document, raw), self._device, seq, NO_RUN)
+        for arrival in arrivals:
+            digest = arrival.change.hash
+            passed = digest not in refused and digest not in waiting
+            if passed and (digest in called or self.judge.counts(record, arrival)):
+                yield arrival
 
     # --- caches
 
@@ -352,7 +303,7 @@ class Shelf:
         for opened in self._open.values():
             self._save(opened, at_least)
 
-    def _save(self, opened: _Open, at_least: int = CACHE_AFTER) -> None:
+    def _save(self, opened: OpenDocument, at_least: int = CACHE_AFTER) -> None:
         if opened.uncached >= max(at_least, opened.cache_bytes // CACHE_BYTES_A_CHANGE):
             last = self._table.last_run(opened.record.number)
             saved = opened.document.save()
@@ -360,7 +311,7 @@ class Shelf:
             self._table.set_cache(opened.record.number, cache, last)
             opened.uncached, opened.cache_bytes = 0, len(cache)
 
-    def _tell_merged(self, opened: _Open, touched: set[str]) -> None:
+    def _tell_merged(self, opened: OpenDocument, touched: set[str]) -> None:
         for view in self.views:
             view.merged(opened.record, opened.document, touched)
 
@@ -376,30 +327,4 @@ class _Stored:
         return iter(()) if self.hidden else self.after(0)
 
     def after(self, run: int) -> Iterator[bytes]:
-        return _in_causal_order(self._shelf.admitted_changes(self._record, run))
-
-
-def _named_in(raw: bytes) -> list[ChangeHash]:
-    """The changes that a refused one depends on, as far as its header can be read."""
-    try:
-        return [ChangeHash(dep) for dep in read_deps(raw)]
-    except MalformedError:
-        return []
-
-
-def _in_causal_order(raws: Iterable[bytes]) -> Iterator[bytes]:
-    """Put every change after those of its dependencies that are in the list: one that had to wait stands early."""
-    late: dict[bytes, list[bytes]] = {}
-    items = {sha256(raw[8:]): raw for raw in raws}
-    done: set[bytes] = set()
-    for digest in items:
-        ready = [digest]
-        while ready:
-            candidate = ready.pop()
-            missing = next((d for d in read_deps(items[candidate]) if d in items and d not in done), None)
-            if missing is not None:
-                late.setdefault(missing, []).append(candidate)
-                continue
-            done.add(candidate)
-            yield items[candidate]
-            ready += late.pop(candidate, ())
+        return in_causal_order(self._shelf.admitted_changes(self._record, run))

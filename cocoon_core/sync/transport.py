@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Protocol
 
 import aiohttp
@@ -18,6 +19,7 @@ from cocoon_core.protocol.frames import normalize_origin
 CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30.0
 PATH = "/v1/sync"
+TOKEN_HEADER = "Cocoon-Token"
 
 
 class Connection(Protocol):
@@ -76,11 +78,12 @@ class WebSocketConnection:
         await self._http.close()
 
 
-async def dial_websocket(url: str) -> Connection:
-    """Connect to a relay by its ws:// or wss:// address.
+async def dial_websocket(url: str, token: str | None = None) -> Connection:
+    """Connect to a relay by its ws:// or wss:// address, with the access token that it may ask for.
 
     Raises:
         RelayUnavailable: nothing answers there in CONNECT_SECONDS, or not a relay, or the address is none.
+        RelayRefused: it asks for an access token, or for another.
     """
     http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
     try:
@@ -90,9 +93,12 @@ async def dial_websocket(url: str) -> Connection:
                 compress=0,
                 heartbeat=HEARTBEAT_SECONDS,
                 max_msg_size=MAX_FRAME_BYTES,
+                headers=None if token is None else {TOKEN_HEADER: token},
             )
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, MalformedError) as error:  # names that are none
         await http.close()
+        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status == HTTPStatus.UNAUTHORIZED:
+            raise RelayRefused(f"the relay {url} asks for an access token, or for another one") from error
         raise RelayUnavailable(f"the relay {url} cannot be reached ({_reason(error)})") from error
     except BaseException:
         await http.close()

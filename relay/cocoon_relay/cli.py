@@ -107,20 +107,26 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add_leases(parser: argparse.ArgumentParser) -> None:
     defaults = Limits()
-    for name, seconds in (("topic", defaults.topic_lease), ("blob", defaults.blob_lease)):
+    for name, seconds, what in (
+        ("topic", defaults.topic_lease, "a topic that nobody touches"),
+        ("sealed", defaults.sealed_topic_lease, "the last envelope of a sealed topic"),
+        ("blob", defaults.blob_lease, "a blob that nobody names"),
+    ):
+        days = seconds // DAY
         parser.add_argument(
-            f"--{name}-days", type=int, default=seconds // DAY, metavar="DAYS", help=f"default {seconds // DAY}"
+            f"--{name}-days", type=int, default=days, metavar="DAYS", help=f"keep {what} so long (default {days})"
         )
 
 
 def _make_limits(options: argparse.Namespace) -> Limits:
-    if options.topic_days < 1 or options.blob_days < 1:
+    if min(options.topic_days, options.sealed_days, options.blob_days) < 1:
         raise UsageError("a lease is at least one day")
     most = getattr(options, "max_bytes", 0)
     if most < 0:
         raise UsageError(f"--max-bytes is a number of bytes, or 0 for no limit, not {most}")
     return Limits(
         topic_lease=options.topic_days * DAY,
+        sealed_topic_lease=options.sealed_days * DAY,
         blob_lease=options.blob_days * DAY,
         stored_bytes=most,
     )

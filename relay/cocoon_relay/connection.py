@@ -38,7 +38,7 @@ from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
 from cocoon_relay.store import Store
-from cocoon_relay.subscription import Hub, Subscription, frame_message
+from cocoon_relay.subscription import Hub, Subscription, bring_up, frame_message
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _log = logging.getLogger("cocoon_relay")
@@ -186,16 +186,18 @@ class Connection:
         before = self._open.get(frame.topic)
         if before is None and len(self._open) >= self._limits.connection_topics:
             raise Refusal(ErrorCode.TOO_MANY_TOPICS, "too many topics are open on this connection")
-        info = await self._store.open_topic(frame.topic, create=False)
-        if info is None:
-            self._address.topics.require(1, now, ErrorCode.TOO_MANY_TOPICS, "new topics from this address")
-            info = await self._store.open_topic(frame.topic, create=True)
-        if info is None:
-            raise Refusal(ErrorCode.BUSY, "the topic could not be made", retry_after_ms=1_000)
-        if before is not None:
-            before.close()
-        known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
-        subscription = self._open[frame.topic] = self._hub.join(info, self, known)
+        with self._hub.opening() as meanwhile:
+            info = await self._store.open_topic(frame.topic, create=False)
+            if info is None:
+                self._address.topics.require(1, now, ErrorCode.TOO_MANY_TOPICS, "new topics from this address")
+                info = await self._store.open_topic(frame.topic, create=True)
+            if info is None:
+                raise Refusal(ErrorCode.BUSY, "the topic could not be made", retry_after_ms=1_000)
+            info = bring_up(info, meanwhile)
+            if before is not None:
+                before.close()
+            known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
+            subscription = self._open[frame.topic] = self._hub.join(info, self, known)
         self._send(Opened(frame.request, frame.topic, info.incarnation, info.last, info.sealed))
         self._metrics.count("opens")
         subscription.start()

@@ -74,6 +74,11 @@ class Limits:
     blob_lease: int = 180 * DAY  # seconds
     gc_seconds: float = 3600.0  # seconds between two rounds of `gc` while serving
 
+    @property
+    def last_envelope_lease(self) -> int:
+        """Seconds that a sealed topic's last envelope is kept: never less than an open topic."""
+        return max(self.sealed_topic_lease, self.topic_lease)
+
     def announced(self) -> dict[str, int]:
         """What a challenge tells the client: the sizes that it must keep to."""
         return {

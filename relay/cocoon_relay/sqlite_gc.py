@@ -47,7 +47,7 @@ def _condemn_topic(db: sqlite3.Connection, limits: Limits, now: int) -> Collecte
     row = db.execute(
         "SELECT number, first, last, bytes FROM topics WHERE (NOT sealed AND touched < ?)"
         " OR (last = 0 AND touched < ?) OR touched < ? LIMIT 1",
-        (now - limits.topic_lease, now - limits.empty_topic_lease, now - limits.sealed_topic_lease),
+        (now - limits.topic_lease, now - limits.empty_topic_lease, now - limits.last_envelope_lease),
     ).fetchone()
     if row is None:
         return None

@@ -122,6 +122,7 @@ class SqliteStore:
         hour = round_to_hour(self._clock())
 
         def commit(db: sqlite3.Connection) -> bool:
+            _require_writable(db, info)  # the topic may have been sealed while the bytes came
             # The rename stands inside the write transaction, so `gc`, in whatever process, cannot remove the file
             # between the rename and the row.
             self._files.install(upload, blob)
@@ -149,10 +150,15 @@ class SqliteStore:
                         stale.append(blob)
             return kept, stale
 
+        def touch(db: sqlite3.Connection) -> set[BlobHash]:
+            """Renew, and say which of them `gc` has taken since they were found."""
+            statement = "UPDATE blobs SET touched = max(touched, ?) WHERE hash = ?"
+            return {blob for blob in stale if not db.execute(statement, (hour, blob)).rowcount}
+
         kept, stale = await self._read(find)
         if renew and stale:
-            rows = [(hour, blob) for blob in stale]
-            await self._write_rows("UPDATE blobs SET touched = ? WHERE hash = ?", rows)
+            gone = await self._write(touch)
+            kept = [blob for blob in kept if blob not in gone]
         return kept
 
     # --- the operator
@@ -283,6 +289,14 @@ def _read_batch(db: sqlite3.Connection, handle: int, after: int, max_entries: in
             envelopes.append(envelope)
             size += len(envelope)
     return Batch(start, tuple(envelopes))
+
+
+def _require_writable(db: sqlite3.Connection, info: TopicInfo) -> None:
+    row = db.execute("SELECT sealed FROM topics WHERE number = ?", (info.handle,)).fetchone()
+    if row is None:
+        raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
+    if row[0]:
+        raise Refusal(ErrorCode.SEALED, "the topic is sealed: it reads blobs and puts none")
 
 
 def _blob_bytes(db: sqlite3.Connection, info: TopicInfo) -> int | None:

@@ -199,7 +199,7 @@ class SqliteWriter:
                 raise Refusal(ErrorCode.SEALED, "the topic is sealed", last=log.last)
             if job.expect is not None and job.expect != log.last:
                 raise Refusal(ErrorCode.EXPECT, "the topic has gone on", last=log.last)
-            self._require_room(log, fresh)
+            self._require_room(log, fresh, job.seal)
             for name, item in fresh.items():
                 log.last += 1
                 log.size += len(item)
@@ -210,10 +210,12 @@ class SqliteWriter:
             log.changed = True
         return tuple(log.known[name] for name in job.hashes)
 
-    def _require_room(self, log: _Log, fresh: dict[bytes, bytes]) -> None:
+    def _require_room(self, log: _Log, fresh: dict[bytes, bytes], seals: bool) -> None:
+        """The put that seals may go beyond the topic's quota: it is the last, and a full topic must be left by it."""
         limits = self._limits
         size = sum(map(len, fresh.values()))
-        if log.last + len(fresh) > min(limits.topic_entries, SEQ_MASK) or log.size + size > limits.topic_bytes:
+        over = log.last + len(fresh) > limits.topic_entries or log.size + size > limits.topic_bytes
+        if (over and not seals) or log.last + len(fresh) > SEQ_MASK:
             raise Refusal(ErrorCode.QUOTA, "the topic is as large as this relay allows")
         if fresh and self._is_disk_low():
             raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)

@@ -8,7 +8,9 @@ the store at its own pace until it is level again. Implements specs/relay.md §3
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, Protocol
 
 from cocoon_core.protocol.constants import MAX_FRAME_BYTES
@@ -142,7 +144,22 @@ class Hub:
         self.store = store
         self.metrics = metrics
         self._live: dict[int, LiveTopic] = {}
+        self._openings: list[dict[int, Committed]] = []
         store.listen(self._committed)
+
+    @contextmanager
+    def opening(self) -> Iterator[dict[int, Committed]]:
+        """Around finding a topic in the store and joining it: what is committed meanwhile, for `bring_up`.
+
+        The store is read in another thread, so a commit can be delivered after the read and before its answer. To a
+        topic that nobody else has open it would be delivered to no one.
+        """
+        meanwhile: dict[int, Committed] = {}
+        self._openings.append(meanwhile)
+        try:
+            yield meanwhile
+        finally:
+            self._openings = [opening for opening in self._openings if opening is not meanwhile]
 
     def join(self, info: TopicInfo, reader: Reader, cursor: int) -> Subscription:
         """Subscribe a reader that has everything up to `cursor`; `start` begins to send."""
@@ -175,6 +192,8 @@ class Hub:
 
     def _committed(self, commits: Sequence[Committed]) -> None:
         for commit in commits:
+            for opening in self._openings:
+                opening[commit.handle] = commit
             live = self._live.get(commit.handle)
             batch = commit.batch
             if live is None or not batch.envelopes:
@@ -185,6 +204,14 @@ class Hub:
                 message = frame_message(encode_frame(Entries(commit.topic, batch.first, batch.envelopes)))
             for subscription in list(live.subscriptions):
                 subscription.offer(batch.first, batch.last, message)
+
+
+def bring_up(info: TopicInfo, meanwhile: dict[int, Committed]) -> TopicInfo:
+    """A topic as it stands after what was committed since it was read."""
+    commit = meanwhile.get(info.handle)
+    if commit is None:
+        return info
+    return replace(info, last=max(info.last, commit.batch.last), sealed=info.sealed or commit.sealed)
 
 
 def frame_message(payload: bytes) -> bytes:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import nacl.bindings as sodium
 import pytest
 
-from cocoon_core.protocol import roster_log
+from cocoon_core.protocol import roster_flaws
 from cocoon_core.protocol.ids import DeviceId, EntryId, HpkePublicKey, InviteId
-from cocoon_core.protocol.operations import Invite, Join, Role, SetRole
+from cocoon_core.protocol.operation_forms import Role
+from cocoon_core.protocol.operations import Invite, Join, SetRole
 from cocoon_core.protocol.roster import Operation, Roster
+from cocoon_core.protocol.roster_cuts import Cuts
 from cocoon_core.protocol.roster_joins import InviteUses
-from cocoon_core.protocol.roster_rules import Evaluation
+from cocoon_core.protocol.roster_judge import Judge
+from cocoon_core.protocol.roster_rights import Rights
 from tests.support.roster_story import Link, Person, Story
 
 ORDERS = 12
@@ -33,6 +36,12 @@ def errors(state: Roster) -> dict[EntryId, str]:
 
 def allow_all(*_: object) -> None:
     return None
+
+
+def forget_removals_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weaken the build: what takes rights away reaches nothing that it did not know."""
+    monkeypatch.setattr(Cuts, "reach", lambda self, *_, **__: False)
+    monkeypatch.setattr(Rights, "_is_lost", lambda self, place, past: False)
 
 
 # --- 13 and 14: a relay, or whoever has seen the invite's public keys, makes up a member or a key
@@ -159,7 +168,7 @@ def test_attack_28_two_operations_with_one_seq_are_decided_alike_and_hurt_nobody
 
 
 def test_attack_28_succeeds_where_forks_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cocoon_core.protocol.roster_rules.find_rivals", lambda log, mask: {})
+    monkeypatch.setattr("cocoon_core.protocol.roster_rights.find_rivals", lambda log, mask, final: {})
     story = Story()
     fork_after_inviting(story)
     assert errors(story.evaluate()) == {}
@@ -190,7 +199,7 @@ def test_attack_31_unauthorised_operations_are_refused_identically_everywhere() 
 
 
 def test_attack_31_succeeds_where_the_right_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Evaluation, "_needs_admin", lambda self, place: False)
+    monkeypatch.setattr(Judge, "_needs_admin", lambda self, place, member: False)
     story = Story()
     ben = story.enter(story.ana, 1)
     story.set_role(ben, ben, Role.ADMIN)
@@ -253,8 +262,8 @@ def test_attack_32_small_and_mixed_order_keys_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(bad_keys()))
 def test_attack_32_succeeds_where_keys_are_not_checked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roster_log, "require_good_signing_key", allow_all)
-    monkeypatch.setattr(roster_log, "require_good_hpke_key", allow_all)
+    monkeypatch.setattr(roster_flaws, "require_good_signing_key", allow_all)
+    monkeypatch.setattr(roster_flaws, "require_good_hpke_key", allow_all)
     story = Story()
     join_with_key(story, *bad_keys()[name])
     assert len(story.evaluate().members) == 2
@@ -292,7 +301,7 @@ def test_attack_34_self_promotion_racing_the_own_demotion_loses() -> None:
 def test_attack_34_succeeds_where_a_demotion_does_not_reach_what_it_did_not_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Evaluation, "_is_cut", lambda self, place: False)
+    forget_removals_at_once(monkeypatch)
     story = Story()
     _, friend = race_own_demotion(story)
     assert story.evaluate().is_admin(story.member(friend))
@@ -318,13 +327,13 @@ def test_attack_25_mutual_demotion_leaves_the_senior_whatever_the_ids() -> None:
 
 
 def test_attack_25_succeeds_where_ids_decide_instead_of_seniority(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Evaluation._own_admin_grant
+    real = Rights.role_grant
 
-    def forget_seniority(self: Evaluation, member: object, past: int) -> object:
+    def forget_seniority(self: Rights, member: object, past: int) -> object:
         grant = real(self, member, past)  # type: ignore[arg-type]
         return grant and grant._replace(seniority=grant.seniority._replace(depth=0, id=EntryId(bytes(32))))
 
-    monkeypatch.setattr(Evaluation, "_own_admin_grant", forget_seniority)
+    monkeypatch.setattr(Rights, "role_grant", forget_seniority)
     story = Story()
     mutual_demotion(story, 1)
     assert not story.evaluate().is_admin(story.member(story.ana))
@@ -359,8 +368,8 @@ def test_attack_37_succeeds_where_uses_are_not_counted(monkeypatch: pytest.Monke
 
 
 def test_attack_37_replicas_part_where_the_first_to_arrive_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_come(self: InviteUses, invite: int) -> frozenset[int]:
-        return frozenset(self.joins_of(invite)[: self._log.uses(invite)])
+    def first_come(self: InviteUses, invite: int) -> set[int]:
+        return set(self.entries_of(invite)[: self._log.uses(invite)])
 
     monkeypatch.setattr(InviteUses, "_choose", first_come)
     story = Story()
@@ -393,7 +402,7 @@ def test_a_backdated_revocation_removes_no_member_whom_an_admin_confirmed() -> N
 
 
 def test_a_backdated_revocation_succeeds_where_nothing_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Evaluation, "_confirmed_joins", lambda self, invite, revoke: [])
+    monkeypatch.setattr("cocoon_core.protocol.roster_rules.find_confirmed", lambda *_: [])
     story = Story()
     join = close_behind_their_backs(story)
     assert join.id in story.evaluate().refused

@@ -17,9 +17,12 @@ from pathlib import Path
 from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
 from tests.benchmarks.posting import measure_growth, measure_posting
+from tests.benchmarks.roster import measure_rosters
+from tests.benchmarks.rotating_relay import measure_rotating_relay
 from tests.benchmarks.serving import measure_serving
 from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.table import Row, print_rows
+from tests.benchmarks.wrapping import measure_wrapping
 
 Measure = Callable[[Path], Awaitable[list[Row]]]
 
@@ -30,6 +33,9 @@ LINES: dict[str, Measure] = {
     "4": measure_sizes,
     "5": measure_growth,
     "6": measure_serving,
+    "7": measure_rotating_relay,
+    "8": measure_wrapping,
+    "9": measure_rosters,
 }
 
 

@@ -53,7 +53,7 @@ def prepare(envelopes: Iterable[bytes], epoch: Epoch, group: GroupId) -> list[Pr
 
 
 def _full_form(entry: Entry) -> bytes:
-    body: Any = entry.operation
+    body: Any = entry.body
     if entry.kind is EntryKind.CHANGE:
         body = [[bytes(change.document), change.raw] for change in entry.changes]
     heads = [bytes(head) for head in entry.roster_heads]

@@ -21,6 +21,8 @@ from cocoon_core.protocol.frames import Ack
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.protocol.invite import InviteKeys, mailbox_keys, read_link
 from cocoon_core.storage.database import Database
+from cocoon_core.sync.access import RelayAccess
+from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_core.sync.transport import Connection, Dial
 from tests.benchmarks.text import Writer
 from tests.support.memory_relay import MemoryRelay
@@ -70,7 +72,7 @@ def wait_for_disk(database: Database, waits: bool) -> None:
 async def open_device(home: Path, dial: Dial, clock: Callable[[], int]) -> AsyncIterator[Cocoon]:
     """A fresh profile."""
     Cocoon.init(home, PASSPHRASE)
-    async with await Cocoon.open(home, PASSPHRASE, clock=clock, dial=dial) as cocoon:
+    async with await Cocoon.open(home, PASSPHRASE, clock=clock, access=RelayAccess(dial, dial_blobs)) as cocoon:
         wait_for_disk(cocoon._profile.database, False)
         yield cocoon
 
@@ -107,7 +109,10 @@ async def write_group(cocoons: list[Cocoon], clock: Clock, relay: MemoryRelay, p
             fresh.append(post.id)
         await group.sync()
         known += fresh
-    keys = [*first.replica.epochs.values(), mailbox_keys(InviteKeys(read_link(link).secret).mailbox_secret)]
+    keys = [
+        *(held.epoch for held in first.replica.epochs.held.values()),
+        mailbox_keys(InviteKeys(read_link(link).secret).mailbox_secret),
+    ]
     return Written(link, first, {topic: list(log.envelopes) for topic, log in relay.logs.items()}, keys)
 
 

@@ -24,6 +24,7 @@ from cocoon_core.errors import (
     UsageError,
     WrongPassphraseError,
 )
+from cocoon_core.sync.access import RelayAccess
 from tests.support.world import SCHEMA, Seat, World, make_world, state_of  # noqa: F401  a fixture
 
 # --- profiles
@@ -154,7 +155,7 @@ async def test_a_join_that_was_cut_off_goes_on_with_the_same_link(world: World) 
             raise RelayUnavailable("gone again")
         return await dial(url)
 
-    seat.running._dial = once
+    seat.running._dial = RelayAccess(once, seat.dial_blobs)
     with pytest.raises(RelayUnavailable):
         await seat.running.join(link, member_name="Ben")
     assert seat.running.groups() == []

@@ -28,8 +28,11 @@ from tests.support.world import Seat
 class UnreliableRelay(MemoryRelay):
     """While `wild`: acknowledges and forgets, stores late, twice and in another order, and cuts connections anywhere.
 
-    Calm again, it is honest, and everything that it held back comes.
+    Calm again, it is honest, and everything that it held back comes. One that does not `lie` forgets nothing that it
+    acknowledged: it only stores twice and in another order, and cuts connections.
     """
+
+    lies = True
 
     def __init__(self, url: str, seed: int) -> None:
         super().__init__(url, seed=seed)
@@ -57,7 +60,7 @@ class UnreliableRelay(MemoryRelay):
             return True
         if self._late and self.chance.random() < 0.5:
             self._store_late()
-        fate = self.chance.random()
+        fate = self.chance.random() if self.lies else max(0.25, self.chance.random())
         fresh = [envelope for envelope in put.envelopes if envelope not in log.envelopes]
         if fate < 0.1:  # forgotten
             return False
@@ -68,6 +71,7 @@ class UnreliableRelay(MemoryRelay):
             fresh += [envelope for envelope in fresh if self.chance.random() < 0.3]
             self.chance.shuffle(fresh)
             log.envelopes += fresh
+            log.sealed = log.sealed or (put.seal and not self.lies)
             return False
         return True
 

@@ -1,9 +1,9 @@
 """A relay in memory, for tests: the frames and rules of specs/relay.md, without sockets, clocks or disks.
 
-Deterministic: challenges and incarnations come from a seed, and a frame is answered before `send` returns. Blobs and
-limits of rate are not here. A hostile relay is a subclass: `outgoing` sees every frame on its way to a client, `store`
-decides whether a put is kept; `rollback` and `expire` change the past. The contract suite in tests/integration/relay
-runs on this relay and on the real one.
+Deterministic: challenges and incarnations come from a seed, a frame is answered before `send` returns, and time passes
+when `age` is called. Quotas and limits of rate are not here; blobs are in memory_blobs.py. A hostile relay is a
+subclass: `outgoing` sees every frame on its way to a client, `store` decides whether a put is kept; `rollback` and
+`expire` change the past. The contract suite in tests/integration/relay runs on this relay and on the real one.
 """
 
 from __future__ import annotations
@@ -37,21 +37,27 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import verify
+from cocoon_core.sync.blobs import BlobStore, RelayBlobs
+from cocoon_relay.limits import DAY, Limits
+from tests.support.memory_blobs import MemoryBlobs, MemoryExchange
 
 _ENTRIES_A_FRAME = 64
+_LEASES = Limits()
 
 
 @dataclass(slots=True)
 class MemoryLog:
-    """One topic: `envelopes[i]` has the sequence number i + 1."""
+    """One topic: `envelopes[i]` has the sequence number first + i. `touched` is a day of the relay."""
 
     incarnation: Incarnation
     envelopes: list[bytes] = field(default_factory=list)
     sealed: bool = False
+    first: int = 1
+    touched: float = 0.0
 
     @property
     def last(self) -> int:
-        return len(self.envelopes)
+        return self.first + len(self.envelopes) - 1
 
 
 class MemoryRelay:
@@ -63,7 +69,9 @@ class MemoryRelay:
         self.logs: dict[TopicId, MemoryLog] = {}
         self.connections: list[MemoryConnection] = []
         self.reachable = True
+        self.day = 0.0
         self._random = Random(seed)
+        self.blobs = self.make_blobs(Random(f"blobs {seed}").randbytes(32))
 
     def connect(self) -> MemoryConnection:
         """A new connection, with its challenge waiting.
@@ -77,6 +85,10 @@ class MemoryRelay:
         self.connections.append(connection)
         connection.deliver(Challenge(FRAME_VERSION, connection.challenge, {}))
         return connection
+
+    def dial_blobs(self) -> BlobStore:
+        """This relay's blobs, through the real client."""
+        return RelayBlobs(MemoryExchange(self), self.origin)
 
     def switch_off(self) -> None:
         """End all connections, and take no new ones until `reachable` is set again."""
@@ -94,10 +106,14 @@ class MemoryRelay:
         """Whether a put that passed every check is kept; it is acknowledged in any case."""
         return True
 
+    def make_blobs(self, key: bytes) -> MemoryBlobs:
+        """The blobs of this relay; another class of them lies."""
+        return MemoryBlobs(self, key)
+
     def rollback(self, topic: TopicId, last: int) -> None:
         """Forget everything after `last`, seal included, and end the connections, as a restored backup would."""
         log = self.logs[topic]
-        del log.envelopes[last:]
+        del log.envelopes[max(0, last - log.first + 1) :]
         log.sealed = False
         for connection in list(self.connections):
             connection.end()
@@ -109,6 +125,22 @@ class MemoryRelay:
             connection.end()
 
     # --- what an honest relay does
+
+    def age(self, days: float) -> None:
+        """Let days pass and what outlived its lease go, by the defaults of specs/relay.md §5.4."""
+        self.day += days
+        for log in (self.logs[topic] for connection in self.connections for topic in connection.cursors):
+            log.touched = self.day
+        for topic, log in list(self.logs.items()):
+            unused = (self.day - log.touched) * DAY
+            if unused > (_LEASES.sealed_topic_lease if log.sealed else _LEASES.topic_lease) or (
+                log.last == 0 and unused > _LEASES.empty_topic_lease
+            ):
+                del self.logs[topic]
+            elif log.sealed and unused > _LEASES.topic_lease:
+                log.first = log.last
+                del log.envelopes[:-1]
+        self.blobs.collect(_LEASES.blob_lease / DAY)
 
     def handle(self, connection: MemoryConnection, raw: bytes) -> None:
         try:
@@ -142,6 +174,7 @@ class MemoryRelay:
         if frame.topic not in self.logs:
             self.logs[frame.topic] = MemoryLog(Incarnation(self._random.randbytes(Incarnation.LENGTH)))
         log = self.logs[frame.topic]
+        log.touched = self.day
         same_life = frame.incarnation == log.incarnation and frame.after <= log.last
         connection.cursors[frame.topic] = frame.after if same_life else 0
         connection.deliver(Opened(frame.request, frame.topic, log.incarnation, log.last, log.sealed))
@@ -153,7 +186,8 @@ class MemoryRelay:
             connection.deliver(Error(frame.request, ErrorCode.NOT_OPEN, "the topic is not open on this connection"))
             return
         log = self.logs[frame.topic]
-        known = {envelope: index for index, envelope in enumerate(log.envelopes, start=1)}
+        log.touched = self.day
+        known = {envelope: index for index, envelope in enumerate(log.envelopes, start=log.first)}
         fresh = list(dict.fromkeys(envelope for envelope in frame.envelopes if envelope not in known))
         if fresh or (frame.seal and not log.sealed):
             if log.sealed:
@@ -174,9 +208,10 @@ class MemoryRelay:
     def _catch_up(self, connection: MemoryConnection, topic: TopicId) -> None:
         log = self.logs[topic]
         while (cursor := connection.cursors[topic]) < log.last:
-            envelopes = tuple(log.envelopes[cursor : cursor + _ENTRIES_A_FRAME])
-            connection.cursors[topic] = cursor + len(envelopes)
-            connection.deliver(Entries(topic, cursor + 1, envelopes))
+            first = max(cursor + 1, log.first)
+            envelopes = tuple(log.envelopes[first - log.first : first - log.first + _ENTRIES_A_FRAME])
+            connection.cursors[topic] = first + len(envelopes) - 1
+            connection.deliver(Entries(topic, first, envelopes))
 
 
 class MemoryConnection:

@@ -36,18 +36,12 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import ActorId, Incarnation
 from cocoon_core.protocol.invite import InviteKeys, Link, open_welcome, read_link, require_relays, write_link
-from cocoon_core.protocol.operations import (
-    Invite,
-    Join,
-    OperationBody,
-    Pin,
-    RevokeInvite,
-    Role,
-    SetRole,
-    decode_operation,
-)
+from cocoon_core.protocol.operation_forms import Pin, Role
+from cocoon_core.protocol.operations import Invite, Join, OperationBody, RevokeInvite, SetRole, decode_operation
 from cocoon_core.protocol.primitives import keyed_hash, wrap
 from cocoon_core.protocol.run import parse_run, verify_run
+from tests.support.epoch_parsers import epoch_parsers
+from tests.support.link_parsers import link_parsers
 from tests.support.protocol_story import (
     ANA,
     CREATE,
@@ -149,6 +143,8 @@ def all_parsers() -> tuple[Parser, ...]:
             write_link(link).encode(),), (InvalidLinkError,), is_cbor=False),
         Parser("normalize_origin", lambda raw: normalize_origin(raw.decode("utf-8", "surrogateescape")), (
             b"wss://relay.example:443/path", b"http://[::1]"), malformed, is_cbor=False),
+        *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in epoch_parsers()),
+        *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in link_parsers()),
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from cocoon_core.protocol.entry import DocumentChange, Entry, EntryMaker, docume
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
 from cocoon_core.protocol.ids import ChangeHash, DocumentId, EntryId, GroupId, MemberId
-from cocoon_core.protocol.operations import Create, OperationBody, Policy, member_id_of
+from cocoon_core.protocol.operation_forms import Policy
+from cocoon_core.protocol.operations import Create, OperationBody, member_id_of
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, sign_run
 

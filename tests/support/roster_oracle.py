@@ -1,296 +1,346 @@
 """The roster's rules once more, from the text of specs/roster.md: plain sets, slow, none of the core's evaluation.
 
-It shares only the values with the core, and takes proofs and keys to be good, as in random stories they are.
+It shares only the values with the core, and takes proofs and keys to be good, as in random stories they are. What an
+operation may do is here; who has which right is in roster_oracle_rights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Set
 
 from cocoon_core.protocol.ids import EntryId, MemberId
-from cocoon_core.protocol.operations import Create, Invite, Join, RevokeInvite, Role, SetRole, member_id_of
-from cocoon_core.protocol.roster import Operation
+from cocoon_core.protocol.operation_forms import Role
+from cocoon_core.protocol.operations import Create, Invite, Join, RevokeInvite, SetPolicy, SetRole
+from cocoon_core.protocol.operations_admission import Admit, LostMember, Recover, SetRecovery, Vouch
+from cocoon_core.protocol.operations_devices import Leave, RemoveDevice, RemoveMember, ReplaceDevice, Suspend
+from cocoon_core.protocol.operations_rotation import Rotation
+from tests.support.roster_oracle_rights import OracleRights, Past, Right
 from tests.support.roster_story import Story
 
-SeniorityKey = tuple[int, int, EntryId]
-Right = tuple[SeniorityKey, EntryId]  # seniority and the operation that gave it
+DECIDED_KINDS = (
+    RevokeInvite, RemoveMember, Leave, RemoveDevice, ReplaceDevice, Suspend, Admit, SetPolicy, SetRecovery,
+)  # fmt: skip
+FIRST: tuple[int, int, bytes] = (-1, 0, b"")
 
 
-class Oracle:
-    """`counted` and `admins` of a story, by the letter of the specification."""
+class Oracle(OracleRights):
+    """The outcome of a story by the letter of the specification: `counted`, `devices`, `admins`, `policy` and more."""
 
-    def __init__(self, story: Story) -> None:
-        self.story = story
-        self.ops: dict[EntryId, Operation] = story.operations
-        create = story.create.body
-        assert isinstance(create, Create)
-        self.policy = create.policy
-        self.past: dict[EntryId, frozenset[EntryId]] = {}
-        self.depth: dict[EntryId, int] = {}
-        for entry, op in self.ops.items():  # a story writes pasts first
-            self.past[entry] = frozenset(op.parents).union(*(self.past[parent] for parent in op.parents))
-            self.depth[entry] = 1 + max((self.depth[parent] for parent in op.parents), default=-1)
-        self.order = list(self.ops)
-        self.uses_invite: dict[EntryId, EntryId] = {}
-        self.flawed: set[EntryId] = set()
-        for entry in self.order:
-            if self._has_flaw(entry):
-                self.flawed.add(entry)
-        self.rivals = self._find_rivals()
-        self.decided: list[EntryId] = []
-        self.confirmed: set[EntryId] = set()
-        self.permitted: set[EntryId] = set()
+    def __init__(self, story: Story, final: frozenset[EntryId] = frozenset()) -> None:
+        super().__init__(story, final)
         self.stale: set[EntryId] = set()
+        self.sources: dict[EntryId, set[EntryId]] = {}
+        self.confirmed: set[EntryId] = set()
+        self.changed: dict[EntryId, set[str]] = {}  # a decided set_policy -> the rules that it changed
         self._run()
+        self.counted = {it for it in self.permitted - set(self.rivals) if not self.twins.get(it)}
+        everything = frozenset(self.order)
+        self.devices = {
+            device: right.member
+            for device in {self.enrols[it][0] for it in self.enrolments}
+            if (right := self.device_right(device, everything)) is not None
+        }
+        self.members = {member for member in self.known_members if self.is_member(member, everything)}
+        self.admins = {member for member in self.members if self.admin_right(member, everything)}
+        self.policy = self.policy_in(everything)
+        self.recoveries = {it: found for it in self.members if (found := self.recovery_in(it, everything))}
 
-    # --- §3
+    # --- §6: decisions
 
-    def _sound(self, entries: Iterable[EntryId], kind: type) -> list[EntryId]:
-        return [entry for entry in entries if isinstance(self.ops[entry].body, kind) and entry not in self.flawed]
-
-    def _has_flaw(self, entry: EntryId) -> bool:
-        op, past = self.ops[entry], self.past[entry]
-        body = op.body
-        invites = [it for it in self._sound(past, Invite) if getattr(body, "invite", None) == self.ops[it].body.invite]  # type: ignore[union-attr]
-        if (op.seq == 0) != isinstance(body, Create | Join):
-            return True
-        match body:
-            case Create():
-                return bool(op.parents)
-            case Invite():
-                return bool(invites)
-            case RevokeInvite():
-                return not invites
-            case Join():
-                enrolled = [self.ops[it].device for it in (*self._sound(past, Create), *self._sound(past, Join))]
-                if op.device in enrolled or not invites:
-                    return True
-                self.uses_invite[entry] = min(invites, key=lambda it: (self.depth[it], it))
-                return False
-            case SetRole():
-                return not any(
-                    self.member(it) == body.member for it in (*self._sound(past, Create), *self._sound(past, Join))
-                )
-        raise AssertionError(body)
-
-    def member(self, entry: EntryId) -> MemberId:
-        return member_id_of(self.story.group, self.ops[entry].device)
-
-    # --- §4
-
-    def _find_rivals(self) -> dict[EntryId, set[EntryId]]:
-        rivals: dict[EntryId, set[EntryId]] = {}
-        for device in {op.device for op in self.ops.values()}:
-            chain = [it for it in self.order if self.ops[it].device == device and it not in self.flawed]
-            chain = [it for it in chain if not isinstance(self.ops[it].body, Create)]
-            stands: set[EntryId] = set()
-            for seq in sorted({self.ops[it].seq for it in chain}):
-                here = sorted(it for it in chain if self.ops[it].seq == seq)
-                able = [it for it in here if stands <= self.past[it]]
-                chosen = set(able[:1])
-                for loser in set(here) - chosen:
-                    rivals[loser] = chosen | (stands - self.past[loser])
-                stands |= chosen
-        return rivals
-
-    def gives(self, entry: EntryId, past: frozenset[EntryId]) -> bool:
-        return entry in past and entry in self.permitted and not self.rivals.get(entry, set()) & past
-
-    # --- §5
-
-    @cached_property
-    def enrolments(self) -> list[EntryId]:
-        return [*self._sound(self.order, Create), *self._sound(self.order, Join)]
-
-    def _seniority(self, enrolment: EntryId) -> SeniorityKey:
-        return self.depth[self.uses_invite.get(enrolment, enrolment)], 0, enrolment
-
-    def member_right(self, device: bytes, past: frozenset[EntryId]) -> Right | None:
-        found = [it for it in self.enrolments if self.ops[it].device == device and self.gives(it, past)]
-        return min(((self._seniority(it), it) for it in found), default=None)
-
-    def role_changes(self, member: MemberId, past: frozenset[EntryId]) -> list[EntryId]:
-        changes = []
-        for entry in self._sound(past, SetRole):
-            body = self.ops[entry].body
-            assert isinstance(body, SetRole)
-            if body.member != member or not self.gives(entry, past):
-                continue
-            if body.role is Role.ADMIN and self.own_admin_right(member, self.past[entry]):
-                continue
-            changes.append(entry)
-        return [it for it in changes if not any(it in self.past[other] for other in changes)]
-
-    def own_admin_right(self, member: MemberId, past: frozenset[EntryId]) -> Right | None:
-        enrolled = [it for it in self.enrolments if self.member(it) == member and self.gives(it, past)]
-        if not enrolled:
-            return None
-        changes = self.role_changes(member, past)
-        if changes:
-            if any(self.ops[it].body.role is Role.MEMBER for it in changes):  # type: ignore[union-attr]
-                return None
-            first = min(changes, key=lambda it: (self.depth[it], it))
-            return (self.depth[first], 0, first), first
-        rights = []
-        for it in enrolled:
-            source = self.ops[self.uses_invite.get(it, it)].body
-            if isinstance(source, Create) or (isinstance(source, Invite) and source.role is Role.ADMIN):
-                rights.append((self._seniority(it), it))
-        return min(rights, default=None)
-
-    def admin_right(self, member: MemberId, past: frozenset[EntryId]) -> Right | None:
-        own = self.own_admin_right(member, past)
-        if own:
-            return own
-        everybody = {self.member(it) for it in self.enrolments}
-        if any(self.own_admin_right(other, past) for other in everybody):
-            return None
-        senior = min(((self._seniority(it), it) for it in self.enrolments if self.gives(it, past)), default=None)
-        if senior is None or self.member(senior[1]) != member:
-            return None
-        lost = [self.depth[it] for other in everybody for it in self.role_changes(other, past)]
-        return (max(lost, default=0), 0, senior[1]), senior[1]
-
-    def is_reducing(self, entry: EntryId) -> bool:
+    def is_undecided(self, entry: EntryId) -> bool:
+        if entry in self.flawed or entry in self.rivals or entry in self.decided:
+            return False
         body = self.ops[entry].body
-        return isinstance(body, RevokeInvite) or (isinstance(body, SetRole) and body.role is Role.MEMBER)
+        return isinstance(body, DECIDED_KINDS) or (isinstance(body, SetRole) and body.role is Role.MEMBER)
 
-    def needs_admin(self, entry: EntryId) -> bool:
-        body = self.ops[entry].body
-        if isinstance(body, Invite):
-            return Role.ADMIN in (body.role, self.policy.inviters)
-        return isinstance(body, SetRole)
+    def _run(self) -> None:
+        while True:
+            self._pass()
+            ready = [it for it in self.permitted if self.is_undecided(it) and it not in self.stale]
+            if not ready:
+                return
+            doubted = self._find_doubted()
+            ready = [it for it in ready if it not in doubted] or ready
+            chosen = min(ready, key=lambda it: (self._seniority_used(it), it))
+            for invite in self.closed_by(chosen):
+                self._confirm(invite, chosen)
+            if isinstance(self.ops[chosen].body, SetPolicy):
+                self.changed[chosen] = self.rules_changed(chosen)
+            self.decided.append(chosen)
 
-    def concurrent(self, left: EntryId, right: EntryId) -> bool:
-        return left != right and left not in self.past[right] and right not in self.past[left]
-
-    def is_cut(self, entry: EntryId) -> bool:
-        member = self.member(entry)
-        cuts = [it for it in self._sound(self.decided, SetRole) if self.ops[it].body.member == member]  # type: ignore[union-attr]
-        for cut in cuts:
-            rescued = any(entry in self.past[other] and self.concurrent(cut, other) for other in cuts)
-            if self.concurrent(cut, entry) and not rescued:
-                return True
-        return False
-
-    def right_used(self, entry: EntryId) -> Right | None:
-        right = self.member_right(self.ops[entry].device, self.past[entry])
-        if right and self.needs_admin(entry):
-            return self.admin_right(self.member(entry), self.past[entry])
-        return right
-
-    def find_permitted(self) -> None:
-        self.permitted, self.stale = set(), set()
+    def _pass(self) -> None:
+        self.permitted.clear()
+        self.stale.clear()
+        self.sources.clear()
         for entry in self.order:
             if entry in self.decided or self._is_permitted(entry):
                 self.permitted.add(entry)
 
+    def _find_doubted(self) -> set[EntryId]:
+        """Whatever rests on a join that an undecided permitted closing may yet refuse."""
+        doubted: set[EntryId] = set()
+        for join in self.sound(self.permitted, Join):
+            invite = self.uses_invite[join]
+            for closing in self.permitted:
+                if not self.is_undecided(closing) or invite not in self.closed_by(closing):
+                    continue
+                if not self.concurrent(join, closing) or self.past[closing] & set(self.closings(invite)):
+                    continue
+                if join in self.final or join in self.confirmed or join in getattr(self.ops[closing].body, "joins", ()):
+                    continue
+                if not self._is_confirmed(join, {*self.closings(invite), closing}):
+                    doubted.add(join)
+        for entry in self.order:
+            if self.sources.get(entry, set()) & doubted:
+                doubted.add(entry)
+        return doubted
+
+    def _seniority_used(self, entry: EntryId) -> tuple[int, int, bytes]:
+        if isinstance(self.ops[entry].body, Suspend):
+            return FIRST
+        right = self.right_used(entry)
+        assert right is not None
+        return right.seniority
+
+    # --- §5 and §7 to §9: what is permitted
+
+    def acting_device(self, entry: EntryId) -> bytes:
+        body = self.ops[entry].body
+        return body.old if isinstance(body, ReplaceDevice) else self.ops[entry].device
+
+    def needs_admin(self, entry: EntryId) -> bool:
+        body, past = self.ops[entry].body, self.past[entry]
+        if isinstance(body, Invite):
+            return Role.ADMIN in (body.role, self.policy_in(past).inviters)
+        if isinstance(body, RemoveDevice):
+            own, target = self.device_right(self.ops[entry].device, past), self.device_right(body.device, past)
+            return own is not None and target is not None and own.member != target.member
+        return isinstance(body, SetRole | SetPolicy | RemoveMember)
+
+    def right_used(self, entry: EntryId) -> Right | None:
+        right = self.device_right(self.acting_device(entry), self.past[entry])
+        if right is None or self.speaker.get(entry, right.member) != right.member:
+            return None
+        return self.admin_right(right.member, self.past[entry]) if self.needs_admin(entry) else right
+
+    def _rest_on(self, entry: EntryId, sources: Set[EntryId]) -> None:
+        self.sources.setdefault(entry, set()).update(sources)
+        if any(it in self.stale or self.is_undecided(it) for it in sources):
+            self.stale.add(entry)
+
     def _is_permitted(self, entry: EntryId) -> bool:
         body, past = self.ops[entry].body, self.past[entry]
-        if entry in self.flawed or isinstance(body, Create):
-            return entry not in self.flawed
+        if entry in self.flawed:
+            return False
+        if isinstance(body, Create | Suspend):
+            return True
         if isinstance(body, Join):
             invite = self.uses_invite[entry]
-            closing = [
-                it
-                for it in self._sound(past & self.permitted, RevokeInvite)
-                if self.ops[it].body.invite == body.invite  # type: ignore[union-attr]
-                and self.is_undecided(it)
-            ]
-            if closing or invite in self.stale:
-                self.stale.add(entry)
-            return self.gives(invite, past) and entry in self.winners(invite)
-        enrolment = self.member_right(self.ops[entry].device, past)
+            if not self.gives(invite, past) or self.is_by_request(invite):
+                return False
+            self._rest_on(entry, {invite} | self._open_closers(invite, past))
+            return entry in self.winners(invite)
+        if isinstance(body, Recover):
+            return self._may_recover(entry, body, past)
+        device = self.device_right(self.acting_device(entry), past)
         right = self.right_used(entry)
-        if enrolment is None or right is None:
+        if device is None or right is None:
             return False
-        if {enrolment[1], right[1]} & self.stale:
-            self.stale.add(entry)
-        if self.needs_admin(entry) and self.is_cut(entry):
+        self._rest_on(entry, device.sources | right.sources)
+        if self.is_cut(entry, self.acting_device(entry), right.member, as_admin=self.needs_admin(entry)):
             return False
-        if isinstance(body, SetRole):
-            return any(self.member(it) == body.member and self.gives(it, past) for it in self.enrolments)
-        return not isinstance(body, Invite) or self._promised(entry) + body.uses <= self.policy.max_members
+        if isinstance(body, Invite):
+            return self._may_invite(entry, body, right.member)
+        if isinstance(body, SetRole | RemoveMember):
+            return self.is_member(body.member, past)
+        if isinstance(body, RemoveDevice):
+            return self.device_right(body.device, past) is not None
+        if isinstance(body, Admit):
+            return self._may_admit(entry, body, right.member)
+        return True
+
+    def _open_closers(self, invite: EntryId, past: Past) -> set[EntryId]:
+        return {it for it in past & self.permitted if invite in self.closed_by(it) and self.is_undecided(it)}
+
+    def _may_recover(self, entry: EntryId, body: Recover, past: Past) -> bool:
+        if not self.is_member(body.member, past):
+            return False
+        self._rest_on(entry, {self.admission(body.member, past)})  # type: ignore[arg-type]
+        found = self.recovery_in(body.member, past)
+        if found is None or found[0] != body.recovery or self.is_cut(entry, None, body.member, as_admin=False):
+            return False
+
+        def other_phrase(word: EntryId) -> bool:
+            said = self.ops[word].body
+            return isinstance(said, SetRecovery) and (said.recovery is None or said.recovery[0] != body.recovery)
+
+        return not self.cuts(self._words(body.member), entry, other_phrase)
+
+    def _words(self, member: MemberId) -> list[EntryId]:
+        return [it for it in self.decided if isinstance(self.ops[it].body, SetRecovery) and self.speaker[it] == member]
+
+    def _may_invite(self, entry: EntryId, body: Invite, author: MemberId) -> bool:
+        past = self.past[entry]
+        policy, promised = self.policy_in(past), self._promised(entry) + body.uses
+
+        def breaks(word: EntryId) -> bool:
+            stricter = self.ops[word].body.policy  # type: ignore[union-attr]
+            rules = self.changed[word]
+            return (
+                ("max_members" in rules and promised > stricter.max_members)
+                or ("vouches" in rules and policy.vouches == 0 and stricter.vouches > 0)
+                or ("inviters" in rules and stricter.inviters is Role.ADMIN and self.admin_right(author, past) is None)
+            )
+
+        words = [it for it in self.decided if isinstance(self.ops[it].body, SetPolicy)]
+        return promised <= policy.max_members and not self.cuts(words, entry, breaks)
+
+    def vouchers(self, entry: EntryId) -> set[MemberId]:
+        past, request = self.past[entry], self.ops[entry].body.request  # type: ignore[union-attr]
+        found = [it for it in self.sound(past, Vouch) if self.ops[it].body.request == request]  # type: ignore[union-attr]
+        members = {self.speaker[it] for it in found if self.gives(it, past)}
+        return {member for member in members if self.is_member(member, past)}
+
+    def _may_admit(self, entry: EntryId, body: Admit, author: MemberId) -> bool:
+        past, vouchers = self.past[entry], self.vouchers(entry)
+        for other in self.sound(self.order, Admit):
+            if other == entry or self.ops[other].body.request != body.request:  # type: ignore[union-attr]
+                continue
+            at_once = other in self.decided and self.concurrent(other, entry)
+            if at_once or (self.gives(other, past) and not self.twins.get(other)):
+                return False
+        if isinstance(body.request, LostMember):
+            return self._may_take_over(entry, body.request.member, author, vouchers)
+        invite = self.uses_invite[entry]
+        if not self.gives(invite, past) or not self.is_by_request(invite):
+            return False
+        self._rest_on(entry, {invite} | self._open_closers(invite, past))
+        needed = max(self.policy_in(past).vouches, self.policy_in(self.past[invite]).vouches)
+        if len(vouchers | {author}) < needed or not self.is_open_to(entry, invite):
+            return False
+        others = [it for it in self.sound(self.order, Admit) if self.uses_invite.get(it) == invite and it != entry]
+        taken = [
+            it
+            for it in others
+            if (it in past and it in self.permitted) or (it in self.decided and self.concurrent(it, entry))
+        ]
+        return len(taken) < self.ops[invite].body.uses  # type: ignore[union-attr]
+
+    def _may_take_over(self, entry: EntryId, member: MemberId, author: MemberId, vouchers: set[MemberId]) -> bool:
+        past = self.past[entry]
+        if not self.is_member(member, past):
+            return False
+        self._rest_on(entry, {self.admission(member, past)})  # type: ignore[arg-type]
+
+        def enough(guardians: set[MemberId], threshold: int) -> bool:
+            able = guardians - {member}
+            return threshold > 0 and author in able and len(able & (vouchers | {author})) >= threshold
+
+        found = self.recovery_in(member, past)
+        if found is None or not enough(set(found[1]), found[2]):
+            return False
+        if self.is_cut(entry, None, member, as_admin=False):
+            return False
+        bodies = {it: self.ops[it].body for it in self._words(member)}
+        return not self.cuts(
+            list(bodies),
+            entry,
+            lambda it: not enough(set(bodies[it].guardians), bodies[it].threshold),  # type: ignore[union-attr]
+        )
 
     def _promised(self, entry: EntryId) -> int:
         past = self.past[entry]
-        total = 1 + len(self._sound(past & self.permitted, Join))
-        for invite in self._sound(past & self.permitted, Invite):
+        there = past & self.permitted
+        entered = [it for it in (*self.sound(there, Join), *self.sound(there, Admit)) if it in self.uses_invite]
+        gone = {self.removed_by(it) for it in there} - {None}
+        total = 1 + len(entered) - len(gone)
+        for invite in self.sound(there, Invite):
             body = self.ops[invite].body
             assert isinstance(body, Invite)
-            closed = [
-                it
-                for it in self._sound(past, RevokeInvite)
-                if self.ops[it].body.invite == body.invite and invite in self.past[it]  # type: ignore[union-attr]
-            ]
-            used = [it for it in self._sound(past, Join) if self.uses_invite[it] == invite]
-            if not closed and not (body.uses == 1 and used):
-                total += max(0, body.uses - len([it for it in used if it in self.permitted]))
+            closed = any(invite in self.closed_by(it) for it in past if it not in self.flawed)
+            using = [it for it in past if self.uses_invite.get(it) == invite]
+            if not closed and not (body.uses == 1 and using):
+                total += max(0, body.uses - len([it for it in using if it in self.permitted]))
         return total
 
-    def is_undecided(self, entry: EntryId) -> bool:
-        sound = entry not in self.flawed and entry not in self.rivals
-        return sound and self.is_reducing(entry) and entry not in self.decided
+    # --- §6: what decided operations take
 
-    def _run(self) -> None:
-        while True:
-            self.find_permitted()
-            ready = [it for it in self.permitted if self.is_undecided(it) and it not in self.stale]
-            if not ready:
-                break
-            chosen = min(ready, key=lambda it: (self.right_used(it)[0], it))  # type: ignore[index]
-            body = self.ops[chosen].body
-            if isinstance(body, RevokeInvite):
-                for invite in self._sound(self.past[chosen], Invite):
-                    if self.ops[invite].body.invite == body.invite:  # type: ignore[union-attr]
-                        self._confirm(invite, chosen)
-            self.decided.append(chosen)
-        self.counted = self.permitted - set(self.rivals)
-        everything = frozenset(self.order)
-        self.admins = {self.member(it) for it in self.enrolments if self.admin_right(self.member(it), everything)}
+    def cuts(self, cuts: list[EntryId], entry: EntryId, matters: Callable[[EntryId], bool] = lambda _: True) -> bool:
+        for cut in cuts:
+            if not self.concurrent(cut, entry) or not matters(cut):
+                continue
+            if not any(entry in self.past[other] and self.concurrent(cut, other) for other in cuts):
+                return True
+        return False
 
-    # --- §6
+    def is_cut(self, entry: EntryId, device: bytes | None, member: MemberId, *, as_admin: bool) -> bool:
+        removals = [it for it in self.decided if self.removed_by(it) == member or self.taken_over_by(it) == member]
+        removals += [
+            it
+            for it in self.decided
+            if device is not None and self.device_out_by(it) == device and not self._mutual(it, entry)
+        ]
+        demotions = [it for it in self.sound(self.decided, SetRole) if self.ops[it].body.member == member]  # type: ignore[union-attr]
+        return self.cuts(removals, entry) or (as_admin and self.cuts(demotions, entry))
+
+    def _mutual(self, cut: EntryId, entry: EntryId) -> bool:
+        theirs, ours = self.ops[cut], self.ops[entry]
+        match theirs.body, ours.body:
+            case ReplaceDevice(old=one), ReplaceDevice(old=other):
+                return one == other
+            case RemoveDevice(device=one), RemoveDevice(device=other):
+                if one != ours.device or other != theirs.device:
+                    return False
+                return self.static_member(one, self.past[entry]) == self.static_member(other, self.past[cut])
+        return False
+
+    # --- §9: invites
+
+    def is_by_request(self, invite: EntryId) -> bool:
+        return self.policy_in(self.past[invite]).vouches > 0
 
     def closings(self, invite: EntryId) -> list[EntryId]:
-        body = self.ops[invite].body
-        assert isinstance(body, Invite)
-        found = [it for it in self.decided if isinstance(self.ops[it].body, RevokeInvite) and invite in self.past[it]]
-        return [it for it in found if self.ops[it].body.invite == body.invite]  # type: ignore[union-attr]
+        return [it for it in self.decided if invite in self.closed_by(it)]
 
-    def _confirm(self, invite: EntryId, revoke: EntryId) -> None:
-        closings = {*self.closings(invite), revoke}
-        for join in self.permitted:
-            if self.uses_invite.get(join) != invite or not self.concurrent(join, revoke):
-                continue
-            for word in self.permitted - set(self.rivals):
-                if join not in self.past[word] or self.is_undecided(word) or closings & self.past[word]:
-                    continue
-                right = self.admin_right(self.member(word), self.past[word])
-                if right and right[1] != join and join not in self.past[right[1]]:
-                    self.confirmed.add(join)
+    def is_open_to(self, join: EntryId, invite: EntryId) -> bool:
+        closings = self.closings(invite)
+        if self.past[join] & set(closings):
+            return False
+        first = [it for it in closings if not self.past[it] & set(closings)]
+        named = [it for it in first if join in getattr(self.ops[it].body, "joins", ())]
+        known = [it for it in first if join in self.past[it]]
+        return not closings or join in self.confirmed or join in self.final or bool(named or known)
 
     def winners(self, invite: EntryId) -> set[EntryId]:
-        closings = self.closings(invite)
-        first = [it for it in closings if not self.past[it] & set(closings)]
-        waiting = []
-        for join in self._sound(self.order, Join):
-            if self.uses_invite[join] != invite or self.past[join] & set(closings):
-                continue
-            if (
-                not closings
-                or join in self.confirmed
-                or any(
-                    join in self.past[it] or join in self.ops[it].body.joins  # type: ignore[union-attr]
-                    for it in first
-                )
-            ):
-                waiting.append(join)
-        body = self.ops[invite].body
-        assert isinstance(body, Invite)
+        joins = [it for it in self.sound(self.order, Join) if self.uses_invite[it] == invite]
+        open_to = [it for it in joins if self.is_open_to(it, invite)]
         won: set[EntryId] = set()
-        while waiting and len(won) < body.uses:
-            next_one = min(it for it in waiting if not self.past[it] & set(waiting))
-            waiting.remove(next_one)
-            won.add(next_one)
+        for waiting in ([it for it in open_to if it in self.final], [it for it in open_to if it not in self.final]):
+            while waiting and len(won) < self.ops[invite].body.uses:  # type: ignore[union-attr]
+                chosen = min(it for it in waiting if not self.past[it] & set(waiting))
+                waiting.remove(chosen)
+                won.add(chosen)
         return won
+
+    def _confirm(self, invite: EntryId, closing: EntryId) -> None:
+        for join in self.permitted:
+            blind = self.uses_invite.get(join) == invite and self.concurrent(join, closing)
+            if blind and self._is_confirmed(join, {*self.closings(invite), closing}):
+                self.confirmed.add(join)
+
+    def _is_confirmed(self, join: EntryId, closings: set[EntryId]) -> bool:
+        for word in self.permitted - set(self.rivals):
+            if join not in self.past[word] or self.is_undecided(word) or closings & self.past[word]:
+                continue
+            right = self.device_right(self.ops[word].device, self.past[word])
+            if right is None:
+                continue
+            sources = right.sources
+            if not isinstance(self.ops[word].body, Rotation):
+                admin = self.admin_right(right.member, self.past[word])
+                if admin is None:
+                    continue
+                sources = sources | admin.sources
+            if all(it != join and join not in self.past[it] for it in sources):
+                return True
+        return False

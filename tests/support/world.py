@@ -22,6 +22,8 @@ from cocoon_core.group import Group, SyncReport
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.storage.profile import Profile
+from cocoon_core.sync.access import RelayAccess
+from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Connection
 from tests.support.key_ring import use_key_ring
@@ -34,6 +36,25 @@ SCHEMA = {"items": dict, "lines": list, "note": str}
 ADMIN_SCHEMA = {"rules": dict}
 
 
+class DyingConnection:
+    """A connection that is lost after so many frames were sent: the next does not arrive."""
+
+    def __init__(self, connection: Connection, frames: int) -> None:
+        self._connection, self._left = connection, frames
+
+    async def send(self, raw: bytes) -> None:
+        if self._left == 0:
+            raise RelayUnavailable("the connection died")
+        self._left -= 1
+        await self._connection.send(raw)
+
+    async def receive(self) -> bytes | None:
+        return await self._connection.receive()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
 @dataclass(slots=True)
 class Seat:
     """One device: a home, and while it runs an open profile with at most one group."""
@@ -44,6 +65,7 @@ class Seat:
     skew_ms: int = 0
     cocoon: Cocoon | None = None
     relays: dict[str, MemoryRelay] = field(default_factory=dict)
+    dying_after: int | None = None  # frames that are sent before the connection is lost
 
     @property
     def running(self) -> Cocoon:
@@ -71,14 +93,25 @@ class Seat:
         self.world.now_ms += 1  # no two readings are equal, so the order of posts is that of writing
         return self.world.now_ms + self.skew_ms
 
-    async def dial(self, url: str) -> Connection:
+    def relay(self, url: str) -> MemoryRelay:
         relay = self.relays.get(url) or self.world.relays.get(url)
         if relay is None:
             raise RelayUnavailable(f"no relay {url} in this world")
-        return relay.connect()
+        return relay
+
+    async def dial(self, url: str) -> Connection:
+        connection = self.relay(url).connect()
+        return connection if self.dying_after is None else DyingConnection(connection, self.dying_after)
+
+    def dial_blobs(self, url: str) -> BlobStore:
+        return self.relay(url).dial_blobs()
+
+    @property
+    def access(self) -> RelayAccess:
+        return RelayAccess(self.dial, self.dial_blobs)
 
     async def start(self) -> Seat:
-        self.cocoon = await Cocoon.open(self.home, clock=self.clock, dial=self.dial)
+        self.cocoon = await Cocoon.open(self.home, clock=self.clock, access=self.access)
         return self
 
     async def stop(self) -> None:
@@ -222,12 +255,16 @@ def posts_table(seat: Seat) -> list[Any]:
 
 
 async def state_of(seat: Seat) -> dict[str, Any]:
+    """All that members must agree on. How far a device is known that is out, or never was in, is nobody's concern."""
+    valid = seat.replica.members.roster.devices
     return {
         "roster": roster_of(seat),
         "feed": await feed_of(seat),
         "documents": documents_of(seat),
         "posts": posts_table(seat),
-        "chains": {device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items()},
+        "chains": {
+            device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items() if device in valid
+        },
     }
 
 

@@ -32,7 +32,7 @@ def tell() -> tuple[Writer, list[Run]]:
 
 def full_form(entry: Entry) -> bytes:
     """An entry's full form, written as the specification says it, not as the code does."""
-    body: Any = entry.operation
+    body: Any = entry.body
     if entry.kind is EntryKind.CHANGE:
         body = [[change.document, change.raw] for change in entry.changes]
     heads = list(entry.roster_heads)
@@ -100,9 +100,7 @@ def _shown_entry(entry: Entry) -> Json:
         "roster_heads": [head.hex() for head in entry.roster_heads],
         "time_ms": entry.time_ms,
         "kind": int(entry.kind),
-        "body": encode(
-            entry.operation if entry.operation is not None else [[c.document, c.raw] for c in entry.changes]
-        ).hex(),
+        "body": encode(entry.body if entry.body is not None else [[c.document, c.raw] for c in entry.changes]).hex(),
         "full": full_form(entry).hex(),
         "entry_id": entry.id.hex(),
     }

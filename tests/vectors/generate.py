@@ -14,6 +14,16 @@ from typing import Final
 
 from tests.vectors.basics import make_encoding, make_identity, make_primitives
 from tests.vectors.chains import make_entry, make_run
+from tests.vectors.epochs import KEPT as EPOCH_CIPHERTEXTS
+from tests.vectors.epochs import make_epochs, make_repair, make_rotation_vectors
+from tests.vectors.epochs import make_kept as make_epoch_ciphertexts
+from tests.vectors.linking import make_device_link, make_verification
+from tests.vectors.manifests import make_manifest, make_snapshot
+from tests.vectors.operations import make_operations
+from tests.vectors.recovery import CIPHERTEXTS as RECOVERY_CIPHERTEXTS
+from tests.vectors.recovery import make_ciphertexts as make_recovery_ciphertexts
+from tests.vectors.recovery import make_recovery
+from tests.vectors.rosters import make_rosters
 from tests.vectors.sealing import (
     CIPHERTEXTS,
     make_ciphertexts,
@@ -23,7 +33,7 @@ from tests.vectors.sealing import (
     make_padding,
 )
 from tests.vectors.values import Json
-from tests.vectors.wire import make_frames, make_operations
+from tests.vectors.wire import make_frames
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "specs" / "vectors"
 FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
@@ -34,9 +44,18 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "run": ("specs/envelope.md §2 and §3", make_run),
     "envelope": ("specs/envelope.md §4", make_envelope),
     "padding": ("specs/envelope.md §5", make_padding),
-    "epoch": ("specs/epoch.md", make_epoch),
+    "epoch": ("specs/epoch.md §1 to §3", make_epoch),
+    "rotation": ("specs/epoch.md §4 and §5", make_rotation_vectors),
+    "epoch-choice": ("specs/epoch.md §6 and §7", make_epochs),
+    "repair": ("specs/epoch.md §9", make_repair),
+    "snapshot": ("specs/manifest.md §5", make_snapshot),
+    "manifest": ("specs/manifest.md", make_manifest),
     "invite": ("specs/invite.md", make_invite),
+    "device-link": ("specs/device-link.md", make_device_link),
+    "verification": ("specs/verification.md", make_verification),
+    "recovery": ("specs/recovery.md", make_recovery),
     "operations": ("specs/roster.md §2", make_operations),
+    "rosters": ("specs/roster.md §3 to §11", make_rosters),
     "frames": ("specs/relay.md", make_frames),
 }
 
@@ -57,6 +76,8 @@ def main(options: list[str]) -> int:
         return 2
     if options == ["--wraps"]:
         CIPHERTEXTS.write_bytes(_json(make_ciphertexts()))
+        EPOCH_CIPHERTEXTS.write_bytes(_json(make_epoch_ciphertexts()))
+        RECOVERY_CIPHERTEXTS.write_bytes(_json(make_recovery_ciphertexts()))
     differing = []
     for name in FILES:
         path = DIRECTORY / f"{name}.json"

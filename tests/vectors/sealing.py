@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,25 @@ from cocoon_core.protocol.constants import (
     MAX_ENVELOPE_BYTES,
     VERSION,
 )
+from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.envelope import envelope_hash, open_envelope, pad, padded_size, seal_envelope, unpad
 from cocoon_core.protocol.epoch import Epoch, TopicKeys, unwrap_epoch, wrap_epoch
-from cocoon_core.protocol.ids import GroupId, TopicId
+from cocoon_core.protocol.ids import GroupId, MemberId, TopicId
 from cocoon_core.protocol.invite import (
     InviteKeys,
     Link,
     Welcome,
+    encode_request,
     mailbox_keys,
     open_welcome,
     read_link,
+    read_request,
     wrap_welcome,
     write_link,
 )
 from cocoon_core.protocol.operations import Invite
+from cocoon_core.protocol.operations_admission import LostMember, Newcomer, request_id
 from cocoon_core.protocol.primitives import hash_bytes, keyed_hash, seal, wrap
 from tests.support.protocol_story import ANA, CREATE, EPOCH, GROUP, RELAYS, device_keys, named_secret
 from tests.vectors.chains import tell
@@ -42,6 +47,7 @@ from tests.vectors.values import Json, flip, refused
 
 CIPHERTEXTS = Path(__file__).with_name("ciphertexts.json")
 LINK = Link(GROUP, named_secret("link"), RELAYS)
+GUARDED_LINK = replace(LINK, tokens=((RELAYS[0], "a-token"),))
 OTHER_GROUP = GroupId(b"\x09" * 32)
 
 
@@ -161,6 +167,7 @@ def make_ciphertexts() -> Json:
         "epoch_wrap_of_another_secret": wrap(ANA.hpke_public, named_secret("another epoch").reveal(), wrap_info).hex(),
         "epoch_wrap_of_31_bytes": wrap(ANA.hpke_public, bytes(31), wrap_info).hex(),
         "welcome": wrap_welcome(welcome, keys.id, public).hex(),
+        "welcome_by_request": wrap_welcome(replace(welcome, epoch=None), keys.id, public).hex(),
         "welcome_of_another_group": wrapped([VERSION, elsewhere, *body[2:]]),
         "welcome_of_version_2": wrapped([2, *body[1:]]),
         "welcome_with_31_bytes": wrapped([VERSION, body[1], bytes(31), body[3]]),
@@ -264,9 +271,70 @@ def make_invite() -> Json:
             "relays": list(RELAYS),
             "value": good.hex(),
         },
+        "link_with_token": {"tokens": dict(GUARDED_LINK.tokens), "text": write_link(GUARDED_LINK)},
+        "welcome_by_request": {
+            "origin": "made once by wrap_welcome; the epoch's secret is null",
+            "value": kept["welcome_by_request"],
+        },
+        "request": _show_request(keys),
+        "bad_requests": _bad_requests(keys),
         "bad_links": _bad_links(text),
         "bad_welcomes": _bad_welcomes(kept, good, keys),
     }
+
+
+def _newcomer(keys: InviteKeys) -> tuple[DeviceKeys, Newcomer]:
+    device = device_keys("dora")
+    return device, Newcomer.make(device.signing, keys.signing, GROUP, device.hpke_public, "Dora")
+
+
+def _show_request(keys: InviteKeys) -> Json:
+    """A newcomer's request, with what both keys sign."""
+    device, request = _newcomer(keys)
+    return {
+        "device_id": device.id.hex(),
+        "hpke_public": device.hpke_public.hex(),
+        "name": request.name,
+        "meant": encode([0, GROUP, device.id, device.hpke_public, keys.id, request.name]).hex(),
+        "invite_proof": request.invite_proof.hex(),
+        "proof": request.proof.hex(),
+        "id": request_id(request, GROUP).hex(),
+        "value": encode_request(request).hex(),
+    }
+
+
+def _bad_requests(keys: InviteKeys) -> list[Json]:
+    device, request = _newcomer(keys)
+    other = InviteKeys(named_secret("another link"))
+    by_other = Newcomer.make(device.signing, other.signing, GROUP, device.hpke_public, "Dora")
+    elsewhere = Newcomer.make(device.signing, keys.signing, OTHER_GROUP, device.hpke_public, "Dora")
+    lost = LostMember.make(device.signing, GROUP, device.hpke_public, MemberId(bytes(32)))
+    fields = request.to_value()
+    cases = [
+        ("another name", "both proofs cover the name", encode([VERSION, [*fields[:4], "Ben", *fields[5:]]])),
+        ("another link's", "by the invite of this mailbox", encode_request(by_other)),
+        ("another group's", "both proofs cover the group", encode_request(elsewhere)),
+        (
+            "the proofs exchanged",
+            "each key signs under its own label",
+            encode([VERSION, [*fields[:5], fields[6], fields[5]]]),
+        ),
+        ("a lost member's", "a newcomer's", encode([VERSION, lost.to_value()])),
+        ("a welcome", "an array, not bytes", encode([VERSION, b""])),
+        ("version 2", "another version", encode([2, fields])),
+    ]
+    return [
+        refused(
+            name,
+            reason,
+            {"group_id": GROUP.hex(), "invite_id": keys.id.hex(), "value": value.hex()},
+            read_request,
+            value,
+            GROUP,
+            keys.id,
+        )
+        for name, reason, value in cases
+    ]
 
 
 def _text_of(fields: list[Any]) -> str:
@@ -285,7 +353,7 @@ def _bad_links(text: str) -> list[Json]:
         ("a character changed", "the check", text[:40] + ("A" if text[40] != "A" else "B") + text[41:]),
         ("with = at the end", "one text for a link", text + "="),
         ("a character that is not of base64url", "base64url", text[:40] + "+" + text[41:]),
-        ("over 4,096 characters", "a link is short", text + "A" * 4096),
+        ("over 8,192 characters", "a link is short", text + "A" * 8192),
         ("version 2", "a later version", _text_of([2, *fields[1:]])),
         ("version true", "true is not a number", _text_of([True, *fields[1:]])),
         ("a secret of 31 bytes", "32 bytes", _text_of([VERSION, GROUP, bytes(31), list(RELAYS)])),
@@ -296,6 +364,11 @@ def _bad_links(text: str) -> list[Json]:
         ("a relay over http", "ws or wss", _text_of([*fields[:3], ["http://relay.example"]])),
         ("a relay with a line break", "visible ASCII", _text_of([*fields[:3], ["ws://relay.example\n"]])),
         ("a relay with an escape", "visible ASCII", _text_of([*fields[:3], ["ws://\x1b[2Jrelay.example"]])),
+        ("no token in the fifth field", "without tokens there are four fields", _text_of([*fields, {}])),
+        ("a token of another relay", "of a relay of the link", _text_of([*fields, {"ws://other.example": "t"}])),
+        ("an empty token", "1 to 256 visible ASCII characters", _text_of([*fields, {RELAYS[0]: ""}])),
+        ("a token that is a number", "text", _text_of([*fields, {RELAYS[0]: 1}])),
+        ("six fields", "four or five", _text_of([*fields, {RELAYS[0]: "t"}, 0])),
     ]
     return [refused(name, reason, {"text": link}, read_link, link) for name, reason, link in cases]
 

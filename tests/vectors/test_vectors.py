@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -29,9 +30,29 @@ from cocoon_core.protocol.frames import (
     open_message,
 )
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
-from cocoon_core.protocol.ids import ActorId, DeviceId, DocumentId, EntryId, GroupId, HpkePublicKey, MemberId, TopicId
-from cocoon_core.protocol.invite import InviteKeys, Link, mailbox_keys, open_welcome, read_link, write_link
+from cocoon_core.protocol.ids import (
+    ActorId,
+    DeviceId,
+    DocumentId,
+    EntryId,
+    GroupId,
+    HpkePublicKey,
+    InviteId,
+    MemberId,
+    TopicId,
+)
+from cocoon_core.protocol.invite import (
+    InviteKeys,
+    Link,
+    encode_request,
+    mailbox_keys,
+    open_welcome,
+    read_link,
+    read_request,
+    write_link,
+)
 from cocoon_core.protocol.operations import Create, Invite, Join, decode_operation, member_id_of
+from cocoon_core.protocol.operations_admission import request_id
 from cocoon_core.protocol.primitives import (
     HpkeKey,
     Secret,
@@ -389,6 +410,9 @@ def test_invites() -> None:
     proof = vectors["proof"]
     verify(keys.id, "cocoon/v1/invite-proof", unhex(proof["signed"]), unhex(proof["signature"]))
     require_refused(vectors["bad_links"], lambda case: read_link(case["text"]))
+    guarded = vectors["link_with_token"]
+    assert read_link(guarded["text"]) == replace(link, tokens=tuple(sorted(guarded["tokens"].items())))
+    assert write_link(read_link(guarded["text"])) == guarded["text"]
 
 
 def test_welcomes() -> None:
@@ -396,6 +420,7 @@ def test_welcomes() -> None:
     case, link = vectors["welcome"], read_link(vectors["link"]["text"])
     welcome = open_welcome(unhex(case["value"]), InviteKeys(link.secret), link.group)
     assert encode(welcome.create.encode_body()).hex() == case["create"]
+    assert welcome.epoch is not None
     assert welcome.epoch.secret.reveal().hex() == case["epoch_secret"]
     assert list(welcome.relays) == case["relays"]
     assert hash_bytes("cocoon/v1/group", unhex(case["create"])) == link.group
@@ -403,6 +428,29 @@ def test_welcomes() -> None:
         vectors["bad_welcomes"],
         lambda case: open_welcome(
             unhex(case["value"]), InviteKeys(secret(case["link_secret"])), GroupId(unhex(case["group_id"]))
+        ),
+    )
+
+
+def test_requests() -> None:
+    vectors = read("invite")
+    case, link = vectors["request"], read_link(vectors["link"]["text"])
+    keys = InviteKeys(link.secret)
+    request = read_request(unhex(case["value"]), link.group, keys.id)
+    assert (request.device.hex(), request.hpke.hex(), request.name) == (
+        case["device_id"],
+        case["hpke_public"],
+        case["name"],
+    )
+    verify(keys.id, "cocoon/v1/request-invite", unhex(case["meant"]), unhex(case["invite_proof"]))
+    verify(request.device, "cocoon/v1/request", unhex(case["meant"]), unhex(case["proof"]))
+    assert request_id(request, link.group).hex() == case["id"]
+    assert encode_request(request).hex() == case["value"]
+    assert open_welcome(unhex(vectors["welcome_by_request"]["value"]), keys, link.group).epoch is None
+    require_refused(
+        vectors["bad_requests"],
+        lambda case: read_request(
+            unhex(case["value"]), GroupId(unhex(case["group_id"])), InviteId(unhex(case["invite_id"]))
         ),
     )
 
@@ -417,7 +465,7 @@ def test_operations() -> None:
         body = decode_operation(decode(unhex(case["body"])))
         assert encode(body.encode_body()).hex() == case["body"], case["name"]
         kinds.add(type(body).__name__)
-    assert kinds == {"Create", "Invite", "RevokeInvite", "Join", "SetRole"}
+    assert len(kinds) == 17
     group = vectors["group_id"]
     assert hash_bytes("cocoon/v1/group", unhex(group["body"])).hex() == group["group_id"]
     for proof in vectors["proofs"]:

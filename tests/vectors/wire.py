@@ -1,10 +1,10 @@
-"""Vectors for the bodies of roster operations (specs/roster.md §2) and for relay frames (specs/relay.md)."""
+"""Vectors for relay frames (specs/relay.md)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cocoon_core.protocol.constants import LABEL_BLOB, LABEL_INVITE_PROOF, LABEL_JOIN, LABEL_OPEN
+from cocoon_core.protocol.constants import LABEL_BLOB, LABEL_OPEN
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.frames import (
     Ack,
@@ -27,106 +27,9 @@ from cocoon_core.protocol.frames import (
     encode_frame,
     open_message,
 )
-from cocoon_core.protocol.ids import EntryId, Incarnation, TopicId
-from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.operations import (
-    Invite,
-    Join,
-    OperationBody,
-    Pin,
-    RevokeInvite,
-    Role,
-    SetRole,
-    decode_operation,
-)
-from tests.support.protocol_story import ANA, BEGIN_MS, CREATE, EPOCH, GROUP, MEMBER, device_keys
-from tests.vectors.sealing import LINK
+from cocoon_core.protocol.ids import Incarnation, TopicId
+from tests.support.protocol_story import EPOCH
 from tests.vectors.values import Json, refused
-
-BEN = device_keys("ben")
-_ID_1, _ID_2 = EntryId(b"\x01" * 32), EntryId(b"\x02" * 32)
-
-
-def make_operations() -> Json:
-    """One body of every operation, and what the proofs in them sign; bodies that are refused."""
-    keys = InviteKeys(LINK.secret)
-    invite = Invite.make(
-        keys.signing, keys.hpke().public, keys.mailbox_secret, GROUP, ANA.id, uses=3, expires_ms=BEGIN_MS
-    )
-    join = Join.make(keys.signing, GROUP, BEN.id, BEN.hpke_public, "Ben")
-    pins = (Pin(ANA.id, 7, _ID_1),)
-    good: list[tuple[str, OperationBody]] = [
-        ("create", CREATE),
-        ("invite", invite),
-        ("revoke_invite", RevokeInvite(keys.id, (_ID_1, _ID_2))),
-        ("revoke_invite that pins nothing", RevokeInvite(keys.id)),
-        ("join", join),
-        ("set_role: a promotion", SetRole(MEMBER, Role.ADMIN)),
-        ("set_role: a demotion", SetRole(MEMBER, Role.MEMBER, pins)),
-    ]
-    return {
-        "group_id": {"body": encode(CREATE.encode_body()).hex(), "group_id": GROUP.hex()},
-        "proofs": [
-            {
-                "label": LABEL_INVITE_PROOF,
-                "public": keys.id.hex(),
-                "message": (GROUP + ANA.id).hex(),
-                "signature": invite.proof.hex(),
-            },
-            {
-                "label": LABEL_JOIN,
-                "public": keys.id.hex(),
-                "message": (GROUP + BEN.id + BEN.hpke_public).hex(),
-                "signature": join.proof.hex(),
-            },
-        ],
-        "good": [{"name": name, "body": encode(body.encode_body()).hex()} for name, body in good],
-        "bad": _bad_operations(invite, join),
-    }
-
-
-def _bad_operations(invite: Invite, join: Join) -> list[Json]:
-    create, invited, joined = CREATE.encode_body(), invite.encode_body(), join.encode_body()
-    role = SetRole(MEMBER, Role.MEMBER, (Pin(ANA.id, 7, _ID_1),)).encode_body()
-    policy = CREATE.policy.to_value()
-
-    def edited(body: list[Any], place: int, value: Any) -> list[Any]:
-        return [*body[:place], value, *body[place + 1 :]]
-
-    cases: list[tuple[str, str, Any]] = [
-        ("not an array", "an array that starts with its code", {}),
-        ("empty", "an array that starts with its code", []),
-        ("a code that is true", "true is not a number", [True]),
-        ("a negative code", "codes count from 0", [-1]),
-        ("an unknown code", "an operation of a later version stops the group", [200, b""]),
-        ("create with an item more", "exactly its items", [*create, 0]),
-        ("create with a short salt", "the salt has 32 bytes", edited(create, 1, bytes(31))),
-        ("create with a short device id", "an id has its length", edited(create, 2, bytes(31))),
-        ("create with a short HPKE key", "1,216 bytes", edited(create, 3, bytes(1215))),
-        ("create with an empty group name", "a name has 1 to 128 bytes", edited(create, 5, "")),
-        ("create with a control in a name", "names show", edited(create, 6, "Ana\n")),
-        (
-            "a policy with an unknown rule",
-            "a rule of a later version stops the group",
-            edited(create, 7, {**policy, "vouches": 1}),
-        ),
-        ("a policy without a rule", "every rule is there", edited(create, 7, {"inviters": "member", "relays": []})),
-        ("a policy for nobody", "1 to 5,000", edited(create, 7, {**policy, "max_members": 0})),
-        ("a policy for true members", "true is not a number", edited(create, 7, {**policy, "max_members": True})),
-        ("invite with 0 uses", "1 to 1,000", edited(invited, 4, 0)),
-        ("invite with true uses", "true is not a number", edited(invited, 4, True)),
-        ("invite before 1970", "a time is not negative", edited(invited, 5, -1)),
-        ("invite for an owner", "a role is member or admin", edited(invited, 6, "owner")),
-        ("invite with a short proof", "64 bytes", edited(invited, 7, bytes(63))),
-        ("revoke_invite with joins out of order", "rising", [2, invite.invite, [_ID_2, _ID_1]]),
-        ("revoke_invite with a join twice", "rising", [2, invite.invite, [_ID_1, _ID_1]]),
-        ("join without a proof", "exactly its items", joined[:-1]),
-        ("join with a name like an id", "a name is not like an id", edited(joined, 3, "deadbeef")),
-        ("set_role: a promotion with pins", "a promotion pins nothing", edited(role, 2, "admin")),
-        ("set_role with a pin of two items", "a pin is [device id, seq, entry id]", edited(role, 3, [[ANA.id, 7]])),
-        ("set_role with a pin at true", "true is not a number", edited(role, 3, [[ANA.id, True, _ID_1]])),
-    ]
-    return [refused(name, reason, {"body": encode(body).hex()}, decode_operation, body) for name, reason, body in cases]
 
 
 def make_frames() -> Json:

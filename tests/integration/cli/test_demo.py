@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cocoon_cli import demo
-from cocoon_cli.demo import DemoFailed, posts_bytes, run_demo
+from cocoon_cli.demo import run_demo
+from cocoon_cli.demo_scenes import DemoFailed, posts_bytes
 from cocoon_cli.main import build_parser, read_context
 from cocoon_cli.output import Output
 from cocoon_cli.standard_input import StandardInput

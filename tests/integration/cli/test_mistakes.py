@@ -185,11 +185,10 @@ def test_a_full_disk_changes_nothing(make_person: Callable[[str], Person]) -> No
     ana = make_person("ana")
     ana.do("group", "new", "Family", "--relay", "ws://127.0.0.1:1")
     ana.do("post", "before")
-    largest = max(path.stat().st_size for path in ana.home.rglob("*") if path.is_file())
 
     def limit() -> None:
-        # A file cannot grow beyond this: writing fails as on a full disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, resource.RLIM_INFINITY))
+        # No file can be written beyond this, a fraction of the post: writing fails as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     done = subprocess.run(
         [sys.executable, "-m", "cocoon_cli", "--json", "post", "x" * 50_000],

@@ -80,6 +80,7 @@ def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) ->
             (("serve", "--data", data, "--tokens", str(file)), 2, "holds no token"),
             (("serve", "--data", data, "--tokens", str(tmp_path / "none")), 6, "none cannot be used"),
             (("serve", "--data", data, "--topic-days", "0"), 2, "at least one day"),
+            (("serve", "--data", data, "--sealed-days", "0"), 2, "at least one day"),
             (("serve", "--data", data, "--max-bytes", "-1"), 2, "--max-bytes"),
             (("serve", "--data", ""), 2, "--data: this is empty"),
             (("stats", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),

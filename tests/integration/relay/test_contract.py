@@ -26,7 +26,7 @@ from cocoon_core.protocol.frames import (
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, Signature
-from tests.integration.relay.conftest import Connect
+from tests.integration.relay.conftest import AnyRelay, Connect
 from tests.support.relay_client import RelayClient, make_envelope, make_key, topic_of
 
 
@@ -313,6 +313,193 @@ class TestSealing:
         answers = await asyncio.gather(*(c.put(key, make_envelope(), seal=True, expect=0) for c in clients))
         assert sorted(type(answer).__name__ for answer in answers) == ["Ack", "Error", "Error"]
         assert {a.code for a in answers if isinstance(a, Error)} == {ErrorCode.SEALED}
+
+    async def test_whoever_has_it_open_is_shown_what_sealed_it(self, connect_any: Connect) -> None:
+        key = make_key()
+        one, other = await connect_any(), await connect_any()
+        await one.open(key)
+        await other.open(key)
+        removal, rotation = make_envelope(), make_envelope()
+        await stored(one, removal, rotation, key=key, seal=True, expect=0)
+        assert await other.entries(2) == [(1, removal), (2, rotation)]
+        assert (await refused(other, make_envelope(), key=key, expect=2)).code is ErrorCode.SEALED
+
+    async def test_an_empty_topic_is_sealed_by_its_first_put_alone(self, connect_any: Connect) -> None:
+        key = make_key()
+        one, other = await connect_any(), await connect_any()
+        await one.open(key)
+        assert (await refused(one, make_envelope(), key=key, seal=True, expect=1)).last == 0
+        opened, found = await other.open(key)
+        assert (opened.last, opened.sealed, found) == (0, False, [])
+        rotation = make_envelope()
+        assert await stored(one, rotation, key=key, seal=True, expect=0) == (1,)
+        opened, found = await (await connect_any()).open(key, after=0, incarnation=opened.incarnation)
+        assert (opened.last, opened.sealed, found) == (1, True, [(1, rotation)])
+
+    async def test_a_connection_lost_before_the_ack_leaves_all_or_nothing(self, connect_any: Connect) -> None:
+        for _ in range(8):
+            key = make_key()
+            one = await connect_any()
+            await one.open(key)
+            first, removal, rotation = (make_envelope() for _ in range(3))
+            await stored(one, first, key=key)
+            await one.send(Put(77, topic_of(key), (removal, rotation), True, 1))
+            await one.close()
+            other = await connect_any()
+            opened, _ = await other.open(key)
+            assert (opened.last, opened.sealed) in {(1, False), (3, True)}
+            assert await stored(other, removal, rotation, key=key, seal=True, expect=1) == (2, 3)
+            opened, found = await (await connect_any()).open(key)
+            assert (opened.sealed, found) == (True, [(1, first), (2, removal), (3, rotation)])
+
+    async def test_a_retry_is_acknowledged_in_whatever_part_and_order(self, connect_any: Connect) -> None:
+        key = make_key()
+        client = await connect_any()
+        await client.open(key)
+        removal, rotation = make_envelope(), make_envelope()
+        await stored(client, removal, rotation, key=key, seal=True, expect=0)
+        assert await stored(client, rotation, removal, rotation, key=key, seal=True, expect=0) == (2, 1, 2)
+        assert await stored(client, rotation, key=key, expect=9) == (2,)
+        assert await stored(client, removal, key=key) == (1,)
+        opened, found = await (await connect_any()).open(key)
+        assert (opened.sealed, found) == (True, [(1, removal), (2, rotation)])
+
+    async def test_of_two_rotations_with_one_expect_exactly_one_is_there_and_whole(self, connect_any: Connect) -> None:
+        seed = random.randrange(2**32)
+        print(f"seed {seed}")
+        choose = random.Random(seed)
+        one, other = await connect_any(), await connect_any()
+        for _ in range(12):
+            key = make_key()
+            for client in (one, other):
+                await client.open(key)
+            before = [make_envelope() for _ in range(choose.randrange(3))]
+            if before:
+                await stored(one, *before, key=key)
+            puts = [[make_envelope() for _ in range(choose.randrange(1, 4))] for _ in range(2)]
+            pair = list(zip((one, other), puts, strict=True))
+            choose.shuffle(pair)
+            last = len(before)
+            answers = await asyncio.gather(*(c.put(key, *put, seal=True, expect=last) for c, put in pair))
+            (won,) = [put for (_, put), answer in zip(pair, answers, strict=True) if isinstance(answer, Ack)]
+            (lost,) = [answer for answer in answers if isinstance(answer, Error)]
+            assert (lost.code, lost.last) == (ErrorCode.SEALED, last + len(won))
+            opened, found = await (await connect_any()).open(key)
+            assert (opened.sealed, [item for _, item in found]) == (True, before + won)
+
+    async def test_what_races_a_seal_is_before_it_or_refused(self, connect_any: Connect) -> None:
+        key = make_key()
+        sealer, *writers = [await connect_any() for _ in range(4)]
+        for client in (sealer, *writers):
+            await client.open(key)
+
+        async def write(client: RelayClient) -> list[int]:
+            places: list[int] = []
+            while isinstance(answer := await client.put(key, make_envelope()), Ack):
+                places += answer.seqs
+            assert answer.code is ErrorCode.SEALED
+            return places
+
+        async def seal() -> int:
+            last = 0
+            while True:
+                answer = await sealer.put(key, make_envelope(), seal=True, expect=last)
+                if isinstance(answer, Ack):
+                    return answer.seqs[0]
+                assert (answer.code, answer.last is not None) == (ErrorCode.EXPECT, True)
+                last = answer.last or 0
+                if last > 20:  # whoever writes without end would win each round
+                    (place,) = await stored(sealer, make_envelope(), key=key, seal=True)
+                    return place
+
+        written = [asyncio.create_task(write(client)) for client in writers]
+        place = await seal()
+        places = sorted([seq for part in await asyncio.gather(*written) for seq in part])
+        assert places == list(range(1, place))
+        assert (await (await connect_any()).open(key))[0].last == place
+
+
+class TestLeases:
+    async def test_a_topic_that_nobody_touched_comes_back_as_another(self, relay_any: AnyRelay) -> None:
+        key, kept = make_key(), make_key()
+        client = await relay_any.connect()
+        for one in (key, kept):
+            before, _ = await client.open(one)
+            await stored(client, make_envelope(), make_envelope(), key=one)
+        before, _ = await client.open(key)
+        await client.close()
+        await relay_any.age(80)
+        client = await relay_any.connect()
+        await client.open(kept)
+        await client.close()
+        await relay_any.age(20)
+        client = await relay_any.connect()
+        assert (await client.open(kept))[0].last == 2
+        opened, found = await client.open(key, after=2, incarnation=before.incarnation)
+        assert (opened.last, opened.sealed, found) == (0, False, [])
+        assert opened.incarnation != before.incarnation
+        envelope = make_envelope()
+        assert await stored(client, envelope, key=key, expect=0) == (1,)
+        other = await relay_any.connect()
+        assert (await other.open(key, after=2, incarnation=before.incarnation))[1] == [(1, envelope)]
+
+    async def test_a_topic_that_nothing_was_put_into_goes_after_a_day(self, relay_any: AnyRelay) -> None:
+        key = make_key()
+        client = await relay_any.connect()
+        before, _ = await client.open(key)
+        await client.close()
+        await relay_any.age(2)
+        client = await relay_any.connect()
+        assert (await client.open(key))[0].incarnation != before.incarnation
+
+    async def test_of_a_sealed_topic_the_last_envelope_is_kept_for_two_years(self, relay_any: AnyRelay) -> None:
+        key = make_key()
+        client = await relay_any.connect()
+        before, _ = await client.open(key)
+        first, removal, rotation = (make_envelope() for _ in range(3))
+        await stored(client, first, key=key)
+        await stored(client, removal, rotation, key=key, seal=True, expect=1)
+        await client.close()
+        await relay_any.age(720)
+        client = await relay_any.connect()
+        for after in (0, 1, 2):
+            opened, found = await client.open(key, after=after, incarnation=before.incarnation)
+            assert (opened.incarnation, opened.last, opened.sealed) == (before.incarnation, 3, True)
+            assert found == [(3, rotation)]
+        assert (await client.open(key))[1] == [(3, rotation)]
+        assert (await client.open(key, after=3, incarnation=before.incarnation))[1] == []
+        # What is gone is not "already stored" any more; what is kept still is, and nothing new is taken.
+        assert await stored(client, rotation, key=key, seal=True, expect=1) == (3,)
+        error = await refused(client, removal, rotation, key=key, seal=True, expect=1)
+        assert (error.code, error.last) == (ErrorCode.SEALED, 3)
+        assert (await refused(client, make_envelope(), key=key)).code is ErrorCode.SEALED
+
+    async def test_whoever_opens_a_sealed_topic_keeps_all_of_it(self, relay_any: AnyRelay) -> None:
+        key = make_key()
+        envelopes = [make_envelope() for _ in range(3)]
+        client = await relay_any.connect()
+        await client.open(key)
+        await stored(client, *envelopes, key=key, seal=True)
+        await client.close()
+        for _ in range(3):
+            await relay_any.age(80)
+            client = await relay_any.connect()
+            opened, found = await client.open(key)
+            assert (opened.sealed, [item for _, item in found]) == (True, envelopes)
+            await client.close()
+
+    async def test_after_two_years_a_sealed_topic_comes_back_as_another(self, relay_any: AnyRelay) -> None:
+        key = make_key()
+        client = await relay_any.connect()
+        before, _ = await client.open(key)
+        await stored(client, make_envelope(), make_envelope(), key=key, seal=True)
+        await client.close()
+        await relay_any.age(100)
+        await relay_any.age(640)
+        client = await relay_any.connect()
+        opened, found = await client.open(key, after=2, incarnation=before.incarnation)
+        assert (opened.last, opened.sealed, found) == (0, False, [])
+        assert opened.incarnation != before.incarnation
 
 
 class TestCasting:

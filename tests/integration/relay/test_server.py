@@ -13,8 +13,10 @@ import pytest
 from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.constants import MAX_FRAME_BYTES
 from cocoon_core.protocol.frames import Ack, Entries, Error, ErrorCode, Put, encode_frame
+from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import MIB
 from cocoon_relay.server import Relay
+from cocoon_relay.store import TopicInfo
 from tests.support.relay_client import connect, http_url, make_envelope, make_key, topic_of, transport_of
 
 Serve = Callable[..., Awaitable[Relay]]
@@ -37,6 +39,31 @@ async def test_a_slow_reader_costs_no_memory_and_misses_nothing(serve: Serve, ht
     assert buffered < 2 * MIB
     transport.resume_reading()
     assert await slow.entries(150) == list(enumerate(envelopes, start=1))
+
+
+async def test_a_put_between_reading_a_topic_and_joining_it_is_not_missed(
+    serve: Serve, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The putter has gone, so when the commit is delivered nobody has the topic open; the reader's answer is older."""
+    relay = await serve()
+    key = make_key()
+    writer, reader = await connect(http, relay.url), await connect(http, relay.url)
+    await writer.open(key)
+    envelope = make_envelope()
+    find = relay._store.open_topic
+
+    async def find_then_wait(topic: TopicId, *, create: bool) -> TopicInfo | None:
+        info = await find(topic, create=create)
+        monkeypatch.setattr(relay._store, "open_topic", find)
+        assert isinstance(await writer.put(key, envelope, seal=True, expect=0), Ack)
+        await writer.close()
+        while relay._hub.open_handles():
+            await asyncio.sleep(0)
+        return info
+
+    monkeypatch.setattr(relay._store, "open_topic", find_then_wait)
+    opened, found = await reader.open(key)
+    assert (opened.last, opened.sealed, found) == (1, True, [(1, envelope)])
 
 
 async def test_a_client_that_puts_and_never_reads_is_not_read_from_for_ever(

@@ -129,6 +129,7 @@ def welcome_with(fields: list[Any]) -> bytes:
 def test_a_welcome_opens_for_its_link_alone() -> None:
     value = wrap_welcome(Welcome(GROUP, CREATE, EPOCH, RELAYS), KEYS.id, KEYS.hpke().public)
     welcome = open_welcome(value, KEYS, GROUP)
+    assert welcome.epoch is not None
     assert (welcome.create, welcome.epoch.secret, welcome.relays) == (CREATE, EPOCH.secret, RELAYS)
     with pytest.raises(DecryptionError):
         open_welcome(value, InviteKeys(named_secret("another link")), GROUP)

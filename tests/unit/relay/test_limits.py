@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_relay.limits import AddressBook, Limits, TokenBucket
+from cocoon_relay.cli import _make_limits, _make_parser
+from cocoon_relay.limits import DAY, AddressBook, Limits, TokenBucket
 from cocoon_relay.refusal import Refusal
 
 
@@ -61,3 +62,14 @@ def test_a_flood_of_addresses_is_forgotten_but_not_those_connected() -> None:
         book.find(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
     assert len(book) <= 10_001
     assert book.find("198.51.100.1", 0.0) is kept
+
+
+@pytest.mark.parametrize(
+    ("words", "days"),
+    [((), 730), (("--sealed-days", "400"), 400), (("--sealed-days", "5"), 90), (("--topic-days", "900"), 900)],
+)
+def test_what_leads_on_is_kept_as_the_operator_says_and_no_shorter_than_an_open_topic(
+    words: tuple[str, ...], days: int
+) -> None:
+    options = _make_parser().parse_args(["gc", "--data", "anywhere", *words])
+    assert _make_limits(options).last_envelope_lease == days * DAY

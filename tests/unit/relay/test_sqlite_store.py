@@ -142,6 +142,24 @@ async def test_a_topic_keeps_to_its_quota(open_store: OpenStore, limits: Limits)
     assert await store.put(other, envelopes(1), False, None) == (1,)
 
 
+@pytest.mark.parametrize("limits", [replace(LIMITS, topic_entries=3), replace(LIMITS, topic_bytes=1000)])
+async def test_a_full_topic_can_still_be_sealed_and_then_takes_nothing(open_store: OpenStore, limits: Limits) -> None:
+    """A hostile holder of the topic key can fill it, but not so keep the others from leaving it."""
+    store = await open_store(limits)
+    info = await make_topic(store)
+    await store.put(info, envelopes(3), False, None)
+    for more in (envelopes(1), envelopes(2)):
+        with pytest.raises(Refusal) as caught:
+            await store.put(info, more, False, None)
+        assert caught.value.code is ErrorCode.QUOTA
+    rotation = envelopes(2)
+    assert await store.put(info, rotation, True, 3) == (4, 5)
+    assert await store.put(info, rotation, True, 3) == (4, 5)
+    with pytest.raises(Refusal) as caught:
+        await store.put(info, envelopes(1), True, None)
+    assert caught.value.code is ErrorCode.SEALED
+
+
 async def test_the_operators_ceiling_is_a_full_disk(open_store: OpenStore) -> None:
     store = await open_store(replace(LIMITS, stored_bytes=1))
     info = await make_topic(store)
@@ -218,6 +236,50 @@ class TestLeases:
         clock.now += LIMITS.sealed_topic_lease + DAY
         assert (await store.gc()).topics == 1
 
+    async def test_a_sealed_topic_is_kept_no_shorter_than_an_open_one(
+        self, open_store: OpenStore, clock: Clock
+    ) -> None:
+        limits = replace(LIMITS, topic_lease=1000 * DAY, sealed_topic_lease=10 * DAY)
+        store = await open_store(limits)
+        info = await make_topic(store)
+        await store.put(info, envelopes(5), True, None)
+        clock.now += 990 * DAY
+        assert await store.gc() == Collected()
+        clock.now += 20 * DAY
+        assert (await store.gc()).topics == 1
+
+    async def test_a_sealed_topic_goes_in_the_end_though_only_its_end_was_left(
+        self, open_store: OpenStore, clock: Clock
+    ) -> None:
+        store = await open_store()
+        info = await make_topic(store)
+        await store.put(info, envelopes(5), True, None)
+        for days in (91, 300, 338):
+            clock.now += days * DAY
+            await store.gc()
+            assert (await store.totals()).entries == 1
+        clock.now += 2 * DAY
+        assert (await store.gc()).topics == 1
+        assert await store.totals() == Totals(0, 0, 0, 0, 0)
+
+    async def test_a_blob_that_gc_takes_while_it_is_asked_for_is_not_said_to_be_here(
+        self, open_store: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = await open_store()
+        info = await make_topic(store)
+        blob = await put_blob(store, info, os.urandom(100))
+        clock.now += LIMITS.blob_lease + DAY
+        read = store._read
+
+        async def read_then_collect(run: Callable[[sqlite3.Connection], object]) -> object:
+            found = await read(run)
+            monkeypatch.setattr(store, "_read", read)
+            await store.gc()
+            return found
+
+        monkeypatch.setattr(store, "_read", read_then_collect)
+        assert await store.have_blobs([blob], renew=True) == []
+
     async def test_blobs_expire_unless_somebody_asks_for_them(self, open_store: OpenStore, clock: Clock) -> None:
         store = await open_store()
         info = await make_topic(store)
@@ -254,6 +316,22 @@ class TestBlobs:
         upload.discard()
         assert caught.value.code is ErrorCode.BAD_HASH
         assert list((tmp_path / "data" / "incoming").iterdir()) == []
+
+    async def test_an_upload_that_ends_after_the_seal_is_refused(self, open_store: OpenStore, tmp_path: Path) -> None:
+        store = await open_store()
+        info = await make_topic(store)
+        data = os.urandom(100)
+        blob = BlobHash(hashlib.sha256(data).digest())
+        upload = Upload(await store.begin_blob(info, len(data)))
+        upload.write(data)
+        upload.finish(blob)
+        await store.put(info, envelopes(1), True, None)
+        with pytest.raises(Refusal) as caught:
+            await store.commit_blob(info, blob, len(data), upload.path)
+        upload.discard()
+        assert caught.value.code is ErrorCode.SEALED
+        assert await store.have_blobs([blob], renew=False) == []
+        assert [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()] == []
 
     async def test_a_blob_whose_file_is_gone_counts_as_absent(self, open_store: OpenStore) -> None:
         store = await open_store()

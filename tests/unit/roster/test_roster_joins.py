@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cocoon_core.protocol.operations import Join, Role
+from cocoon_core.protocol.operation_forms import Role
+from cocoon_core.protocol.operations import Join
 from cocoon_core.protocol.primitives import SigningKey
 from tests.support.roster_story import Link, Person, Story
 

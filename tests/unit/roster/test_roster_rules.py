@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cocoon_core.protocol.operations import Policy, Role
+from cocoon_core.protocol.operation_forms import Policy, Role
 from cocoon_core.protocol.roster import Operation, Roster
 from cocoon_core.protocol.roster_rules import Evaluation
 from tests.support.roster_story import Person, Story

@@ -8,7 +8,8 @@ from cocoon_core.errors import NotYetError, UnknownMemberError
 from cocoon_core.protocol.constants import MAX_ROSTER_HEADS
 from cocoon_core.protocol.descriptor import DocumentKind
 from cocoon_core.protocol.ids import EntryId, GroupId
-from cocoon_core.protocol.operations import Create, Pin, Policy, Role
+from cocoon_core.protocol.operation_forms import Pin, Policy, Role
+from cocoon_core.protocol.operations import Create
 from cocoon_core.protocol.roster import RosterGraph
 from tests.support.roster_story import Person, Story
 

@@ -11,7 +11,8 @@ import pytest
 from cocoon_core.documents.adapter import Replica as Adapter
 from cocoon_core.errors import DocumentUnavailableError, UsageError
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.operations import Pin, Role, SetRole
+from cocoon_core.protocol.operation_forms import Pin, Role
+from cocoon_core.protocol.operations import SetRole
 from cocoon_core.sync import shelf
 from cocoon_core.sync.events import DocumentChanged
 from tests.support.hostile import Forger, inject, put_item, topic_log

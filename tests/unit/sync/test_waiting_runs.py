@@ -90,7 +90,7 @@ async def test_what_there_was_no_room_for_is_fetched_again_even_after_a_crash(
 
     for _ in range(2):
         with pytest.raises(RelayUnavailable):
-            await RelayDriver(ben.replica, relay.url, dial).sync_once()  # type: ignore[arg-type]
+            await RelayDriver(ben.replica, relay.url, dial, ben.dial_blobs).sync_once()  # type: ignore[arg-type]
         await ben.restart()
     for _ in range(2):
         await ben.sync()

@@ -1,0 +1,216 @@
+"""Takes in what a manifest says: for who comes with nothing, and for who missed what its author had.
+
+Everything is proved before it counts: operations by their signatures, run ends by theirs, heads by the run ends,
+changes by the heads and the gate. What a manifest leaves out is put again by whoever has it: `queue_missing`.
+Spec: specs/manifest.md §6 and §7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cocoon_core.errors import ChainAheadError, MalformedError, UntrustedInputError
+from cocoon_core.protocol.change import read_deps
+from cocoon_core.protocol.frontier import RunEnd
+from cocoon_core.protocol.heads import DeviceHeads
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
+from cocoon_core.protocol.manifest import DocumentState, encode_manifest
+from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, final_operations
+from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.roster import RosterGraph
+from cocoon_core.protocol.run import Run
+from cocoon_core.protocol.snapshot import PackedChange, check_heads
+from cocoon_core.storage.log import ChainEnd
+from cocoon_core.sync.arrivals import in_causal_order
+from cocoon_core.sync.events import RosterChanged
+from cocoon_core.sync.final import write_final
+from cocoon_core.sync.key_care import erase_old_keys
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+HANDOVER_OPERATIONS = 8  # operations before a rotation that go into the old topic with it
+
+
+def check_manifest(verified: VerifiedManifest, replica: Replica) -> None:
+    """Compare a manifest with the roster that its own operations evaluate to.
+
+    Raises:
+        MalformedError, NotPermittedError: they do not fit.
+    """
+    _find_final(verified, replica)
+
+
+def read_own_final(verified: VerifiedManifest, replica: Replica) -> bytes:
+    """What a manifest makes final, for the store: by its own roster, and not by the one that stands here."""
+    return write_final(verified.manifest.frontier, _find_final(verified, replica))
+
+
+def _find_final(verified: VerifiedManifest, replica: Replica) -> frozenset[EntryId]:
+    """By the roster that its author had, which rests on what was final before."""
+    graph = RosterGraph(replica.group)
+    for operation in verified.operations:
+        graph.add(operation)
+    failure: UntrustedInputError | None = None
+    for before in replica.epochs.finals_before(verified.rotation.id):
+        final = final_operations(verified, graph.evaluate(before))
+        try:
+            check_against_roster(verified, graph.evaluate(final))
+        except UntrustedInputError as error:
+            failure = failure or error
+        else:
+            return final
+    assert failure is not None, "at least nothing was final"
+    raise failure
+
+
+def find_behind(replica: Replica, verified: VerifiedManifest) -> dict[DeviceId, RunEnd]:
+    """The devices of which the manifest knows more than this replica."""
+    frontier = verified.manifest.frontier
+    return {
+        device: end
+        for device, end in frontier.items()
+        if device not in replica.chains or replica.chains[device].last_seq < end.seq
+    }
+
+
+def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentState]:
+    """The documents whose snapshots hold something that is not here."""
+    behind = find_behind(replica, verified)
+    return [
+        state
+        for state in verified.manifest.documents
+        if state.snapshot is not None and not behind.keys().isdisjoint(state.heads)
+    ]
+
+
+def adopt_manifest(
+    replica: Replica,
+    verified: VerifiedManifest,
+    run: Run,
+    snapshots: Mapping[DocumentId, list[PackedChange]],
+) -> None:
+    """Take a manifest in. Inside a transaction; whoever calls lets what is parked be tried again.
+
+    Args:
+        run: that of the manifest itself.
+        snapshots: of the documents that `find_needed` named.
+
+    Raises:
+        UntrustedInputError: a snapshot is not what the heads say, or the gate refuses it; nothing was changed.
+    """
+    behind = find_behind(replica, verified)
+    if replica.keys.id in behind:
+        replica.stop(ChainAheadError())
+        return
+    before_members, standings = replica.members.ids(), replica.members.standings()
+    known = [operation.id for operation in verified.operations if replica.members.knows((operation.id,))]
+    for operation_run in verified.manifest.operations:
+        if not replica.members.knows((operation_run.last_id,)):
+            replica.members.add_entry(operation_run.entries[-1])
+            replica.log.add_side_run(operation_run.last_id, operation_run.wire)
+    for rekey in verified.manifest.rekeys:
+        replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
+    _move_chains(replica, verified, behind)
+    _keep_epoch(replica, verified, run)
+    for state in verified.manifest.documents:
+        document = state.descriptor.document_id(replica.group)
+        if document in snapshots:
+            _adopt_document(replica, verified, state, snapshots[document])
+    fresh = tuple(operation.id for operation in verified.operations if operation.id not in set(known))
+    if fresh:
+        joined = tuple(replica.members.ids() - before_members)
+        replica.tell(RosterChanged(fresh, joined))
+    replica.follow_standings(standings, new=behind.keys() - standings.keys())
+    replica.forks.settle(everything=True)
+
+
+def _move_chains(replica: Replica, verified: VerifiedManifest, behind: Mapping[DeviceId, RunEnd]) -> None:
+    """Of devices that are behind here, go on from the manifest's run ends."""
+    heads: dict[DeviceId, DeviceHeads] = {device: DeviceHeads() for device in behind}
+    for state in verified.manifest.documents:
+        document = state.descriptor.document_id(replica.group)
+        for device, (seq, change) in state.heads.items():
+            if device in heads:
+                heads[device].advance(document, seq, change)
+    for device, end in behind.items():
+        known = replica.chains.get(device)
+        replica.set_chain(device, ChainEnd(end.seq, end.entry, known.last_time_ms if known else 0))
+        replica.set_heads(device, heads[device])
+
+
+def _keep_epoch(replica: Replica, verified: VerifiedManifest, run: Run) -> None:
+    epochs, rotation = replica.epochs, verified.rotation
+    assert isinstance(rotation.body, Rotation)
+    topic = rotation.body.topic
+    final = read_own_final(verified, replica)
+    epochs.table.set_rotation(topic, rotation.id)
+    epochs.table.set_manifest(topic, run.wire)
+    content = encode_manifest(verified.manifest, replica.group)
+    epochs.table.set_followed(topic, final, content, _find_handover(verified))
+    epochs.refresh()
+    erase_old_keys(replica)
+
+
+def _find_handover(verified: VerifiedManifest) -> list[bytes]:
+    """The rotation's run, after those of the operations that its author wrote right before it."""
+    by_id = {run.last_id: run for run in verified.manifest.operations}
+    run = by_id[verified.rotation.id]
+    wires = [run.wire]
+    while len(wires) < HANDOVER_OPERATIONS:
+        prev = run.entries[0].prev
+        if prev is None or prev not in by_id:
+            break
+        run = by_id[prev]
+        wires.insert(0, run.wire)
+    return wires
+
+
+def _adopt_document(
+    replica: Replica, verified: VerifiedManifest, state: DocumentState, packed: list[PackedChange]
+) -> None:
+    check_heads(packed, state.heads, state.ended)
+    document = state.descriptor.document_id(replica.group)
+    changes: dict[bytes, DeviceId] = {change.raw: change.device for change in packed}
+    beyond: dict[ChangeHash, tuple[bytes, DeviceId]] = {}
+    for run in verified.manifest.runs:
+        for entry in run.entries:
+            for change in entry.changes:
+                if change.document == document:
+                    beyond[change.hash] = change.raw, run.device
+    wanted = _called_by(changes, beyond)
+    if wanted:
+        changes |= wanted
+        changes = {raw: changes[raw] for raw in in_causal_order(changes)}
+    replica.shelf.adopt_snapshot(
+        state.descriptor, [(device, raw) for raw, device in changes.items()], replica.epochs.known_to
+    )
+
+
+def _called_by(
+    changes: Mapping[bytes, DeviceId], beyond: Mapping[ChangeHash, tuple[bytes, DeviceId]]
+) -> dict[bytes, DeviceId]:
+    """Changes beyond a cut that those of the snapshot depend on."""
+    wanted: dict[bytes, DeviceId] = {}
+    queue = list(changes)
+    while queue and beyond:
+        try:
+            deps = read_deps(queue.pop())
+        except MalformedError:
+            continue
+        for dep in deps:
+            found = beyond.get(ChangeHash(dep))
+            if found is not None and found[0] not in wanted and found[0] not in changes:
+                wanted[found[0]] = found[1]
+                queue.append(found[0])
+    return wanted
+
+
+def queue_missing(replica: Replica) -> None:
+    """Queue, for every relay, all that is here above the manifest's frontier and counts, whoever wrote it.
+
+    What a relay turns out to hold is taken off as it is shown; of others' runs the first by rank put them.
+    """
+    for relay in replica.groups.relays(replica.record.number):
+        replica.epochs.queue_all(relay)

@@ -1,0 +1,162 @@
+"""The changes of a document as they stand on this device: in runs of the log, in runs apart, in a snapshot, or pending.
+
+Says where a change came from and no more; whether it counts and is admitted is for sync/judging.py.
+Implements specs/storage.md §5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from cocoon_core.protocol import encoding
+from cocoon_core.protocol.change import read_deps
+from cocoon_core.protocol.entry import DocumentChange, document_change
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.primitives import sha256
+from cocoon_core.protocol.run import parse_run
+from cocoon_core.storage.documents import DocumentRecord, DocumentRun, DocumentTable
+
+NO_RUN: Final = 0  # in place of a run's number: pending, or from a snapshot; that of a run apart is negative
+
+
+class Arrival(NamedTuple):
+    """One change that reached a document, and where it stands.
+
+    Attributes:
+        seq: of its entry in the device's chain.
+        stands: its entry stands in the chain that this device has of its author.
+        final: a manifest's snapshot says it, so it counts whatever the roster says.
+        place: among the changes of its entry.
+    """
+
+    change: DocumentChange
+    device: DeviceId
+    seq: int
+    run: int
+    stands: bool = True
+    final: bool = False
+    place: int = 0
+
+
+class Arrivals:
+    """Finds the changes of one group's documents.
+
+    Args:
+        own_pending: (document, seq, raw change) of own changes that are in no run yet, in chain order.
+    """
+
+    def __init__(
+        self,
+        group: GroupId,
+        device: DeviceId,
+        table: DocumentTable,
+        own_pending: Callable[[], Iterable[tuple[DocumentId, int, bytes]]],
+    ) -> None:
+        self._group, self._table, self._own_pending = group, table, own_pending
+        self.device = device
+
+    def of(self, record: DocumentRecord) -> list[Arrival]:
+        """All that is here of a document: what a snapshot says, runs apart, the log in its order, what is left over of
+        earlier snapshots, and what is pending.
+
+        Runs may overlap, and a snapshot holds what runs hold too: a change arrives once, from where it counts most.
+        """
+        found: dict[tuple[DeviceId, ChangeHash], Arrival] = {}
+        left = self.left_over(record)
+        for arrival in (*self.in_snapshot(record), *self.in_runs(record), *left, *self.pending(record.document)):
+            key = arrival.device, arrival.change.hash
+            known = found.get(key)
+            if known is None:
+                found[key] = arrival
+            elif arrival.stands and not (known.stands or known.final):
+                del found[key]  # its place is where it stands
+                found[key] = arrival
+        return list(found.values())
+
+    def in_runs(self, record: DocumentRecord, after_run: int = 0) -> Iterator[Arrival]:
+        """What runs say, in the order of the log; of all of it, runs apart first."""
+        for run in self._table.wires(record.number, after_run):
+            yield from self._in_run(record, run)
+
+    def in_run(self, record: DocumentRecord, number: int) -> list[Arrival]:
+        return list(self._in_run(record, self._table.run(number)))
+
+    def _in_run(self, record: DocumentRecord, run: DocumentRun) -> Iterator[Arrival]:
+        document = record.document
+        for entry in parse_run(run.wire, self._group).stored().entries:
+            for place, change in enumerate(entry.changes):
+                if change.document == document:
+                    stands = entry.seq <= run.last_seq
+                    yield Arrival(change, entry.device, entry.seq, run.number, stands, False, place)
+
+    def in_snapshot(self, record: DocumentRecord) -> Iterator[Arrival]:
+        """What a manifest's snapshot said of the document, in causal order."""
+        for device, raw, _ in self._packed(record, left=False):
+            yield Arrival(document_change(record.document, raw), device, 0, NO_RUN, stands=False, final=True)
+
+    def left_over(self, record: DocumentRecord) -> Iterator[Arrival]:
+        """What an earlier snapshot said and the last one does not: it stands in its chain, and is final no more."""
+        for device, raw, seq in self._packed(record, left=True):
+            yield Arrival(document_change(record.document, raw), device, seq, NO_RUN)
+
+    def _packed(self, record: DocumentRecord, *, left: bool) -> Iterator[tuple[DeviceId, bytes, int]]:
+        packed = self._table.snapshot(record.number)
+        if packed is not None:
+            for device, raw, *seq in encoding.decode(packed, max_bytes=len(packed)):
+                if bool(seq) == left:
+                    yield DeviceId(device), raw, seq[0] if seq else 0
+
+    def pending(self, document: DocumentId) -> Iterator[Arrival]:
+        """Own changes that are in no run yet."""
+        for changed, seq, raw in self._own_pending():
+            if changed == document:
+                yield Arrival(document_change(document, raw), self.device, seq, NO_RUN)
+
+
+def pack_changes(changes: Sequence[tuple[DeviceId, bytes]], left: Sequence[tuple[DeviceId, bytes, int]] = ()) -> bytes:
+    """The form in which a snapshot's changes are stored here.
+
+    Args:
+        left: what earlier snapshots said besides, each with a seq at or above that of its entry.
+    """
+    packed: list[list[object]] = [[bytes(device), raw] for device, raw in changes]
+    return encoding.encode(packed + [[bytes(device), raw, seq] for device, raw, seq in left])
+
+
+def hash_of(raw: bytes) -> ChangeHash:
+    """The hash of a raw change."""
+    return ChangeHash(sha256(raw[8:]))
+
+
+def in_causal_order(raws: Iterable[bytes]) -> Iterator[bytes]:
+    """Put every change after those of its dependencies that are in the list: one that had to wait stands early."""
+    late: dict[bytes, list[bytes]] = {}
+    items = {sha256(raw[8:]): raw for raw in raws}
+    done: set[bytes] = set()
+    for digest in items:
+        ready = [digest]
+        while ready:
+            candidate = ready.pop()
+            if candidate in done:
+                continue
+            missing = next((d for d in read_deps(items[candidate]) if d in items and d not in done), None)
+            if missing is not None:
+                late.setdefault(missing, []).append(candidate)
+                continue
+            done.add(candidate)
+            yield items[candidate]
+            ready += late.pop(candidate, ())
+
+
+def ancestors_of(raws: Collection[bytes], within: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """These changes and all that they depend on, as far as it is in `within`; by hash."""
+    found: dict[bytes, bytes] = {}
+    waiting = [sha256(raw[8:]) for raw in raws]
+    known = within | {sha256(raw[8:]): raw for raw in raws}
+    while waiting:
+        digest = waiting.pop()
+        if digest in known and digest not in found:
+            found[digest] = known[digest]
+            waiting += read_deps(known[digest])
+    return found

@@ -1,0 +1,282 @@
+"""Follows rotations at one relay: opens the own wrap of the chosen one, then its manifest, and takes in what was missed
+
+What needs no blobs is done at once. Blobs are fetched by work that the driver awaits beside the connection; `advance`
+goes on when they are there. A manifest that cannot serve is noted, and is a reason to rotate. Spec: specs/epoch.md §7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any
+
+from cocoon_core.errors import NotYetError, UntrustedInputError
+from cocoon_core.protocol.entry import EntryKind
+from cocoon_core.protocol.epoch import Epoch, TopicKeys
+from cocoon_core.protocol.epochs import rank_of
+from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.invite import InviteKeys
+from cocoon_core.protocol.manifest import open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest_check import VerifiedManifest, verify_manifest
+from cocoon_core.protocol.operations import decode_operation
+from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.primitives import HpkeKey
+from cocoon_core.protocol.rotation import find_page, find_wrap, open_rotation
+from cocoon_core.protocol.run import Run, parse_run, verify_run
+from cocoon_core.protocol.snapshot import PackedChange, open_snapshot
+from cocoon_core.sync.adopting import adopt_manifest, check_manifest, find_needed, queue_missing, read_own_final
+from cocoon_core.sync.blobs import BlobRefused, BlobStore
+from cocoon_core.sync.receiving import retake_parked
+from cocoon_core.sync.recovering import unwrap_keys
+from cocoon_core.sync.repairing import Repairing, open_repairs
+from cocoon_core.sync.replica import Replica
+
+Work = Coroutine[Any, Any, None]
+CHECKERS = 3  # devices, the first by rank, that look whether the blobs of a manifest are there
+
+
+class Following:
+    """What this device has yet to follow, with the help of one relay."""
+
+    def __init__(self, replica: Replica, url: str, blobs: BlobStore, repairing: Repairing) -> None:
+        self._replica, self._url, self._blobs, self._repairing = replica, url, blobs, repairing
+        self._fetched: dict[BlobHash, bytes] = {}
+        self._lost: set[BlobHash] = set()
+        self._closed = replica.epochs.closed
+        self._unread: set[EntryId] = set()  # rotations beside the chosen one without a wrap for this device
+        self._unchecked: tuple[Epoch, list[BlobHash]] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing more can be followed with what this relay has."""
+        return True
+
+    def advance(self) -> Work | None:
+        """Follow as far as it goes. Gives work to be awaited where blobs are needed first."""
+        return self._open_chosen() or self._hop() or self._open_beside() or self._open_manifest() or self._check_blobs()
+
+    # --- the secret
+
+    def _own_keys(self) -> list[tuple[RecipientId, list[HpkeKey]]]:
+        """The ids under which a rotation may name this device, with the keys that open such a wrap."""
+        replica = self._replica
+        own = [HpkeKey(seed) for _, seed in replica.epochs.table.hpke_seeds()]
+        keys = [(RecipientId(replica.keys.id), [*own, replica.keys.hpke])]
+        if replica.record.link_secret is not None:
+            invite = InviteKeys(replica.record.link_secret)
+            keys.append((RecipientId(invite.id), [invite.hpke()]))
+        return keys + [(recipient, [key]) for recipient, key in unwrap_keys(replica)]
+
+    def _open_chosen(self) -> Work | None:
+        epochs = self._replica.epochs
+        choice = epochs.choice
+        if choice is None:
+            return None
+        keys = next(reversed(epochs.held.values())).epoch
+        for node in (choice.epoch, *choice.forks):  # what was written beside the chosen one must be read, and ended
+            if node.topic in epochs.held or node.rotation is None:
+                continue
+            if open_repairs(self._replica, self._own_keys()[0][1]):
+                return None
+            if node.id not in self._closed:
+                work = self._open_wrap(node.id, node.rotation, keys)
+                if work is not None or node.topic in epochs.held:
+                    return work
+        return None
+
+    def _open_beside(self) -> Work | None:
+        """Open what does not stand as far as is known here: its manifest may say what makes it stand for others.
+
+        No page is fetched for that, and nobody is told where no wrap is found.
+        """
+        epochs = self._replica.epochs
+        for node in epochs.unknown():
+            if node.rotation is not None and not node.rotation.paged and node.id not in self._unread:
+                self._open_wrap(node.id, node.rotation, self._replica.epoch, tell=False)
+                if node.topic in epochs.held:
+                    return None
+                self._unread.add(node.id)
+        return None
+
+    def _hop(self) -> Work | None:
+        """Follow rotations that name operations which are not here, for who comes with nothing or where some were lost.
+
+        The manifest holds them all, and proves whether it was a rotation that counts.
+        """
+        replica = self._replica
+        held = replica.epochs.held
+        for parked in replica.log.parked():
+            if parked.statement is None or parked.statement in self._closed:
+                continue
+            run = parse_run(parked.wire, replica.group).stored()
+            with suppress(UntrustedInputError):
+                body = decode_operation(run.entries[-1].body) if run.entries[-1].kind is EntryKind.ROSTER else None
+                if isinstance(body, Rotation) and body.topic not in held:
+                    ended = [held[topic].epoch for topic in body.parents if topic in held]
+                    reads = ended[0] if ended else replica.epoch
+                    work = self._open_wrap(run.last_id, body, reads)
+                    if work is not None or body.topic in held:
+                        return work
+        return None
+
+    def _open_wrap(self, operation: EntryId, rotation: Rotation, reads: TopicKeys, *, tell: bool = True) -> Work | None:
+        replica = self._replica
+        for recipient, keys in self._own_keys():
+            page = find_page(rotation, recipient)
+            if page is not None and page not in self._fetched:
+                if page in self._lost:
+                    continue
+                return self._fetch(reads, [page])
+            with suppress(UntrustedInputError, NotYetError):
+                if find_wrap(rotation, recipient, self._fetched) is not None:
+                    epoch = open_rotation(rotation, recipient, keys, replica.group, self._fetched)
+                    with replica.transaction():
+                        if recipient == RecipientId(replica.keys.id):  # the link's key is needed no more
+                            replica.groups.forget_link(replica.record.number)
+                        replica.epochs.hold(epoch, operation if replica.members.knows((operation,)) else None)
+                    return None
+        if tell:
+            self._closed.add(operation)
+            self._tell_closed(operation)
+        return None
+
+    def _tell_closed(self, operation: EntryId) -> None:
+        replica = self._replica
+        if not replica.members.has_begun or not replica.members.knows((operation,)):
+            return
+        self._repairing.complain_of(operation)
+        with replica.transaction():
+            if replica.members.member_of(replica.keys.id) is None:
+                message = "this device was put out of the group: what is written from now on cannot be read here"
+                replica.alarm("out", replica.keys.id.hex(), message)
+            else:
+                message = "a rotation left this device out; others are asked to repair it"
+                replica.alarm("excluded", operation.hex(), message)
+
+    # --- the manifest
+
+    def _open_manifest(self) -> Work | None:
+        replica = self._replica
+        for stored in list(replica.epochs.held.values()):
+            topic = stored.epoch.topic
+            is_needed = topic == replica.epoch.topic or stored.rotation is None
+            if stored.followed or (not is_needed and stored.frontier is not None):
+                continue
+            for entry, wire in replica.epochs.table.candidates(topic):
+                if stored.rotation is not None and parse_run(wire, replica.group).prev != stored.rotation:
+                    self._drop(topic, entry, None)
+                    continue
+                try:
+                    work = self._follow(stored.epoch, wire, adopts=is_needed)
+                except (UntrustedInputError, NotYetError) as error:
+                    self._drop(topic, entry, error if stored.rotation is not None and is_needed else None)
+                    continue
+                if work is not None:
+                    return work
+                break
+        return None
+
+    def _follow(self, epoch: Epoch, wire: bytes, *, adopts: bool) -> Work | None:
+        """Verify a manifest and take it in; work to be awaited where pages of it are not here yet.
+
+        Args:
+            adopts: else its epoch is not written to, and only what it says to be final is noted.
+
+        Raises:
+            UntrustedInputError: it cannot serve.
+            NotYetError: the relay does not have a page of it.
+        """
+        replica = self._replica
+        run = verify_run(parse_run(wire, replica.group))
+        entry = run.entries[-1]
+        body = read_manifest_body(entry.body)
+        missing = self._missing(body.pages)
+        if missing:
+            return self._fetch(epoch, missing)
+        unverified = open_manifest(body, replica.group, epoch.topic, self._fetched)
+        known = {operation.id for operation in replica.members.graph.operations()} if replica.members.has_begun else ()
+        verified = verify_manifest(unverified, entry, epoch.topic, known)
+        check_manifest(verified, replica)
+        if not adopts:
+            with replica.transaction():
+                replica.epochs.note_told(epoch.topic, read_own_final(verified, replica))
+            return None
+        needed = find_needed(replica, verified)
+        pages = [page for state in needed if state.snapshot is not None for page in state.snapshot.pages]
+        missing = self._missing(pages)
+        if missing:
+            return self._fetch(epoch, missing)
+        snapshots: dict[DocumentId, list[PackedChange]] = {}
+        for state in needed:
+            document = state.descriptor.document_id(replica.group)
+            if state.snapshot is not None:
+                snapshots[document] = open_snapshot(state.snapshot, document, self._fetched)
+        was_member = replica.members.has_begun
+        self._adopt(verified, run, snapshots)
+        if was_member:
+            states = verified.manifest.documents
+            every = [page for state in states if state.snapshot is not None for page in state.snapshot.pages]
+            self._unchecked = epoch, [*body.pages, *every]
+        return None
+
+    def _adopt(self, verified: VerifiedManifest, run: Run, snapshots: dict[DocumentId, list[PackedChange]]) -> None:
+        replica = self._replica
+        with replica.transaction():
+            adopt_manifest(replica, verified, run, snapshots)
+            queue_missing(replica)
+        retake_parked(replica, self._url)
+        self._fetched.clear()
+
+    def _drop(self, topic: TopicId, entry: EntryId, error: Exception | None) -> None:
+        """This run is no manifest of this topic; or with an error, it is, and cannot serve who comes anew: another must
+        be made, by a rotation.
+        """
+        replica = self._replica
+        with replica.transaction():
+            replica.epochs.table.drop_candidate(topic, entry)
+            if error is None:
+                return
+            replica.epochs.broken.add(topic)
+            replica.alarm("manifest", entry.hex(), f"a manifest cannot be used ({error}); the epoch is ended")
+
+    # --- blobs
+
+    def _check_blobs(self) -> Work | None:
+        """See whether the relay has what a newcomer will need: whoever made the manifest may have put nothing there."""
+        replica, unchecked = self._replica, self._unchecked
+        self._unchecked = None
+        if unchecked is None or not unchecked[1]:
+            return None
+        epoch, pages = unchecked
+        rank = rank_of(replica.keys.id, epoch.topic, replica.seen_lately())
+        return self._ask_for(epoch, pages) if rank < CHECKERS else None
+
+    async def _ask_for(self, epoch: Epoch, pages: list[BlobHash]) -> None:
+        there = await self._blobs.have(epoch, pages)
+        if lacking := len(set(pages) - there):
+            self._replica.epochs.broken.add(epoch.topic)
+            await self._replica.edits_ended()
+            with self._replica.transaction():
+                message = f"{lacking} blobs of the epoch's manifest are not at {self._url}; the epoch is ended"
+                self._replica.alarm("manifest", epoch.topic.hex(), message)
+
+    def _missing(self, names: Iterable[BlobHash]) -> list[BlobHash]:
+        """Those that are not here yet.
+
+        Raises:
+            NotYetError: the relay does not have one of them.
+        """
+        wanted = [name for name in dict.fromkeys(names) if name not in self._fetched]
+        if not self._lost.isdisjoint(wanted):
+            raise NotYetError(f"{len(self._lost)} blobs of it are not at the relay")
+        return wanted
+
+    async def _fetch(self, keys: TopicKeys, names: list[BlobHash]) -> None:
+        for name in names:
+            try:
+                self._fetched[name] = await self._blobs.get_blob(keys, name)
+            except BlobRefused as error:
+                if error.reason is not ErrorCode.NOT_FOUND:
+                    raise
+                self._lost.add(name)

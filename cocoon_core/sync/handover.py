@@ -1,0 +1,228 @@
+"""Ends the topics of earlier epochs at one relay, so that whoever still reads them finds the way on.
+
+For every epoch that is held, not written to any more and not finished at this relay:
+
+    blobs of the new epoch → manifest into the new topic → what stands above its frontier
+    → rotations into the old topic, with `seal` and `expect`
+
+Any device that followed does this, not the rotator alone: the bytes are the same, and a relay stores them once. A topic
+that somebody sealed without a rotation leads on through its repair topic, that one's repair topic if it too was sealed,
+and so on. Spec: specs/epoch.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from cocoon_core.errors import RelayMisbehaved
+from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.epoch import Epoch, TopicKeys
+from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.ids import TopicId
+from cocoon_core.sync.blobs import BlobStore
+from cocoon_core.sync.outbox import Outbox
+from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.session import Effect, Refused, Session
+
+HANDOVER_TAG: Final = -1
+MANIFEST_TAG: Final = -2
+ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
+REPAIR_DEPTH: Final = 8  # repair topics, each of the one before, that are looked at
+REPAIR_TOPICS: Final = 64  # repair topics that are read at once
+
+
+class Handover:
+    """The ends of old topics and the beginning of the current one, at one relay."""
+
+    def __init__(self, replica: Replica, url: str, session: Session, outbox: Outbox) -> None:
+        self._replica, self._url, self._session, self._outbox = replica, url, session, outbox
+        self._putting: set[tuple[TopicId, int]] = set()
+        self._reopened: set[TopicId] = set()
+        self._expected: dict[TopicId, int] = {}  # topic -> place up to which it must be read before it is put to again
+        self._rounds: dict[TopicId, int] = {}
+
+    # --- what to read
+
+    def repair_topics(self) -> list[TopicKeys]:
+        """Repair topics to be read: of topics that somebody sealed without a rotation, and of epochs that ended lately,
+        where who comes late tells of theirs and who was left out complains.
+        """
+        epochs, session = self._replica.epochs, self._session
+        found: list[TopicKeys] = []
+        for ended in epochs.watched():
+            repair = epochs.repair_of(ended)
+            found.append(repair)
+            while len(found) < REPAIR_TOPICS and session.is_live(repair.topic) and session.is_sealed(repair.topic):
+                repair = epochs.repair_of(repair)
+                found.append(repair)
+        for epoch in epochs.to_read(self._url):
+            place: TopicKeys = epoch
+            for _ in range(REPAIR_DEPTH):
+                if not self._is_dead_end(place, epoch):
+                    break
+                place = epochs.repair_of(place)
+                found.append(place)
+        return list({keys.topic: keys for keys in found}.values())
+
+    def _is_dead_end(self, place: TopicKeys, epoch: TopicKeys) -> bool:
+        """Read to its end, sealed, and nothing in it leads on from the epoch."""
+        session = self._session
+        live = session.is_live(place.topic) and session.is_sealed(place.topic)
+        return live and not self._replica.epochs.leads_on(self._url, place.topic, epoch.topic)
+
+    # --- what to do
+
+    @property
+    def is_done(self) -> bool:
+        epochs = self._replica.epochs
+        return not self._putting and not any(epochs.handover_from(epoch.topic) for epoch in self._to_end())
+
+    def may_push(self) -> bool:
+        """True where the current topic is begun here, and everybody who can read it is still in the roster."""
+        return self._is_begun() and self._replica.epochs.may_seal()
+
+    def next_upload(self, blobs: BlobStore) -> Coroutine[Any, Any, None] | None:
+        """Blobs of the current epoch that this relay has not taken yet, as work to be awaited; its topic is open."""
+        epochs = self._replica.epochs
+        current = epochs.current
+        if not epochs.table.has_uploads(self._url, current.epoch.topic):
+            return None
+        return self._upload(blobs, current.epoch)
+
+    async def _upload(self, blobs: BlobStore, epoch: Epoch) -> None:
+        table = self._replica.epochs.table
+        await blobs.put_blobs(epoch, table.uploads(self._url, epoch.topic))
+        await self._replica.edits_ended()
+        with self._replica.transaction():
+            table.drop_uploads(self._url, epoch.topic)
+
+    def advance(self) -> list[Effect]:
+        """The next puts. To be called when all that is to be read here was read."""
+        epochs, session = self._replica.epochs, self._session
+        current = epochs.current
+        if not self._is_begun():
+            key = current.epoch.topic, MANIFEST_TAG
+            if current.manifest is None or key in self._putting:
+                return []
+            self._putting.add(key)
+            return session.put(*key, [seal_envelope(current.manifest, current.epoch)])
+        effects: list[Effect] = []
+        for epoch in self._to_end():
+            effects += self._end(epoch)
+        if epochs.may_seal():
+            for epoch in epochs.watched():
+                effects += self._answer_fork(epoch)
+        return effects
+
+    def _answer_fork(self, epoch: Epoch) -> list[Effect]:
+        """Where somebody told of a rotation of an ended epoch that is not followed here, tell of ours.
+
+        They may not know what decides between the two.
+        """
+        epochs, session = self._replica.epochs, self._session
+        place: TopicKeys = epochs.repair_of(epoch)
+        shown = epochs.table.shown_rotations(self._url, epoch.topic)
+        while session.is_live(place.topic):
+            shown |= epochs.table.shown_rotations(self._url, place.topic)
+            if not session.is_sealed(place.topic):
+                break
+            place = epochs.repair_of(place)
+        key = place.topic, HANDOVER_TAG
+        if not session.is_live(place.topic) or key in self._putting:
+            return []
+        if shown <= epochs.path_ids() or epochs.leads_on(self._url, place.topic, epoch.topic):
+            return []
+        wires = epochs.handover_from(epoch.topic)
+        if not wires or self._rounds.get(place.topic, 0) >= ROUNDS:
+            return []
+        self._putting.add(key)
+        self._rounds[place.topic] = self._rounds.get(place.topic, 0) + 1
+        return session.put(*key, [seal_envelope(wire, place) for wire in wires])
+
+    def _is_begun(self) -> bool:
+        """The current topic holds something here; the group's first needs no manifest."""
+        current = self._replica.epochs.current
+        cursor = self._session.cursor(current.epoch.topic)
+        return current.rotation is None or (cursor is not None and cursor.after > 0)
+
+    def _to_end(self) -> list[Epoch]:
+        epochs = self._replica.epochs
+        return epochs.ended(self._url) if epochs.may_seal() else []
+
+    def _end(self, epoch: Epoch) -> list[Effect]:
+        epochs, session = self._replica.epochs, self._session
+        place: TopicKeys = epoch
+        while self._is_dead_end(place, epoch):
+            place = epochs.repair_of(place)
+        topic = place.topic
+        cursor = session.cursor(topic)
+        if not session.is_live(topic) or cursor is None or cursor.after < self._expected.get(topic, 0):
+            return []
+        if epochs.leads_on(self._url, topic, epoch.topic):
+            if session.is_sealed(topic) or place is not epoch:
+                return self._finish(epoch)
+            if topic not in self._reopened:
+                self._reopened.add(topic)
+                return self._reopen(place)
+        key = topic, HANDOVER_TAG
+        wires = epochs.handover_from(epoch.topic)
+        if key in self._putting or not wires or not self._outbox.is_done:
+            return []  # what stands above the manifest must be in the new topic before the old one is ended
+        self._putting.add(key)
+        seals = place is epoch and epochs.is_before_current(epoch.topic)
+        envelopes = [seal_envelope(wire, place) for wire in wires]
+        return session.put(*key, envelopes, seal=seals, expect=cursor.after if seals else None)
+
+    def _finish(self, epoch: TopicKeys) -> list[Effect]:
+        with self._replica.transaction():
+            self._replica.epochs.table.finish(self._url, epoch.topic)
+        return self._session.close_topic(epoch.topic)
+
+    def _reopen(self, place: TopicKeys) -> list[Effect]:
+        """Ask again whether a topic is sealed."""
+        cursor = self._session.cursor(place.topic)
+        return [*self._session.close_topic(place.topic), *self._session.open_topic(place, cursor)]
+
+    # --- what the relay answers
+
+    def awaits(self, topic: TopicId, tag: int) -> bool:
+        return (topic, tag) in self._putting
+
+    def acked(self, topic: TopicId, tag: int) -> list[Effect]:
+        """Which proves nothing: read on, and see whether it is there."""
+        self._putting.discard((topic, tag))
+        keys = self._replica.epochs.keys(topic)
+        if tag == MANIFEST_TAG or keys is None:
+            return []
+        if topic in self._replica.epochs.held and not self._replica.epochs.is_before_current(topic):
+            return self._finish(keys)  # a fork that was not chosen: told, and not sealed
+        if topic not in self._replica.epochs.held:
+            return []  # of a repair topic; it shows what it holds
+        self._count_round(topic)
+        return self._reopen(keys)
+
+    def refused(self, refused: Refused) -> list[Effect]:
+        """The topic has gone on (`expect`) or is sealed: read what came and decide again."""
+        self.set_aside(refused)
+        keys = self._replica.epochs.keys(refused.topic)
+        if keys is None:
+            return []
+        cursor = self._session.cursor(refused.topic)
+        if refused.code is ErrorCode.EXPECT and refused.last is not None and cursor is not None:
+            if refused.last <= cursor.after:
+                self._count_round(refused.topic)
+            self._expected[refused.topic] = refused.last
+            return []
+        self._count_round(refused.topic)
+        return self._reopen(keys)
+
+    def set_aside(self, refused: Refused) -> None:
+        """The put was not taken; it is made again."""
+        if refused.tag is not None:
+            self._putting.discard((refused.topic, refused.tag))
+
+    def _count_round(self, topic: TopicId) -> None:
+        self._rounds[topic] = self._rounds.get(topic, 0) + 1
+        if self._rounds[topic] > ROUNDS:
+            raise RelayMisbehaved(f"the relay {self._url} goes back on what it says of a topic")

@@ -1,0 +1,113 @@
+"""What one relay does not have yet of the current epoch's topic: puts it, and believes it stored only when it is shown.
+
+Spec: specs/relay.md §8 and specs/storage.md §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cocoon_core.errors import RelayMisbehaved
+from cocoon_core.protocol.ids import TopicId
+from cocoon_core.protocol.run import count_entries
+from cocoon_core.storage.log import StoredRun
+from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.session import Effect, Session, split_puts
+
+WINDOW = 256  # runs that are on their way to the relay at once
+RESEND_ROUNDS = 3  # times that a relay may lose what it acknowledged before it is given up for this pass
+
+
+class Outbox:
+    """The runs that are queued for one relay, on their way into the topic that is written to.
+
+    Args:
+        alarm: tells the member, by kind and message.
+    """
+
+    def __init__(self, replica: Replica, url: str, session: Session, alarm: Callable[[str, str], None]) -> None:
+        self._replica, self._url, self._session, self._alarm = replica, url, session, alarm
+        self._topic: TopicId | None = None
+        self._in_flight: dict[int, list[StoredRun]] = {}
+        self._next_tag = 1
+        self._last_acked = 0
+        self._acked_before: list[int] = []
+        self._rounds = 0
+
+    def begin(self, topic: TopicId) -> None:
+        """Write into this topic from now on. What the relay acknowledged in another one is no matter here."""
+        if topic != self._topic:
+            self._topic, self._last_acked = topic, 0
+            self._in_flight.clear()
+            self._acked_before = self._replica.log.acked(self._url)
+
+    @property
+    def is_done(self) -> bool:
+        """All is acknowledged, and what was acknowledged was shown."""
+        return not self._in_flight and not self.lacks_what_was_acked and not self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        return self._replica.log.unsent_count(self._url) > 0
+
+    @property
+    def lacks_what_was_acked(self) -> bool:
+        """The relay acknowledged own entries at a place that it has not come to yet."""
+        cursor = self._session.cursor(self._topic) if self._topic is not None else None
+        return cursor is not None and cursor.after < self._last_acked
+
+    def became_live(self) -> None:
+        """The relay showed all that it has: what it had acknowledged and did not show, it has lost."""
+        with self._replica.transaction():
+            lost = self._replica.log.requeue(self._url, self._acked_before)
+        self._note_lost(lost)
+
+    def push(self) -> list[Effect]:
+        """Put what this relay has not acknowledged, as far as the window allows."""
+        replica, session, topic = self._replica, self._session, self._topic
+        if topic is None:
+            return []
+        self._requeue_what_was_lost(topic)
+        if self._in_flight:
+            return []
+        runs = replica.log.unsent(self._url, WINDOW)
+        envelopes = [replica.seal(run.wire) for run in runs]
+        effects: list[Effect] = []
+        sizes = [len(envelope) for envelope in envelopes]
+        for cut in split_puts(sizes, session.most_put_envelopes, session.most_put_bytes):
+            tag, self._next_tag = self._next_tag, self._next_tag + 1
+            self._in_flight[tag] = [runs[place] for place in cut]
+            effects += session.put(topic, tag, [envelopes[place] for place in cut])
+        return effects
+
+    def acked(self, tag: int, seqs: Sequence[int]) -> int:
+        """Take note of where the relay says that it stored a put; the number of entries in it."""
+        runs = self._in_flight.pop(tag, [])
+        if len(runs) != len(seqs):
+            raise RelayMisbehaved("the relay acknowledged another number of envelopes than were put")
+        with self._replica.transaction():
+            for run, seq in zip(runs, seqs, strict=True):
+                self._replica.log.note_acked(self._url, run.number, seq)
+        self._last_acked = max(self._last_acked, *seqs) if seqs else self._last_acked
+        return sum(count_entries(run.wire) for run in runs)
+
+    def refused(self, tag: int) -> None:
+        self._in_flight.pop(tag, None)
+
+    def _requeue_what_was_lost(self, topic: TopicId) -> None:
+        """What was acknowledged at a place that has passed by without it was lost: say so and put it again."""
+        cursor = self._session.cursor(topic)
+        if cursor is not None:
+            self._note_lost(self._replica.log.requeue_lost(self._url, cursor.after))
+
+    def _note_lost(self, lost: int) -> None:
+        if not lost:
+            return
+        self._rounds += 1
+        self._alarm(
+            "relay-lost", f"the relay {self._url} acknowledged entries and did not keep them; they are put again"
+        )
+        if self._rounds > RESEND_ROUNDS and self._topic is not None:
+            with self._replica.transaction():  # or it did show them, damaged: then reading anew settles it
+                self._replica.log.note_missed(self._url, self._topic, 1)
+            raise RelayMisbehaved(f"the relay {self._url} keeps losing what it acknowledges")

@@ -1,0 +1,151 @@
+"""Complaints and repairs: a device that a rotation left out asks in the repair topic, and another gives it the secret.
+
+Nobody is believed: a complaint is answered only to a recipient by the roster, under the HPKE key that the roster names,
+so the most that a false one costs is an answer. The first by rank answers, the others only if nobody has.
+Spec: specs/epoch.md §9.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from cocoon_core.errors import NotYetError, UntrustedInputError
+from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.epoch import TopicKeys
+from cocoon_core.protocol.epochs import rank_of
+from cocoon_core.protocol.ids import DeviceId, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.primitives import HpkeKey
+from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
+from cocoon_core.sync.rotating import find_recipients
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+    from cocoon_core.sync.session import Effect, Session
+
+REPAIR_TAG: Final = -3
+RANK_WAIT_MS: Final = 60_000  # how long each rank waits for the one before it to answer
+
+
+def note_repair_value(replica: Replica, topic: TopicId, value: RepairValue) -> None:
+    """Keep what a repair topic showed, once; a bounded number of them. Inside a transaction."""
+    if isinstance(value, Fork):
+        return
+    device = value.device if isinstance(value, Complaint) else DeviceId(value.recipient)
+    kind = "complaint" if isinstance(value, Complaint) else "repair"
+    replica.epochs.table.add_repair(topic, value.rotation, kind, device, encode_repair_value(value))
+
+
+def open_repairs(replica: Replica, keys: list[HpkeKey]) -> bool:
+    """Take the secret that somebody gave this device after its complaint. True where one opened."""
+    own = replica.keys.id
+    for raw in replica.epochs.table.repairs("repair", own):
+        value = read_repair_value(raw, replica.group)
+        if not isinstance(value, Repair) or replica.members.member_of(value.device) is None:
+            continue
+        with suppress(UntrustedInputError, NotYetError):
+            body = replica.members.graph.operation(value.rotation).body
+            if isinstance(body, Rotation) and body.topic not in replica.epochs.held:
+                epoch = value.open(keys, replica.group, body.topic)
+                with replica.transaction():
+                    replica.epochs.hold(epoch, value.rotation)
+                return True
+    return False
+
+
+class Repairing:
+    """What this device has to say in repair topics, at one relay."""
+
+    def __init__(self, replica: Replica, url: str, session: Session) -> None:
+        self._replica, self._url, self._session = replica, url, session
+        self._said: set[tuple[TopicId, bytes]] = set()
+        self._closed: set[EntryId] = set()
+
+    def complain_of(self, rotation: EntryId) -> None:
+        """This device is a recipient by the roster, and no wrap of that rotation opens here."""
+        self._closed.add(rotation)
+
+    def advance(self, topics: list[TopicKeys]) -> list[Effect]:
+        """Put complaints and answers into the repair topics that are open and not sealed."""
+        effects: list[Effect] = []
+        for keys in topics:
+            if self._session.is_live(keys.topic) and not self._session.is_sealed(keys.topic):
+                said = [*map(encode_repair_value, self._values(keys.topic)), *self._own_operations(keys.topic)]
+                for raw in said:
+                    if (keys.topic, raw) not in self._said:
+                        self._said.add((keys.topic, raw))
+                        effects += self._session.put(keys.topic, REPAIR_TAG, [seal_envelope(raw, keys)])
+        return effects
+
+    def _values(self, topic: TopicId) -> list[RepairValue]:
+        return [*self._complaints(topic), *self._answers(topic)]
+
+    def _own_operations(self, topic: TopicId) -> list[bytes]:
+        """What this device wrote of the roster and cannot send, because the epoch that was chosen is closed to it.
+
+        The others may not know that it belongs to the group; or it was put out by who did not know of its objection.
+        """
+        replica = self._replica
+        if replica.epochs.is_level or not any(self._ends_here(rotation, topic) for rotation in self._closed):
+            return []
+        end = replica.epochs.frontier().get(replica.keys.id)
+        shown = set(replica.epochs.table.shown_early(self._url, topic))
+        runs = replica.log.operations_above(replica.keys.id, end.seq if end is not None else -1)
+        return [run.wire for run in runs if run.last_id not in shown]
+
+    def _complaints(self, topic: TopicId) -> list[RepairValue]:
+        replica, found = self._replica, []
+        for rotation in self._closed:
+            complaint = Complaint.make(replica.keys.signing, replica.group, rotation)
+            raw = encode_repair_value(complaint)
+            ends = self._ends_here(rotation, topic)
+            known = replica.epochs.table.repairs("complaint", replica.keys.id)
+            if ends and (topic, raw) not in self._said and raw not in known:
+                found.append(complaint)
+        return list(found)
+
+    def _answers(self, topic: TopicId) -> list[RepairValue]:
+        """Repairs for complaints that nobody answered, where it is this device's turn."""
+        replica = self._replica
+        if replica.members.member_of(replica.keys.id) is None:
+            return []
+        table, found = replica.epochs.table, []
+        recipients = {one.id: one for one in find_recipients(replica)}
+        for rotation, device in table.open_complaints(topic):
+            recipient = recipients.get(device)
+            if recipient is None or device == replica.keys.id or rotation not in replica.members.graph:
+                continue
+            body = replica.members.graph.operation(rotation).body
+            stored = replica.epochs.held.get(body.topic) if isinstance(body, Rotation) else None
+            if stored is None or not self._is_turn(rotation, device, topic):
+                continue
+            answer = Repair.make(
+                replica.keys.signing, replica.group, rotation, stored.epoch, RecipientId(device), recipient.hpke
+            )
+            with replica.transaction():
+                note_repair_value(replica, topic, answer)
+            found.append(answer)
+        return list(found)
+
+    def _is_turn(self, rotation: EntryId, device: DeviceId, topic: TopicId) -> bool:
+        replica = self._replica
+        now = replica.clock()
+        rank = rank_of(replica.keys.id, topic, replica.seen_lately() - {device})
+        with replica.transaction():
+            since = replica.epochs.table.due_since(f"repair {rotation} {device}", now)
+        return now - since >= rank * RANK_WAIT_MS
+
+    def _ends_here(self, rotation: EntryId, topic: TopicId) -> bool:
+        """Whether that repair topic is one of an epoch which the rotation ended."""
+        replica = self._replica
+        body = replica.members.graph.operation(rotation).body
+        assert isinstance(body, Rotation)
+        for parent in body.parents:
+            if parent in replica.epochs.held:
+                keys: TopicKeys = replica.epochs.held[parent].epoch
+                for _ in range(8):
+                    keys = replica.epochs.repair_of(keys)
+                    if keys.topic == topic:
+                        return True
+        return False

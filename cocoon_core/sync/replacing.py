@@ -1,0 +1,159 @@
+"""A device that finds its own chain ahead of its own store goes on as a fresh one.
+
+It was restored from an older copy, or copied. On that chain it never writes again: a fresh key enters with
+replace_device, signed by the old one, which is pinned at what the relays showed. What was written here and never sent
+is made again by the new device. Implements specs/counting.md §7.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from cocoon_core.errors import ChainAheadError, UsageError
+from cocoon_core.protocol.device import DeviceKeys
+from cocoon_core.protocol.entry import EntryKind
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
+from cocoon_core.protocol.operations_devices import ReplaceDevice
+from cocoon_core.protocol.primitives import Secret
+from cocoon_core.protocol.run import parse_run
+from cocoon_core.storage.log import ChainEnd
+from cocoon_core.sync.pins import pin_devices
+from cocoon_core.sync.reissue import reissue_lost
+from cocoon_core.sync.withdrawals import rebuild_documents
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+REPLACE_WAIT_MS: Final = 600_000  # a copy whose history does not decide lets the other replace itself first
+
+
+def replace_own_device(replica: Replica) -> DeviceId | None:
+    """Enter as a fresh device where the chain of this one went on elsewhere, and make lost edits again.
+
+    To be called when level with every relay that can be reached: what they show is what the old device keeps. Not in an
+    edit or a transaction.
+
+    Returns:
+        The new device; None where there was nothing to be done, or the member must decide.
+    """
+    if not replica.is_stopped_by(ChainAheadError):
+        return None
+    old = replica.keys
+    if replica.members.member_of(old.id) is None:
+        with replica.transaction():
+            replica.alarm(
+                "replaced-here",
+                old.id.hex(),
+                "another copy of this device goes on as a new one; link this one as a device of its own to write here",
+            )
+        return None
+    if _waits_for_other(replica):
+        return None
+    keys = DeviceKeys(Secret(secrets.token_bytes(32)), Secret(secrets.token_bytes(32)))
+    try:
+        with replica.transaction():
+            changed = _leave_chain(replica)
+            pins = pin_devices(replica, [old.id])
+            replica.become(keys)
+            operation = ReplaceDevice.make(old.signing, replica.group, keys.id, keys.hpke_public, pins)
+            replica.write_operation(operation, inside=True)
+            rebuild_documents(replica, changed)
+            replica.alarm(
+                "replaced-here",
+                keys.id.hex(),
+                "this profile was an older or a second copy, so this device goes on under a fresh key; everybody is "
+                "told; if you did not restore or copy it, somebody else has a copy of it",
+            )
+    except UsageError as error:
+        replica.become_again(old)
+        with replica.transaction():
+            replica.alarm("not-replaced", old.id.hex(), f"this copy of a device cannot go on as a new one: {error}")
+        return None
+    except BaseException:
+        replica.become_again(old)
+        raise
+    reissue_lost(replica)
+    return keys.id
+
+
+def _waits_for_other(replica: Replica) -> bool:
+    """Two copies that replace themselves at once void both: of two that were seen, the one that decides goes first."""
+    own = replica.keys.id
+    if not replica.forks.loses(own, _never_shown(replica)):
+        return False
+    now = replica.clock()
+    with replica.transaction():
+        since = replica.epochs.table.due_since(f"replace {own}", now)
+    return now - since < REPLACE_WAIT_MS
+
+
+def _leave_chain(replica: Replica) -> set[DocumentId]:
+    """Let of the old chain stand what the relays showed; note what else was written here as lost.
+
+    Returns:
+        The documents that have to be built anew.
+    """
+    own, table = replica.keys.id, replica.forks.table
+    changed: set[DocumentId] = set()
+    written = 0
+    for entry in replica.own_chain.pending_entries():
+        written += entry.kind is EntryKind.ROSTER
+        for change in entry.changes:
+            changed.add(change.document)
+            _lose(replica, change.document, change.hash, change.raw)
+    pending = replica.log.pending()
+    if pending:
+        replica.log.drop_pending(pending[-1].seq)
+        last = table.standing(own, 0)[-1:]
+        for _, last_seq, last_id, wire in last:
+            time_ms = parse_run(wire, replica.group).stored().entries[-1].time_ms
+            replica.set_chain(own, ChainEnd(last_seq, last_id, time_ms))
+    before = _own_changes(replica)
+    changed |= replica.forks.switch(own, _never_shown(replica))
+    for digest in before.keys() - _own_changes(replica).keys():
+        document, raw = before[digest]
+        _lose(replica, document, digest, raw)
+    if written:
+        replica.alarm(
+            "operations-lost", own.hex(), f"{written} changes to members or invites were never sent; make them again"
+        )
+    replica.load()  # the operations that were pending are no more
+    return changed
+
+
+def _own_changes(replica: Replica) -> dict[ChangeHash, tuple[DocumentId, bytes]]:
+    """What stands in the own chain from the lowest place on where something contradicts it."""
+    own, table = replica.keys.id, replica.forks.table
+    apart = [parse_run(run.wire, replica.group).first_seq for run in table.of(own)]
+    if not apart:
+        return {}
+    found: dict[ChangeHash, tuple[DocumentId, bytes]] = {}
+    for _, last_seq, _, wire in table.standing(own, min(apart)):
+        for entry in parse_run(wire, replica.group).stored().entries:
+            if entry.seq <= last_seq:
+                found.update({change.hash: (change.document, change.raw) for change in entry.changes})
+    return found
+
+
+def _never_shown(replica: Replica) -> frozenset[EntryId]:
+    """Own entries in runs that no relay can have: they were signed here and seen by nobody."""
+    own, table = replica.keys.id, replica.forks.table
+    runs = [parse_run(run.wire, replica.group) for run in table.of(own)]
+    if not runs:
+        return frozenset()
+    lowest = min(run.first_seq for run in runs)
+    shown = {entry for run in runs for entry in run.ids()}
+    return frozenset(
+        entry
+        for number, _, last_id, wire in table.standing(own, lowest)
+        if not table.was_shown(number, last_id)
+        for entry in parse_run(wire, replica.group).ids()
+        if entry not in shown
+    )
+
+
+def _lose(replica: Replica, document: DocumentId, digest: ChangeHash, raw: bytes) -> None:
+    record = replica.documents.find(document)
+    assert record is not None, "an own change is of a document that is known"
+    replica.forks.table.lose(record.number, [(digest, raw)])

@@ -1,0 +1,61 @@
+"""The welcomes of invites: made with the invite, and made again where an epoch began that does not know of it.
+
+Whoever holds a link hops from the epoch of its welcome along the rotations, each of which is wrapped for the invites
+that its author knew to be open. One that was begun at the same time as the invite, by a device that did not know of it,
+is not: there the joiner could not hop on, and the inviter's device puts another welcome into the mailbox.
+Spec: specs/invite.md §5.
+"""
+
+from __future__ import annotations
+
+from cocoon_core.protocol.ids import TopicId
+from cocoon_core.protocol.invite import Welcome, wrap_welcome
+from cocoon_core.protocol.roster_values import InviteState
+from cocoon_core.storage.joins import WelcomeTable
+from cocoon_core.sync.replica import Replica
+
+
+def queue_welcome(replica: Replica, invite: InviteState) -> None:
+    """Have a welcome to the present epoch put into an invite's mailbox at every relay. Inside a transaction."""
+    number = replica.record.number
+    relays = tuple(replica.groups.relays(number))
+    epoch = None if invite.by_request else replica.epoch
+    value = wrap_welcome(Welcome(replica.group, replica.record.create, epoch, relays), invite.id, invite.hpke)
+    replica.groups.add_letters(number, relays, invite.mailbox_secret, value)
+    WelcomeTable(replica.database, number).set(invite.id, replica.epoch.topic)
+
+
+def renew_welcomes(replica: Replica) -> int:
+    """Queue a welcome for each open invite of the own member from whose last one nobody can hop to the present epoch.
+
+    Returns:
+        How many.
+    """
+    me = replica.members.member_of(replica.keys.id)
+    if replica.epochs.choice is None or me is None:
+        return 0
+    table = WelcomeTable(replica.database, replica.record.number)
+    lacking = []
+    for invite in replica.members.roster.open_invites():
+        if invite.inviter == me and not invite.by_request:
+            welcomed = table.find(invite.id)
+            if welcomed is None or not _leads_on(replica, invite, welcomed):
+                lacking.append(invite)
+    if lacking:
+        with replica.transaction():
+            for invite in lacking:
+                queue_welcome(replica, invite)
+    return len(lacking)
+
+
+def _leads_on(replica: Replica, invite: InviteState, welcomed: TopicId) -> bool:
+    """Whether every rotation from that epoch to the present one knew the invite."""
+    choice = replica.epochs.choice
+    if choice is None:
+        return True
+    for node in choice.path:
+        if node.topic == welcomed:
+            return True
+        if not replica.members.graph.knows(node.id, invite.operation):
+            return False
+    return False

@@ -1,0 +1,164 @@
+"""Syncing a group: one pass, staying connected, what happened. A part of `Group`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from cocoon_core.errors import RelayError, RelayUnavailable
+from cocoon_core.group_part import GroupPart
+from cocoon_core.sync.admission import serve_mailboxes
+from cocoon_core.sync.driver import Progress, RelayDriver
+from cocoon_core.sync.events import GroupEvent
+from cocoon_core.sync.relay_list import add_named_relays, leave_relay
+from cocoon_core.sync.replacing import replace_own_device
+
+MOST_EVENTS = 10_000  # events kept for one listener that does not read
+MAILBOX_SECONDS = 60.0  # between two looks for requests while watching
+
+
+@dataclass(frozen=True, slots=True)
+class RelayReport:
+    """What a sync did at one relay: entries sent and received; `error` is a sentence where it could not."""
+
+    url: str
+    ok: bool
+    error: str | None
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did at all relays. `requests` counts those who newly ask to be admitted."""
+
+    sent: int
+    received: int
+    relays: tuple[RelayReport, ...]
+    requests: int = 0
+
+
+class Syncing(GroupPart):
+    """The part of a group that is about relays."""
+
+    async def sync(self, progress: Progress | None = None) -> SyncReport:
+        """Pull from and push to every relay once.
+
+        Args:
+            progress: called with (envelopes read, envelopes there) while catching up.
+
+        Raises:
+            RelayUnavailable: no relay could be used; each one's reason is in the message.
+            LocalStateError: this device cannot go on.
+        """
+        add_named_relays(self._replica)
+        relays: list[RelayReport] = []
+        requests = 0
+        todo = self.relays
+        while todo:
+            url = todo.pop(0)
+            try:
+                done = await RelayDriver(self._replica, url, self._dial, self._dial.blobs, progress).sync_once()
+                requests += await serve_mailboxes(self._replica, self._dial, url)
+                relays.append(RelayReport(url, True, None, done.sent, done.received))
+            except RelayError as error:
+                relays.append(RelayReport(url, False, str(error), 0, 0))
+            add_named_relays(self._replica)  # the policy may have come just now
+            todo += [new for new in self.relays if new not in todo and all(new != done.url for done in relays)]
+        if all(relay.ok for relay in relays):
+            self._replica.report_withheld()
+        if not any(relay.ok for relay in relays):
+            raise RelayUnavailable("; ".join(relay.error or "" for relay in relays))
+        await self._replica.edits_ended()
+        if replace_own_device(self._replica) is not None:
+            return await self.sync(progress)  # what the new device wrote is sent
+        for relay in relays:
+            if relay.ok:
+                leave_relay(self._replica, relay.url)
+        return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), tuple(relays), requests)
+
+    @asynccontextmanager
+    async def watch(self, on_state: Callable[[str, RelayError | None], None] | None = None) -> AsyncIterator[None]:
+        """Stay connected to every relay inside the block: what others write arrives, what is written here is sent.
+
+        Args:
+            on_state: called with a relay's address, and None when it is level, or the error each time it is lost or
+                cannot be reached.
+
+        Raises:
+            LocalStateError: this device cannot go on.
+        """
+
+        def follow(url: str) -> Callable[[RelayError | None], None] | None:
+            return None if on_state is None else lambda error: on_state(url, error)
+
+        add_named_relays(self._replica)
+        tasks = [
+            asyncio.create_task(
+                RelayDriver(self._replica, url, self._dial, self._dial.blobs).watch(follow(url)), name=f"watch {url}"
+            )
+            for url in self.relays
+        ]
+        tasks.append(asyncio.create_task(self._watch_mailboxes(), name="watch mailboxes"))
+        owner = asyncio.current_task()
+        failures: list[BaseException] = []
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                failures.append(error)
+                if owner is not None:
+                    owner.cancel()
+
+        for task in tasks:
+            task.add_done_callback(ended)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if failures:
+                raise failures[0] from None
+            raise
+        finally:
+            for task in tasks:
+                task.remove_done_callback(ended)
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch_mailboxes(self) -> None:
+        """Look for requests every now and then; a relay that cannot be reached is told of by its driver."""
+        while True:
+            if self._replica.level_relays:
+                await self._replica.edits_ended()
+                replace_own_device(self._replica)
+            for url in self.relays:
+                if url in self._replica.level_relays:
+                    with suppress(RelayError):
+                        await serve_mailboxes(self._replica, self._dial, url)
+            await asyncio.sleep(MAILBOX_SECONDS)
+
+    async def events(self) -> AsyncIterator[GroupEvent]:
+        """What happens in this group from now on, by this device or others, each after it was made durable."""
+        queue: asyncio.Queue[GroupEvent] = asyncio.Queue(MOST_EVENTS)
+
+        def take(event: GroupEvent) -> None:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+        unlisten = self._replica.listen(take)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            unlisten()
+
+    def unsent(self) -> int:
+        """Entries and runs that some relay has not acknowledged yet."""
+        log = self._replica.log
+        return log.pending_count() + max((log.unsent_count(url) for url in self.relays), default=0)
+
+    def alarms(self) -> list[str]:
+        """What a member should know: refused input, forks, lost or withheld entries. Oldest first."""
+        return [message for _, _, message, _ in self._replica.groups.alarms(self._replica.record.number)]

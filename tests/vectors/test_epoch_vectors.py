@@ -1,0 +1,302 @@
+"""The code agrees with the vectors of rotations, epochs, repair topics, snapshots and manifests, from their files."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from typing import Any
+
+import cbor2
+import pytest
+
+from cocoon_core.protocol.constants import LABEL_RANK
+from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.entry import Entry, EntryKind, EntryMaker
+from cocoon_core.protocol.epoch import Epoch
+from cocoon_core.protocol.epochs import Path, choose_epoch, rank_of, trace_epochs
+from cocoon_core.protocol.frontier import decode_frontier, encode_frontier, frontier_digest
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, EntryId, GroupId, RecipientId, TopicId
+from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, verify_manifest
+from cocoon_core.protocol.operations import Create, decode_operation
+from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.primitives import HpkeKey, hash_bytes, open_bulk, sha256, verify
+from cocoon_core.protocol.repair import Complaint, Fork, Repair, read_repair_value, repair_keys
+from cocoon_core.protocol.roster import RosterGraph
+from cocoon_core.protocol.roster_values import Operation, Recipient, Roster
+from cocoon_core.protocol.rotation import Pages, check_wraps, find_page, open_rotation
+from cocoon_core.protocol.snapshot import PackedChange, SnapshotRef, check_heads, open_snapshot, unpack_snapshot
+from tests.support.epoch_scenes import Asked
+from tests.vectors.test_vectors import Case, read, require_refused, secret, unhex
+
+
+def rotation_from(text: str) -> Rotation:
+    body = decode_operation(decode(unhex(text)))
+    assert isinstance(body, Rotation)
+    assert encode(body.encode_body()).hex() == text
+    return body
+
+
+def pages_from(case: dict[str, str]) -> Pages:
+    return {BlobHash(unhex(name)): unhex(blob) for name, blob in case.items()}
+
+
+def key_from(case: Case) -> HpkeKey:
+    return HpkeKey(secret(case["hpke_seed"]))
+
+
+# --- rotations
+
+
+def test_rotations() -> None:
+    vectors = read("rotation")
+    group, wanted = GroupId(unhex(vectors["group_id"])), secret(vectors["epoch_secret"])
+    inline, paged = vectors["inline"], vectors["paged"]
+    rotation = rotation_from(inline["body"])
+    assert rotation.topic == Epoch(wanted).topic
+    opened = open_rotation(rotation, RecipientId(unhex(inline["recipient"])), [key_from(inline)], group, {})
+    assert opened.secret == wanted
+
+    rotation = rotation_from(paged["body"])
+    for page in paged["pages"]:
+        blob = unhex(page["blob"])
+        assert sha256(blob).hex() == page["name"]
+        padded = open_bulk(secret(paged["key"]), unhex(page["nonce"]), blob, unhex(paged["ad"]))
+        assert padded.rstrip(b"\0")[:-1].hex() == page["records"]
+    pages = pages_from({page["name"]: page["blob"] for page in paged["pages"]})
+    for one in paged["recipients"]:
+        recipient, name = RecipientId(unhex(one["recipient"])), BlobHash(unhex(paged["pages"][one["page"]]["name"]))
+        assert find_page(rotation, recipient) == name
+        assert open_rotation(rotation, recipient, [key_from(one)], group, {name: pages[name]}).secret == wanted
+    for check in vectors["checks"]:
+        key = key_from(paged["recipients"][0]).public
+        due = [Recipient(DeviceId(unhex(one)), key) for one in check["recipients"]]
+        found = check_wraps(rotation, due, pages)
+        assert [one.hex() for one in found.missing] == check["missing"], check["name"]
+        assert [one.hex() for one in found.strangers] == check["strangers"], check["name"]
+
+
+def test_refused_rotations() -> None:
+    vectors = read("rotation")
+    group = GroupId(unhex(vectors["group_id"]))
+    require_refused(vectors["bad_bodies"], lambda case: decode_operation(decode(unhex(case["body"]))))
+
+    def attempt(case: Case) -> object:
+        pages, recipient = pages_from(case["pages"]), RecipientId(unhex(case["recipient"]))
+        return open_rotation(rotation_from(case["body"]), recipient, [key_from(case)], group, pages)
+
+    require_refused(vectors["bad_openings"], attempt)
+
+
+# --- the choice
+
+
+def graph_from(case: Case, seed: int) -> RosterGraph:
+    """The operations, in an order that puts parents first."""
+    graph = RosterGraph(GroupId(unhex(case["group_id"])))
+    waiting = list(case["operations"])
+    random.Random(seed).shuffle(waiting)
+    while waiting:
+        one = waiting.pop(0)
+        parents = tuple(EntryId(unhex(parent)) for parent in one["parents"])
+        if any(parent not in graph for parent in parents):
+            waiting.append(one)
+            continue
+        body = decode_operation(decode(unhex(one["body"])))
+        graph.add(Operation(EntryId(unhex(one["id"])), DeviceId(unhex(one["device"])), one["seq"], parents, body))
+    return graph
+
+
+@pytest.mark.parametrize("case", read("epoch-choice")["choices"], ids=lambda case: case["name"])
+def test_the_choice_of_an_epoch(case: Case) -> None:
+    for seed in range(4):
+        graph = graph_from(case, seed)
+        create = min((one for one in graph.operations() if isinstance(one.body, Create)), key=lambda one: one.id)
+
+        def judge(path: Path, graph: RosterGraph = graph) -> Roster:
+            return graph.evaluate()
+
+        choice = choose_epoch(trace_epochs(create, graph.operations(), Asked(graph)), Asked(graph), judge)
+        assert choice.epoch.topic.hex() == case["topic"]
+        assert [node.id.hex() for node in choice.path] == case["path"]
+        assert [node.id.hex() for node in choice.forks] == case["forks"]
+        assert [topic.hex() for topic in choice.topics_to_end] == case["parents_of_the_next"]
+        for kind, gone in case["gone"].items():
+            assert [one.hex() for one in getattr(choice.gone, kind)] == gone
+
+
+def test_ranks() -> None:
+    for case in read("epoch-choice")["ranks"]:
+        parent = TopicId(unhex(case["parent"]))
+        devices = [DeviceId(unhex(one["device"])) for one in case["devices"]]
+        for device, one in zip(devices, case["devices"], strict=True):
+            assert hash_bytes(LABEL_RANK, device + parent).hex() == one["hash"]
+            assert rank_of(device, parent, devices) == one["rank"]
+
+
+# --- the repair topic
+
+
+def test_repair_topics() -> None:
+    vectors = read("repair")
+    group = GroupId(unhex(vectors["group_id"]))
+    keys = repair_keys(Epoch(secret(vectors["epoch_secret"])))
+    for shown in vectors["topics"]:
+        assert keys.topic.hex() == shown["topic"]
+        assert keys.seal_key == secret(shown["seal_key"])
+        assert keys.nonce_key == secret(shown["nonce_key"])
+        keys = keys.following()
+    complaint = read_repair_value(unhex(vectors["complaint"]["value"]), group)
+    repair = read_repair_value(unhex(vectors["repair"]["value"]), group)
+    fork = read_repair_value(unhex(vectors["fork"]["value"]), group)
+    assert isinstance(complaint, Complaint)
+    assert isinstance(repair, Repair)
+    assert isinstance(fork, Fork)
+    for value, case in ((complaint, vectors["complaint"]), (repair, vectors["repair"])):
+        assert value.rotation.hex() == case["rotation"]
+        assert value.device.hex() == case["device"]
+        verify(value.device, case["label"], unhex(case["signed"]), value.signature)
+    case = vectors["repair"]
+    assert repair.recipient.hex() == case["recipient"]
+    opened = repair.open([key_from(case)], group, TopicId(unhex(case["topic"])))
+    assert opened.secret == secret(case["epoch_secret"])
+    assert fork.run.wire.hex() == vectors["fork"]["run"]
+    require_refused(vectors["bad"], lambda case: read_repair_value(unhex(case["value"]), group))
+
+
+# --- snapshots
+
+
+def heads_from(shown: list[Case]) -> dict[DeviceId, tuple[int, ChangeHash]]:
+    return {DeviceId(unhex(one["device"])): (one["seq"], ChangeHash(unhex(one["hash"]))) for one in shown}
+
+
+def test_a_snapshot() -> None:
+    case = read("snapshot")
+    document = DocumentId(unhex(case["document_id"]))
+    part, page = unhex(case["part"]), unhex(case["page"])
+    assert zlib.decompress(part).hex() == case["table"]
+    assert sha256(page).hex() == case["name"]
+    assert len(page) == case["padded_bytes"] + 16
+    assert open_bulk(secret(case["key"]), bytes(12), page, unhex(case["ad"])).rstrip(b"\0")[:-1] == part
+    ref = SnapshotRef(secret(case["key"]), (BlobHash(unhex(case["name"])),))
+    changes = open_snapshot(ref, document, {ref.pages[0]: page})
+    shown = [{"device": one.device.hex(), "raw": one.raw.hex(), "hash": one.hash.hex()} for one in changes]
+    assert shown == case["changes"]
+    check_heads(changes, heads_from(case["heads"]))
+
+
+def test_the_table_of_a_snapshot_is_read_as_the_page_says() -> None:
+    case = read("snapshot")
+    table = unhex(case["table"])
+    version, devices, count, links = struct.unpack_from(">BHII", table)
+    assert (version, devices, count, links) == (1, 1, 3, 2)
+    assert table[11:43].hex() == case["changes"][0]["device"]
+    assert struct.unpack_from(">3H", table, 43) == (0, 0, 0)
+    lengths = struct.unpack_from(">3I", table, 49)
+    assert struct.unpack_from(">3H", table, 61) == (0, 1, 1)
+    assert struct.unpack_from(">2I", table, 67) == (1, 1)
+    at = 75
+    for length, change in zip(lengths, case["changes"], strict=True):
+        assert unhex(change["raw"]).endswith(table[at : at + length])
+        at += length
+    assert at == len(table)
+
+
+def test_refused_snapshots() -> None:
+    vectors = read("snapshot")
+
+    def unpack(case: Case) -> object:
+        part = unhex(case["part"]) if "part" in case else zlib.compress(unhex(case["table"]))
+        return unpack_snapshot(DocumentId(unhex(case["document_id"])), [part])
+
+    def open_one(case: Case) -> object:
+        ref = SnapshotRef(secret(case["key"]), (BlobHash(unhex(case["name"])),))
+        return open_snapshot(ref, DocumentId(unhex(case["document_id"])), {ref.pages[0]: unhex(case["page"])})
+
+    by_hash: dict[str, PackedChange] = {}
+    ref = SnapshotRef(secret(vectors["key"]), (BlobHash(unhex(vectors["name"])),))
+    document = DocumentId(unhex(vectors["document_id"]))
+    for change in open_snapshot(ref, document, {ref.pages[0]: unhex(vectors["page"])}):
+        by_hash[change.hash.hex()] = change
+    require_refused(vectors["bad_parts"], unpack)
+    require_refused(vectors["bad_pages"], open_one)
+    require_refused(
+        vectors["bad_heads"],
+        lambda case: check_heads([by_hash[one] for one in case["changes"]], heads_from(case["heads"])),
+    )
+
+
+# --- manifests
+
+
+def entry_from(full: str) -> Entry:
+    """An entry from its full form."""
+    value: list[Any] = cbor2.loads(unhex(full))
+    _, group, device, seq, prev, heads, time_ms, kind, body = value
+    maker = EntryMaker(GroupId(group), DeviceId(device), tuple(EntryId(head) for head in heads))
+    return maker.statement(EntryKind(kind), seq, EntryId(prev) if prev else None, time_ms, body)
+
+
+def read_whole(case: Case, entry: Entry, topic: TopicId) -> VerifiedManifest:
+    group = GroupId(unhex(case["group_id"]))
+    return verify_manifest(open_manifest(read_manifest_body(entry.body), group, topic, {}), entry, topic)
+
+
+def roster_of(case: Case, verified: VerifiedManifest) -> Roster:
+    graph = RosterGraph(GroupId(unhex(case["group_id"])))
+    for operation in verified.operations:
+        graph.add(operation)
+    return graph.evaluate()
+
+
+def test_a_manifest() -> None:
+    case = read("manifest")
+    group, topic = GroupId(unhex(case["group_id"])), TopicId(unhex(case["topic"]))
+    entry = entry_from(case["entry"]["full"])
+    assert entry.id.hex() == case["entry"]["entry_id"]
+    assert encode(entry.body).hex() == case["entry"]["body"]
+    verified = read_whole(case, entry, topic)
+    manifest = verified.manifest
+    check_against_roster(verified, roster_of(case, verified))
+    assert encode(encode_frontier(manifest.frontier)).hex() == case["frontier"]
+    assert frontier_digest(manifest.frontier).hex() == case["frontier_digest"]
+    assert [run.wire.hex() for run in manifest.operations] == case["operations"]
+    assert [run.wire.hex() for run in manifest.rekeys] == case["rekeys"]
+    for state, shown in zip(manifest.documents, case["documents"], strict=True):
+        assert state.descriptor.document_id(group).hex() == shown["document_id"]
+        assert encode(state.descriptor.to_value()).hex() == shown["descriptor"]
+        assert state.heads == heads_from(shown["heads"])
+        assert state.snapshot is not None
+        assert state.snapshot.key == secret(shown["key"])
+        assert [page.hex() for page in state.snapshot.pages] == shown["pages"]
+    assert encode_manifest(manifest, group).hex() == case["content"]
+    paged = read_manifest_body(decode(unhex(case["paged"]["body"])))
+    again = open_manifest(paged, group, topic, pages_from(case["paged"]["pages"]))
+    assert verify_manifest(again, entry, topic) == verified
+
+
+def test_refused_manifests() -> None:
+    vectors = read("manifest")
+    group, own_topic = GroupId(unhex(vectors["group_id"])), TopicId(unhex(vectors["topic"]))
+    require_refused(vectors["bad_frontiers"], lambda case: decode_frontier(decode(unhex(case["frontier"]))))
+    require_refused(vectors["bad_bodies"], lambda case: read_manifest_body(decode(unhex(case["body"]))))
+
+    def open_one(case: Case) -> object:
+        if "content" in case:
+            return decode_manifest(unhex(case["content"]), group)
+        body = read_manifest_body(decode(unhex(case["body"])))
+        return open_manifest(body, group, TopicId(unhex(case["topic"])), pages_from(case["pages"]))
+
+    def read_one(case: Case) -> VerifiedManifest:
+        topic = TopicId(unhex(case["topic"])) if "topic" in case else own_topic
+        return read_whole(vectors, entry_from(case["full"]), topic)
+
+    def compare(case: Case) -> None:
+        verified = read_one(case)
+        check_against_roster(verified, roster_of(vectors, verified))
+
+    require_refused(vectors["bad_openings"], open_one)
+    require_refused(vectors["bad"], read_one)
+    require_refused(vectors["bad_by_roster"], compare)
