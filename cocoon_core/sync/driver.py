@@ -412,6 +412,8 @@ class RelayDriver:
             return []
         if len(replica.epochs.held) != held or replica.epoch.topic != before:
             return self._advance()  # there is another topic now, which comes first
+        if self._session.is_live(replica.epoch.topic):
+            self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
         return [*repairs, *self._handover.advance(), *self._push()]
 

@@ -167,7 +167,7 @@ class Handover:
                 return self._reopen(place)
         key = topic, HANDOVER_TAG
         wires = epochs.handover_from(epoch.topic)
-        if key in self._putting or not wires or not self._outbox.is_done:
+        if key in self._putting or not wires or not self._outbox.is_done_in(epochs.current.epoch.topic):
             return []  # what stands above the manifest must be in the new topic before the old one is ended
         self._putting.add(key)
         seals = place is epoch and epochs.is_before_current(epoch.topic)

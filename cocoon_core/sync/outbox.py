@@ -33,11 +33,12 @@ class Outbox:
         self._last_acked = 0
         self._acked_before: list[int] = []
         self._rounds = 0
+        self._looked_again = False
 
     def begin(self, topic: TopicId) -> None:
         """Write into this topic from now on. What the relay acknowledged in another one is no matter here."""
         if topic != self._topic:
-            self._topic, self._last_acked = topic, 0
+            self._topic, self._last_acked, self._looked_again = topic, 0, False
             self._in_flight.clear()
             self._acked_before = self._replica.log.acked(self._url)
 
@@ -45,6 +46,10 @@ class Outbox:
     def is_done(self) -> bool:
         """All is acknowledged, and what was acknowledged was shown."""
         return not self._in_flight and not self.lacks_what_was_acked and not self.has_more
+
+    def is_done_in(self, topic: TopicId) -> bool:
+        """All that is queued stands in that topic, and was shown there."""
+        return topic == self._topic and self.is_done
 
     @property
     def has_more(self) -> bool:
@@ -88,8 +93,24 @@ class Outbox:
         with self._replica.transaction():
             for run, seq in zip(runs, seqs, strict=True):
                 self._replica.log.note_acked(self._url, run.number, seq)
+            self._look_again(runs, seqs)
         self._last_acked = max(self._last_acked, *seqs) if seqs else self._last_acked
         return sum(count_entries(run.wire) for run in runs)
+
+    def _look_again(self, runs: Sequence[StoredRun], seqs: Sequence[int]) -> None:
+        """The relay says that it has runs at places that were read before they were queued: have them read once more.
+
+        Inside a transaction.
+        """
+        cursor = self._session.cursor(self._topic) if self._topic is not None else None
+        if cursor is None or self._topic is None or self._looked_again:
+            return
+        unshown = set(self._replica.log.acked(self._url))
+        passed = [seq for run, seq in zip(runs, seqs, strict=True) if run.number in unshown and seq <= cursor.after]
+        if passed:
+            self._looked_again = True
+            self._replica.log.note_missed(self._url, self._topic, min(passed))
+            self._replica.epochs.to_reread.add(self._url)
 
     def refused(self, tag: int) -> None:
         self._in_flight.pop(tag, None)
