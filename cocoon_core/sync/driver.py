@@ -240,7 +240,6 @@ class RelayDriver:
         return (
             self._all_live()
             and self._task is None
-            and self._following.is_done
             and self._handover.is_done
             and (not self._handover.may_push() or (self._outbox.is_done and self._letters.is_done))
             and self._session.unanswered == 0
@@ -394,8 +393,9 @@ class RelayDriver:
         """Whatever can be done now; nothing as long as something else must come first."""
         if self._retry_at is not None or self._is_working():
             return []
-        closed = [epoch for epoch in self._topics() if not self._session.is_open(epoch.topic)]
-        if closed or not self._all_live():
+        topics = self._topics()
+        closed = [epoch for epoch in topics if not self._session.is_open(epoch.topic)]
+        if closed or not all(self._session.is_live(epoch.topic) for epoch in topics):
             return [effect for epoch in closed for effect in self._open(epoch)]
         replica = self._replica
         before = replica.epoch.topic
@@ -412,8 +412,7 @@ class RelayDriver:
             return []
         if len(replica.epochs.held) != held or replica.epoch.topic != before:
             return self._advance()  # there is another topic now, which comes first
-        if self._session.is_live(replica.epoch.topic):
-            self._outbox.begin(replica.epoch.topic)
+        self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
         return [*repairs, *self._handover.advance(), *self._push()]
 
@@ -422,7 +421,6 @@ class RelayDriver:
         replica = self._replica
         if not self._handover.may_push():
             return []
-        self._outbox.begin(replica.epoch.topic)
         replica.form_runs()
         return self._outbox.push() or (self._letters.push() if self._outbox.is_done else [])
 

@@ -45,7 +45,8 @@ class Epochs:
         self.table = EpochTable(replica.database, replica.record.number)
         self.held: dict[TopicId, StoredEpoch] = {}
         self._first = replica.record.create.topic  # that needs no manifest
-        self._repairs: dict[TopicId, RepairKeys] = {}
+        self._repairs: dict[TopicId, RepairKeys] = {}  # by their own topic
+        self._repair_after: dict[TopicId, RepairKeys] = {}  # by the topic that they repair: asked for at every message
         self._choice: Choice | None = None
         self._chosen_of: tuple[int, int] = (-1, -1)
         self._version = 0  # of what is held
@@ -278,8 +279,11 @@ class Epochs:
 
     def repair_of(self, keys: TopicKeys) -> RepairKeys:
         """The repair topic of an epoch, or of a repair topic."""
-        repair = keys.following() if isinstance(keys, RepairKeys) else repair_keys(cast(Epoch, keys))
-        return self._repairs.setdefault(repair.topic, repair)
+        repair = self._repair_after.get(keys.topic)
+        if repair is None:
+            repair = keys.following() if isinstance(keys, RepairKeys) else repair_keys(cast(Epoch, keys))
+            self._repair_after[keys.topic] = self._repairs[repair.topic] = repair
+        return repair
 
     def to_read(self, relay: str) -> list[Epoch]:
         """The epochs whose topics this relay must still show to their ends, oldest first; the current one is last."""
