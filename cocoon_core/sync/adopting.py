@@ -14,10 +14,9 @@ from cocoon_core.errors import ChainAheadError, MalformedError, UntrustedInputEr
 from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.frontier import RunEnd
 from cocoon_core.protocol.heads import DeviceHeads
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId, TopicId
 from cocoon_core.protocol.manifest import DocumentState, encode_manifest
 from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, final_operations
-from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.run import Run
 from cocoon_core.protocol.snapshot import PackedChange, check_heads
@@ -33,25 +32,35 @@ if TYPE_CHECKING:
 HANDOVER_OPERATIONS = 8  # operations before a rotation that go into the old topic with it
 
 
-def check_manifest(verified: VerifiedManifest, replica: Replica) -> None:
+class ProvedManifest:
+    """A manifest of this topic whose signatures hold, with the graph of its operations: dear to make, and asked more
+    than once.
+    """
+
+    def __init__(self, topic: TopicId, run: Run, verified: VerifiedManifest) -> None:
+        self.topic, self.run, self.verified = topic, run, verified
+        self.graph = RosterGraph(run.group)
+        for operation in verified.operations:
+            self.graph.add(operation)
+
+
+def check_manifest(proved: ProvedManifest, replica: Replica) -> None:
     """Compare a manifest with the roster that its own operations evaluate to.
 
     Raises:
         MalformedError, NotPermittedError: they do not fit.
     """
-    _find_final(verified, replica)
+    _find_final(proved, replica)
 
 
-def read_own_final(verified: VerifiedManifest, replica: Replica) -> bytes:
+def read_own_final(proved: ProvedManifest, replica: Replica) -> bytes:
     """What a manifest makes final, for the store: by its own roster, and not by the one that stands here."""
-    return write_final(verified.manifest.frontier, _find_final(verified, replica))
+    return write_final(proved.verified.manifest.frontier, _find_final(proved, replica))
 
 
-def _find_final(verified: VerifiedManifest, replica: Replica) -> frozenset[EntryId]:
+def _find_final(proved: ProvedManifest, replica: Replica) -> frozenset[EntryId]:
     """By the roster that its author had, which rests on what was final before."""
-    graph = RosterGraph(replica.group)
-    for operation in verified.operations:
-        graph.add(operation)
+    verified, graph = proved.verified, proved.graph
     failure: UntrustedInputError | None = None
     for before in replica.epochs.finals_before(verified.rotation.id):
         final = final_operations(verified, graph.evaluate(before))
@@ -86,20 +95,17 @@ def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentSt
 
 
 def adopt_manifest(
-    replica: Replica,
-    verified: VerifiedManifest,
-    run: Run,
-    snapshots: Mapping[DocumentId, list[PackedChange]],
+    replica: Replica, proved: ProvedManifest, snapshots: Mapping[DocumentId, list[PackedChange]]
 ) -> None:
     """Take a manifest in. Inside a transaction; whoever calls lets what is parked be tried again.
 
     Args:
-        run: that of the manifest itself.
         snapshots: of the documents that `find_needed` named.
 
     Raises:
         UntrustedInputError: a snapshot is not what the heads say, or the gate refuses it; nothing was changed.
     """
+    verified = proved.verified
     behind = find_behind(replica, verified)
     if replica.keys.id in behind:
         replica.stop(ChainAheadError())
@@ -113,7 +119,7 @@ def adopt_manifest(
     for rekey in verified.manifest.rekeys:
         replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
     _move_chains(replica, verified, behind)
-    _keep_epoch(replica, verified, run)
+    _keep_epoch(replica, proved)
     for state in verified.manifest.documents:
         document = state.descriptor.document_id(replica.group)
         if document in snapshots:
@@ -140,13 +146,11 @@ def _move_chains(replica: Replica, verified: VerifiedManifest, behind: Mapping[D
         replica.set_heads(device, heads[device])
 
 
-def _keep_epoch(replica: Replica, verified: VerifiedManifest, run: Run) -> None:
-    epochs, rotation = replica.epochs, verified.rotation
-    assert isinstance(rotation.body, Rotation)
-    topic = rotation.body.topic
-    final = read_own_final(verified, replica)
-    epochs.table.set_rotation(topic, rotation.id)
-    epochs.table.set_manifest(topic, run.wire)
+def _keep_epoch(replica: Replica, proved: ProvedManifest) -> None:
+    epochs, topic, verified = replica.epochs, proved.topic, proved.verified
+    final = read_own_final(proved, replica)
+    epochs.table.set_rotation(topic, verified.rotation.id)
+    epochs.table.set_manifest(topic, proved.run.wire)
     content = encode_manifest(verified.manifest, replica.group)
     epochs.table.set_followed(topic, final, content, _find_handover(verified))
     epochs.refresh()

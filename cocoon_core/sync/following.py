@@ -17,15 +17,22 @@ from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.manifest import open_manifest, read_manifest_body
-from cocoon_core.protocol.manifest_check import VerifiedManifest, verify_manifest
+from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.primitives import HpkeKey
 from cocoon_core.protocol.rotation import find_page, find_wrap, open_rotation
 from cocoon_core.protocol.run import Run, parse_run, verify_run
 from cocoon_core.protocol.snapshot import PackedChange, open_snapshot
-from cocoon_core.sync.adopting import adopt_manifest, check_manifest, find_needed, queue_missing, read_own_final
+from cocoon_core.sync.adopting import (
+    ProvedManifest,
+    adopt_manifest,
+    check_manifest,
+    find_needed,
+    queue_missing,
+    read_own_final,
+)
 from cocoon_core.sync.blobs import BlobRefused, BlobStore
 from cocoon_core.sync.receiving import retake_parked
 from cocoon_core.sync.recovering import unwrap_keys
@@ -46,11 +53,7 @@ class Following:
         self._closed = replica.epochs.closed
         self._unread: set[EntryId] = set()  # rotations beside the chosen one without a wrap for this device
         self._unchecked: tuple[Epoch, list[BlobHash]] | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing more can be followed with what this relay has."""
-        return True
+        self._proved: ProvedManifest | None = None  # the manifest whose blobs are on their way
 
     def advance(self) -> Work | None:
         """Follow as far as it goes. Gives work to be awaited where blobs are needed first."""
@@ -189,22 +192,19 @@ class Following:
         """
         replica = self._replica
         run = verify_run(parse_run(wire, replica.group))
-        entry = run.entries[-1]
-        body = read_manifest_body(entry.body)
+        body = read_manifest_body(run.entries[-1].body)
         missing = self._missing(body.pages)
         if missing:
             return self._fetch(epoch, missing)
-        unverified = open_manifest(body, replica.group, epoch.topic, self._fetched)
-        known = {operation.id for operation in replica.members.graph.operations()} if replica.members.has_begun else ()
-        verified = verify_manifest(unverified, entry, epoch.topic, known)
-        check_manifest(verified, replica)
+        proved = self._prove(epoch, run, body)
+        verified = proved.verified
+        check_manifest(proved, replica)
         if not adopts:
             with replica.transaction():
-                replica.epochs.note_told(epoch.topic, read_own_final(verified, replica))
+                replica.epochs.note_told(epoch.topic, read_own_final(proved, replica))
             return None
         needed = find_needed(replica, verified)
-        pages = [page for state in needed if state.snapshot is not None for page in state.snapshot.pages]
-        missing = self._missing(pages)
+        missing = self._missing(_pages_of(needed))
         if missing:
             return self._fetch(epoch, missing)
         snapshots: dict[DocumentId, list[PackedChange]] = {}
@@ -213,20 +213,34 @@ class Following:
             if state.snapshot is not None:
                 snapshots[document] = open_snapshot(state.snapshot, document, self._fetched)
         was_member = replica.members.has_begun
-        self._adopt(verified, run, snapshots)
+        self._adopt(proved, snapshots)
         if was_member:
-            states = verified.manifest.documents
-            every = [page for state in states if state.snapshot is not None for page in state.snapshot.pages]
-            self._unchecked = epoch, [*body.pages, *every]
+            self._unchecked = epoch, [*body.pages, *_pages_of(verified.manifest.documents)]
         return None
 
-    def _adopt(self, verified: VerifiedManifest, run: Run, snapshots: dict[DocumentId, list[PackedChange]]) -> None:
+    def _prove(self, epoch: Epoch, run: Run, body: ManifestBody) -> ProvedManifest:
+        """Check all signatures of a manifest, once, though it may have to wait for blobs after that.
+
+        Raises:
+            UntrustedInputError: one does not hold, or it is no manifest of this topic.
+            NotYetError: a page of it is not here.
+        """
+        proved, topic = self._proved, epoch.topic
+        if proved is None or (proved.topic, proved.run.wire) != (topic, run.wire):
+            unverified = open_manifest(body, self._replica.group, topic, self._fetched)
+            known = {operation.id for operation in self._replica.members.graph.operations()}
+            proved = ProvedManifest(topic, run, verify_manifest(unverified, run.entries[-1], topic, known))
+            self._proved = proved
+        return proved
+
+    def _adopt(self, proved: ProvedManifest, snapshots: dict[DocumentId, list[PackedChange]]) -> None:
         replica = self._replica
         with replica.transaction():
-            adopt_manifest(replica, verified, run, snapshots)
+            adopt_manifest(replica, proved, snapshots)
             queue_missing(replica)
         retake_parked(replica, self._url)
         self._fetched.clear()
+        self._proved = None
 
     def _drop(self, topic: TopicId, entry: EntryId, error: Exception | None) -> None:
         """This run is no manifest of this topic; or with an error, it is, and cannot serve who comes anew: another must
@@ -280,3 +294,7 @@ class Following:
                 if error.reason is not ErrorCode.NOT_FOUND:
                     raise
                 self._lost.add(name)
+
+
+def _pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
+    return [page for state in states if state.snapshot is not None for page in state.snapshot.pages]

@@ -152,13 +152,14 @@ class _Packer:
         replica = self._replica
         changes: list[tuple[DeviceId, bytes]] = []
         last: Heads = {}
-        for device, raw in replica.shelf.counting_changes(record):
+        counting = replica.shelf.counting_changes(record)
+        for device, raw in counting:
             seq = read_seq(split_change(raw)[2])
             if seq is not None and device in heads and seq <= heads[device][0]:
                 changes.append((device, raw))
                 last[device] = max(last.get(device, (0, heads[device][1])), (seq, heads[device][1]))
         ended = sorted(device for device, (seq, _) in heads.items() if last.get(device, (0,))[0] != seq)
-        if ended or len(changes) != len(replica.shelf.counting_changes(record)):
+        if ended or len(changes) != len(counting):
             self._keep_reasons(record, set(ended), heads)
         if not changes:
             return DocumentState(record.descriptor, heads, None, tuple(ended)), []

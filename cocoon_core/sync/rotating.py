@@ -40,7 +40,7 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     if choice is None:
         raise UsageError("the group has not begun here")
     chain.form_runs()
-    unsent = [stored for stored in replica.log.queued_operations(replica.keys.id)]
+    unsent = replica.log.queued_operations(replica.keys.id)
     before = [wire for topic in choice.topics_to_end if topic in epochs.held for wire in epochs.held[topic].handover]
     epoch = Epoch(Secret(secrets.token_bytes(32)))
     body, pages = make_rotation(
@@ -60,7 +60,6 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     packed = pack_manifest(replica, epoch.topic)
     chain.append_statement(EntryKind.MANIFEST, packed.body.to_value())
     (manifest,) = chain.form_runs()
-    own_wires = {stored.wire for stored in unsent}
     unfinished = [wire for wire in before if not _was_shown(replica, wire)]
     handover = list(dict.fromkeys([*unfinished, *(stored.wire for stored in unsent), rotation.wire]))
     epochs.table.add(epoch, replica.clock(), entry.id)
@@ -68,7 +67,7 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     epochs.table.set_followed(epoch.topic, write_final(packed.frontier, packed.operations), packed.content, handover)
     blobs = [(name_blob(blob), blob) for blob in (*pages, *packed.blobs)]
     epochs.table.add_uploads(replica.groups.relays(replica.record.number), epoch.topic, blobs)
-    replica.log.dequeue([stored.last_id for stored in unsent if stored.wire in own_wires] + [rotation.last_id])
+    replica.log.dequeue([*(stored.last_id for stored in unsent), rotation.last_id])
     epochs.refresh()
     replica.tell(RosterChanged((entry.id,), ()))
     return epoch.topic
