@@ -204,14 +204,14 @@ def find_gone(node: EpochNode, roster: Roster, history: History) -> Gone:
     return Gone(tuple(devices), tuple(invites), tuple(others))
 
 
-def rank_of(device: DeviceId, parent: TopicId, devices: Iterable[DeviceId]) -> int:
-    """The place of a device among those (itself or not) that may do what one of them should: 0 goes first.
+def rank_of(one: bytes, about: bytes, others: Iterable[bytes]) -> int:
+    """The place of a device or member among those (itself or not) that may do what one of them should: 0 goes first.
 
     Args:
-        parent: the topic that is to be ended, so that the order differs from time to time.
+        about: the id of what is to be done, such as the topic to be ended, so that the order differs from time to time.
     """
-    own = hash_bytes(LABEL_RANK, device + parent)
-    return sum(hash_bytes(LABEL_RANK, other + parent) < own for other in devices)
+    own = hash_bytes(LABEL_RANK, one + about)
+    return sum(hash_bytes(LABEL_RANK, other + about) < own for other in others)
 
 
 def _named(node: EpochNode, history: History) -> Iterable[bytes]:

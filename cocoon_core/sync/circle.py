@@ -20,20 +20,19 @@ from cocoon_core.errors import (
     UsageError,
 )
 from cocoon_core.protocol.circle import CircleCode, encode_request, read_request, request_words, welcome_name
-from cocoon_core.protocol.constants import LABEL_RANK
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
+from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import MemberId, RequestId
 from cocoon_core.protocol.invite import Welcome, mailbox_keys, open_admission, wrap_welcome
 from cocoon_core.protocol.operations_admission import Admit, LostMember, Vouch, request_id
-from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.protocol.roster_values import RequestState
 from cocoon_core.storage.recovery import LostRequest, RecoveryTable, SeenRequest
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.pins import pin_devices
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
+from cocoon_core.sync.turns import RANK_WAIT_MS
 
-RANK_WAIT_MS: Final = 60_000  # how long each guardian's device waits for the one before it
 MOST_WELCOMES: Final = 8  # that are tried: whoever has the code can put one into the mailbox
 
 
@@ -149,7 +148,7 @@ def ripe_at(replica: Replica, state: RequestState, seen: SeenRequest) -> int | N
     me = replica.members.member_of(replica.keys.id)
     if state.granted or seen.delay_ms is None or me is None or me not in state.vouchers:
         return None
-    return seen.seen_ms + seen.delay_ms + _rank(state, me) * RANK_WAIT_MS
+    return seen.seen_ms + seen.delay_ms + rank_of(me, state.id, state.vouchers) * RANK_WAIT_MS
 
 
 def _is_ripe(replica: Replica, state: RequestState, seen: SeenRequest, me: MemberId) -> bool:
@@ -161,12 +160,6 @@ def _is_ripe(replica: Replica, state: RequestState, seen: SeenRequest, me: Membe
         return False
     at = ripe_at(replica, state, seen)
     return at is not None and replica.clock() >= at
-
-
-def _rank(state: RequestState, me: MemberId) -> int:
-    """The place of this member among those who vouched, in an order that differs from request to request."""
-    own = hash_bytes(LABEL_RANK, me + state.id)
-    return sum(hash_bytes(LABEL_RANK, member + state.id) < own for member in state.vouchers)
 
 
 def _admit(replica: Replica, request: LostMember, seen: SeenRequest) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
 DAY_MS = 86_400_000
+REPAIR_DEPTH = 8  # repair topics, each of the one before, that are looked at
 WATCHED_EPOCHS = 16  # ended epochs whose repair topics are read
 
 

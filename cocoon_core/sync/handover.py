@@ -21,6 +21,7 @@ from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.blobs import BlobStore
+from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.outbox import Outbox
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Effect, Refused, Session
@@ -28,7 +29,6 @@ from cocoon_core.sync.session import Effect, Refused, Session
 HANDOVER_TAG: Final = -1
 MANIFEST_TAG: Final = -2
 ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
-REPAIR_DEPTH: Final = 8  # repair topics, each of the one before, that are looked at
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
 
 

@@ -10,21 +10,16 @@ from __future__ import annotations
 from contextlib import suppress
 
 from cocoon_core.errors import UsageError
-from cocoon_core.protocol.constants import LABEL_RANK
 from cocoon_core.protocol.epochs import rank_of
-from cocoon_core.protocol.ids import InviteId
 from cocoon_core.protocol.operations import RevokeInvite
 from cocoon_core.protocol.operations_rotation import Reason
-from cocoon_core.protocol.primitives import hash_bytes
-from cocoon_core.protocol.roster_values import InviteState
 from cocoon_core.sync.key_care import tend_keys
 from cocoon_core.sync.recovery_upkeep import keep_recovery
 from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.suspending import suspend_forked
+from cocoon_core.sync.turns import has_waited, is_turn
 from cocoon_core.sync.welcomes import renew_welcomes
-
-RANK_WAIT_MS = 60_000  # how long each rank waits for the one before it
 
 
 def tend(replica: Replica, *, sealed: bool = False) -> bool:
@@ -40,7 +35,7 @@ def tend(replica: Replica, *, sealed: bool = False) -> bool:
         return False
     before = replica.chains.get(replica.keys.id)
     close_ended_invites(replica)
-    suspend_forked(replica, lambda what, rank: _is_turn(replica, what, rank, None))
+    suspend_forked(replica, lambda what, rank: is_turn(replica, what, rank))
     reissue_lost(replica)
     keep_recovery(replica)
     rotate_where_due(replica, sealed=sealed)
@@ -62,7 +57,8 @@ def close_ended_invites(replica: Replica) -> int:
         spent = invite.is_spent
         if invite.revoked or not (spent or 0 < invite.expires_ms <= now):
             continue
-        if not _is_turn(replica, f"invite {invite.id}", _invite_rank(replica, invite.id), None if spent else invite):
+        rank = rank_of(replica.keys.id, invite.id, replica.members.roster.devices)
+        if not (is_turn(replica, f"invite {invite.id}", rank) if spent else has_waited(now - invite.expires_ms, rank)):
             continue
         with suppress(UsageError):  # it would not count as things stand: a sync is not stopped by that
             replica.write_operation(RevokeInvite(invite.id, tuple(sorted(invite.joins))))
@@ -77,26 +73,7 @@ def rotate_where_due(replica: Replica, *, sealed: bool = False) -> bool:
         return False
     waits = reason is not Reason.REMOVAL or not replica.has_unsent
     rank = rank_of(replica.keys.id, choice.epoch.topic, replica.seen_lately())
-    if waits and not _is_turn(replica, f"{reason} {choice.epoch.id}", rank, None):
+    if waits and not is_turn(replica, f"{reason} {choice.epoch.id}", rank):
         return False
     replica.rotate(reason)
     return True
-
-
-def _is_turn(replica: Replica, what: str, rank: int, invite: InviteState | None) -> bool:
-    """Whether those who come first have had their time, since this was first to be done as far as this device knows."""
-    if rank == 0:
-        return True
-    now = replica.clock()
-    if invite is not None:
-        since = invite.expires_ms
-    else:
-        with replica.transaction():
-            since = replica.epochs.table.due_since(what, now)
-    return now - since >= rank * RANK_WAIT_MS
-
-
-def _invite_rank(replica: Replica, invite: InviteId) -> int:
-    """The place of this device among all valid ones, in an order that differs from invite to invite."""
-    own = hash_bytes(LABEL_RANK, replica.keys.id + invite)
-    return sum(hash_bytes(LABEL_RANK, device + invite) < own for device in replica.members.roster.devices)

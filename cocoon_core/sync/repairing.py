@@ -18,14 +18,15 @@ from cocoon_core.protocol.ids import DeviceId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.primitives import HpkeKey
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
+from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.rotating import find_recipients
+from cocoon_core.sync.turns import is_turn
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
     from cocoon_core.sync.session import Effect, Session
 
 REPAIR_TAG: Final = -3
-RANK_WAIT_MS: Final = 60_000  # how long each rank waits for the one before it to answer
 
 
 def note_repair_value(replica: Replica, topic: TopicId, value: RepairValue) -> None:
@@ -95,30 +96,30 @@ class Repairing:
         return [run.wire for run in runs if run.last_id not in shown]
 
     def _complaints(self, topic: TopicId) -> list[RepairValue]:
-        replica, found = self._replica, []
-        for rotation in self._closed:
-            complaint = Complaint.make(replica.keys.signing, replica.group, rotation)
-            raw = encode_repair_value(complaint)
-            ends = self._ends_here(rotation, topic)
-            known = replica.epochs.table.repairs("complaint", replica.keys.id)
-            if ends and (topic, raw) not in self._said and raw not in known:
-                found.append(complaint)
-        return list(found)
+        replica = self._replica
+        ended = [rotation for rotation in self._closed if self._ends_here(rotation, topic)]
+        known = replica.epochs.table.repairs("complaint", replica.keys.id) if ended else []
+        complaints = [Complaint.make(replica.keys.signing, replica.group, rotation) for rotation in ended]
+        return [complaint for complaint in complaints if encode_repair_value(complaint) not in known]
 
     def _answers(self, topic: TopicId) -> list[RepairValue]:
         """Repairs for complaints that nobody answered, where it is this device's turn."""
         replica = self._replica
         if replica.members.member_of(replica.keys.id) is None:
             return []
-        table, found = replica.epochs.table, []
-        recipients = {one.id: one for one in find_recipients(replica)}
-        for rotation, device in table.open_complaints(topic):
+        complaints = replica.epochs.table.open_complaints(topic)
+        recipients = {one.id: one for one in find_recipients(replica)} if complaints else {}
+        found: list[RepairValue] = []
+        for rotation, device in complaints:
             recipient = recipients.get(device)
             if recipient is None or device == replica.keys.id or rotation not in replica.members.graph:
                 continue
             body = replica.members.graph.operation(rotation).body
             stored = replica.epochs.held.get(body.topic) if isinstance(body, Rotation) else None
-            if stored is None or not self._is_turn(rotation, device, topic):
+            if stored is None:
+                continue
+            rank = rank_of(replica.keys.id, topic, replica.seen_lately() - {device})
+            if not is_turn(replica, f"repair {rotation} {device}", rank):
                 continue
             answer = Repair.make(
                 replica.keys.signing, replica.group, rotation, stored.epoch, RecipientId(device), recipient.hpke
@@ -126,15 +127,7 @@ class Repairing:
             with replica.transaction():
                 note_repair_value(replica, topic, answer)
             found.append(answer)
-        return list(found)
-
-    def _is_turn(self, rotation: EntryId, device: DeviceId, topic: TopicId) -> bool:
-        replica = self._replica
-        now = replica.clock()
-        rank = rank_of(replica.keys.id, topic, replica.seen_lately() - {device})
-        with replica.transaction():
-            since = replica.epochs.table.due_since(f"repair {rotation} {device}", now)
-        return now - since >= rank * RANK_WAIT_MS
+        return found
 
     def _ends_here(self, rotation: EntryId, topic: TopicId) -> bool:
         """Whether that repair topic is one of an epoch which the rotation ended."""
@@ -144,7 +137,7 @@ class Repairing:
         for parent in body.parents:
             if parent in replica.epochs.held:
                 keys: TopicKeys = replica.epochs.held[parent].epoch
-                for _ in range(8):
+                for _ in range(REPAIR_DEPTH):
                     keys = replica.epochs.repair_of(keys)
                     if keys.topic == topic:
                         return True

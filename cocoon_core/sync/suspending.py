@@ -10,10 +10,9 @@ from contextlib import suppress
 from itertools import combinations
 
 from cocoon_core.errors import SignatureError, UsageError
-from cocoon_core.protocol.constants import LABEL_RANK
+from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.protocol.operations_devices import Suspend
-from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
 from cocoon_core.sync.pins import pin_devices
 from cocoon_core.sync.replica import Replica
@@ -36,8 +35,7 @@ def suspend_forked(replica: Replica, is_turn: Callable[[str, int], bool]) -> int
         if device == replica.keys.id or replica.members.member_of(device) is None:
             continue
         runs = _find_proof(replica, device, proof)
-        own = _rank(replica.keys.id, device)
-        rank = 1 + sum(_rank(other, device) < own for other in replica.members.roster.devices)
+        rank = 1 + rank_of(replica.keys.id, device, replica.members.roster.devices)
         if runs is None or not is_turn(f"suspend {device}", rank):
             continue
         first, second = sorted(run.wire for run in runs)
@@ -45,11 +43,6 @@ def suspend_forked(replica: Replica, is_turn: Callable[[str, int], bool]) -> int
             replica.write_operation(Suspend(device, first, second, pin_devices(replica, [device])))
             written += 1
     return written
-
-
-def _rank(device: DeviceId, forked: DeviceId) -> bytes:
-    """An order of all devices that differs from one forked device to another."""
-    return hash_bytes(LABEL_RANK, device + forked)
 
 
 def _find_proof(replica: Replica, device: DeviceId, proof: tuple[bytes, bytes]) -> tuple[Run, Run] | None:

@@ -12,7 +12,7 @@ from cocoon_core.protocol.operations import RevokeInvite
 from cocoon_core.protocol.operations_devices import Suspend
 from cocoon_core.sync import maintenance, receiving
 from cocoon_core.sync.equivocation import Forks
-from cocoon_core.sync.maintenance import RANK_WAIT_MS
+from cocoon_core.sync.turns import RANK_WAIT_MS
 from tests.support.hostile import Forger, inject, put_item, tampered_signature
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import SCHEMA, SHARED, Seat, World, make_world, roster_of, state_of  # noqa: F401  a fixture

@@ -11,7 +11,7 @@ from cocoon_core.group import Group
 from cocoon_core.protocol.circle import read_circle_code
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.recovery import LostRequestInfo
-from cocoon_core.sync.circle import RANK_WAIT_MS
+from cocoon_core.sync.turns import RANK_WAIT_MS
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
 HOUR_MS = 3_600_000

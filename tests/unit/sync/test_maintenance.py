@@ -7,8 +7,15 @@ from datetime import timedelta
 import pytest
 
 from cocoon_core.errors import UsageError
-from cocoon_core.sync.maintenance import RANK_WAIT_MS, _invite_rank, close_ended_invites
+from cocoon_core.protocol.epochs import rank_of
+from cocoon_core.protocol.ids import InviteId
+from cocoon_core.sync.maintenance import close_ended_invites
+from cocoon_core.sync.turns import RANK_WAIT_MS
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
+
+
+def rank_for(seat: Seat, invite: InviteId) -> int:
+    return rank_of(seat.device, invite, seat.replica.members.roster.devices)
 
 
 def revokes(seat: Seat) -> int:
@@ -19,13 +26,13 @@ async def spend(world: World) -> list[Seat]:
     """A group whose invite is used up, before anybody closed it."""
     seats = await world.group("ana", "ben", "chi", "dee")
     invite = next(iter(seats[0].replica.members.roster.invites.values()))
-    return sorted(seats, key=lambda seat: _invite_rank(seat.replica, invite.id))
+    return sorted(seats, key=lambda seat: rank_for(seat, invite.id))
 
 
 async def test_ranks_are_the_places_of_all_devices(world: World) -> None:
     seats = await world.group("ana", "ben", "chi", "dee")
     (invite,) = seats[0].replica.members.roster.invites.values()
-    assert sorted(_invite_rank(seat.replica, invite.id) for seat in seats) == [0, 1, 2, 3]
+    assert sorted(rank_for(seat, invite.id) for seat in seats) == [0, 1, 2, 3]
 
 
 async def test_an_expired_invite_is_closed_by_the_first_at_once_and_by_the_others_in_turn(world: World) -> None:
@@ -33,7 +40,7 @@ async def test_an_expired_invite_is_closed_by_the_first_at_once_and_by_the_other
     await seats[0].group.invite(expires_in=timedelta(minutes=1))
     await world.level()
     (invite,) = [i for i in seats[0].replica.members.roster.invites.values() if not i.revoked and not i.is_spent]
-    ranked = sorted(seats, key=lambda seat: _invite_rank(seat.replica, invite.id))
+    ranked = sorted(seats, key=lambda seat: rank_for(seat, invite.id))
     open_before = revokes(seats[0])
     world.now_ms = invite.expires_ms - 1_000
     assert [close_ended_invites(seat.replica) for seat in ranked] == [0, 0, 0]

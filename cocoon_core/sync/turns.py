@@ -1,0 +1,31 @@
+"""Whose turn it is to do what one device of many should: the first by rank at once, each other some time later.
+
+The clock decides when to write, never whether it counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+RANK_WAIT_MS: Final = 60_000  # how long each rank waits for the one before it
+
+
+def is_turn(replica: Replica, what: str, rank: int) -> bool:
+    """Whether those who come first have had their time, since this was first to be done as far as this device knows.
+
+    Not inside a transaction.
+    """
+    if rank == 0:
+        return True
+    now = replica.clock()
+    with replica.transaction():
+        since = replica.epochs.table.due_since(what, now)
+    return has_waited(now - since, rank)
+
+
+def has_waited(elapsed_ms: int, rank: int) -> bool:
+    """Whether so much time is enough for this rank."""
+    return elapsed_ms >= rank * RANK_WAIT_MS
