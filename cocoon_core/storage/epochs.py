@@ -366,12 +366,14 @@ class EpochTable:
 
     # --- since when something waits to be done
 
-    def due_since(self, what: str, now_ms: int) -> int:
-        """When it was first noticed that this is to be done, by this device's clock."""
+    def due_since(self, what: str) -> int | None:
+        """When it was first noticed that this is to be done, by this device's clock; None where it was not yet."""
+        found: int | None = self._db.query_value(
+            "SELECT since_ms FROM due WHERE group_no=? AND what=?", (self._no, what)
+        )
+        return found
+
+    def note_due(self, what: str, now_ms: int) -> None:
         self._db.execute(
             "INSERT INTO due (group_no, what, since_ms) VALUES (?,?,?) ON CONFLICT DO NOTHING", (self._no, what, now_ms)
         )
-        return int(self._db.query_value("SELECT since_ms FROM due WHERE group_no=? AND what=?", (self._no, what)))
-
-    def clear_due(self, what: str) -> None:
-        self._db.execute("DELETE FROM due WHERE group_no=? AND what=?", (self._no, what))

@@ -15,6 +15,7 @@ from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.primitives import HpkeKey, Secret
 from cocoon_core.protocol.rekey import rekey_body
+from cocoon_core.sync.turns import since_when
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -22,22 +23,21 @@ if TYPE_CHECKING:
 DAY_MS: Final = 86_400_000
 
 
-def tend_keys(replica: Replica) -> bool:
-    """Renew and erase what is due. To be called when level, not in a transaction. True where an entry was written."""
+def tend_keys(replica: Replica) -> None:
+    """Renew and erase what is due. To be called when level, not in a transaction."""
     _forget_epochs(replica)
-    return _renew(replica)
+    _renew(replica)
 
 
-def _renew(replica: Replica) -> bool:
-    table, now = replica.epochs.table, replica.clock()
+def _renew(replica: Replica) -> None:
+    table = replica.epochs.table
+    since = since_when(replica, f"rekey {replica.keys.id} {len(table.hpke_seeds())}")
+    if replica.clock() - since < REKEY_DAYS * DAY_MS:
+        return
     with replica.transaction():
-        since = table.due_since(f"rekey {replica.keys.id} {len(table.hpke_seeds())}", now)
-        if now - since < REKEY_DAYS * DAY_MS:
-            return False
         seed = Secret(secrets.token_bytes(32))
         entry = replica.own_chain.append_statement(EntryKind.REKEY, rekey_body(HpkeKey(seed).public))
         table.add_hpke_seed(entry.seq, seed)
-        return True
 
 
 def erase_old_keys(replica: Replica) -> None:

@@ -22,18 +22,14 @@ from cocoon_core.sync.turns import has_waited, is_turn
 from cocoon_core.sync.welcomes import renew_welcomes
 
 
-def tend(replica: Replica, *, sealed: bool = False) -> bool:
+def tend(replica: Replica, *, sealed: bool = False) -> None:
     """Do what is due and this device's turn. To be called when level with a relay, and what came was followed.
 
     Args:
         sealed: somebody ended the current topic there, and nothing leads on.
-
-    Returns:
-        True where anything was written.
     """
     if replica.members.member_of(replica.keys.id) is None or not replica.is_writable or not replica.epochs.is_level:
-        return False
-    before = replica.chains.get(replica.keys.id)
+        return
     close_ended_invites(replica)
     suspend_forked(replica, lambda what, rank: is_turn(replica, what, rank))
     reissue_lost(replica)
@@ -41,7 +37,6 @@ def tend(replica: Replica, *, sealed: bool = False) -> bool:
     rotate_where_due(replica, sealed=sealed)
     tend_keys(replica)
     renew_welcomes(replica)
-    return replica.chains.get(replica.keys.id) != before
 
 
 def close_ended_invites(replica: Replica) -> int:
@@ -66,14 +61,12 @@ def close_ended_invites(replica: Replica) -> int:
     return closed
 
 
-def rotate_where_due(replica: Replica, *, sealed: bool = False) -> bool:
+def rotate_where_due(replica: Replica, *, sealed: bool = False) -> None:
     """Begin a new epoch if there is a reason to, and it is this device's turn."""
     choice, reason = replica.epochs.choice, replica.epochs.reason_to_rotate(sealed=sealed)
     if choice is None or reason is None:
-        return False
+        return
     waits = reason is not Reason.REMOVAL or not replica.has_unsent
     rank = rank_of(replica.keys.id, choice.epoch.topic, replica.seen_lately())
-    if waits and not is_turn(replica, f"{reason} {choice.epoch.id}", rank):
-        return False
-    replica.rotate(reason)
-    return True
+    if not waits or is_turn(replica, f"{reason} {choice.epoch.id}", rank):
+        replica.rotate(reason)

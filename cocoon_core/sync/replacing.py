@@ -20,6 +20,7 @@ from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.log import ChainEnd
 from cocoon_core.sync.pins import pin_devices
 from cocoon_core.sync.reissue import reissue_lost
+from cocoon_core.sync.turns import since_when
 from cocoon_core.sync.withdrawals import rebuild_documents
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def _waits_for_other(replica: Replica) -> bool:
     if not replica.forks.loses(own, _never_shown(replica)):
         return False
     now = replica.clock()
-    with replica.transaction():
-        since = replica.epochs.table.due_since(f"replace {own}", now)
-    return now - since < REPLACE_WAIT_MS
+    return now - since_when(replica, f"replace {own}") < REPLACE_WAIT_MS
 
 
 def _leave_chain(replica: Replica) -> set[DocumentId]:

@@ -21,9 +21,19 @@ def is_turn(replica: Replica, what: str, rank: int) -> bool:
     if rank == 0:
         return True
     now = replica.clock()
+    return has_waited(now - since_when(replica, what), rank)
+
+
+def since_when(replica: Replica, what: str) -> int:
+    """When this device first noticed that something is to be done. Not inside a transaction."""
+    table = replica.epochs.table
+    known = table.due_since(what)
+    if known is not None:
+        return known
+    now = replica.clock()
     with replica.transaction():
-        since = replica.epochs.table.due_since(what, now)
-    return has_waited(now - since, rank)
+        table.note_due(what, now)
+    return now
 
 
 def has_waited(elapsed_ms: int, rank: int) -> bool:
