@@ -8,15 +8,15 @@ here are envelopes (specs/envelope.md §4), sealed under the mailbox's own keys.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from cocoon_core.errors import RelayMisbehaved, RelayRefused, RelayUnavailable
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import normalize_origin
-from cocoon_core.sync.reading import SILENCE_SECONDS, read_topic
-from cocoon_core.sync.session import Acked, BecameLive, Broken, Deliver, Effect, Ready, Refused, Send, Session
-from cocoon_core.sync.transport import Connection, Dial, send_in_time
+from cocoon_core.sync.reading import SILENCE_SECONDS, read_topic, require_sound, send_frames
+from cocoon_core.sync.session import Acked, BecameLive, Deliver, Ready, Session
+from cocoon_core.sync.transport import Connection, Dial
 
 MAX_MAILBOX_BYTES: Final = 16 * 1024 * 1024  # bytes that a mailbox's holders can make a reader fetch
 PUT_SECONDS: Final = 120.0  # for one letter, from the first frame on
@@ -55,7 +55,7 @@ async def _put(connection: Connection, url: str, keys: TopicKeys, envelope: byte
         for effect in session.frame_received(await _receive(connection, SILENCE_SECONDS)):
             match effect:
                 case Ready():
-                    await _send(connection, session.open_topic(keys, None))
+                    await send_frames(connection, session.open_topic(keys, None))
                 case Deliver(_, _, envelopes, _):
                     shown = shown or envelope in envelopes
                 case BecameLive() if shown:
@@ -63,13 +63,13 @@ async def _put(connection: Connection, url: str, keys: TopicKeys, envelope: byte
                 case BecameLive() if acked:
                     raise RelayMisbehaved(f"the relay {url} acknowledged a letter and did not keep it")
                 case BecameLive():
-                    await _send(connection, session.put(keys.topic, 0, [envelope]))
+                    await send_frames(connection, session.put(keys.topic, 0, [envelope]))
                 case Acked():  # which proves nothing: read the mailbox again
                     acked = True
-                    await _send(connection, session.close_topic(keys.topic))
-                    await _send(connection, session.open_topic(keys, None))
+                    await send_frames(connection, session.close_topic(keys.topic))
+                    await send_frames(connection, session.open_topic(keys, None))
                 case other:
-                    _require_sound(other)
+                    require_sound(other)
 
 
 async def watch_mailbox(dial: Dial, url: str, keys: TopicKeys) -> AsyncGenerator[bytes, None]:
@@ -88,7 +88,7 @@ async def watch_mailbox(dial: Dial, url: str, keys: TopicKeys) -> AsyncGenerator
             for effect in session.frame_received(await _receive(connection, None if live else SILENCE_SECONDS)):
                 match effect:
                     case Ready():
-                        await _send(connection, session.open_topic(keys, None))
+                        await send_frames(connection, session.open_topic(keys, None))
                     case Deliver(_, _, envelopes, _):
                         size += sum(map(len, envelopes))
                         if size > MAX_MAILBOX_BYTES:
@@ -98,7 +98,7 @@ async def watch_mailbox(dial: Dial, url: str, keys: TopicKeys) -> AsyncGenerator
                     case BecameLive():
                         live = True
                     case other:
-                        _require_sound(other)
+                        require_sound(other)
     finally:
         await connection.close()
 
@@ -112,19 +112,3 @@ async def _receive(connection: Connection, seconds: float | None) -> bytes:
     if raw is None:
         raise RelayUnavailable("the relay closed the connection")
     return raw
-
-
-def _require_sound(effect: Effect) -> None:
-    match effect:
-        case Refused(_, _, code, message, _):
-            raise RelayRefused(f"the relay refused: {message} ({code})")
-        case Broken(reason):
-            raise reason
-        case _:
-            pass
-
-
-async def _send(connection: Connection, effects: Sequence[Effect]) -> None:
-    for effect in effects:
-        if isinstance(effect, Send):
-            await send_in_time(connection, effect.raw, SILENCE_SECONDS)

@@ -5,11 +5,12 @@ shows.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from cocoon_core.errors import RelayRefused, RelayUnavailable
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import normalize_origin
-from cocoon_core.sync.session import BecameLive, Broken, Deliver, Ready, Refused, Send, Session
+from cocoon_core.sync.session import BecameLive, Broken, Deliver, Effect, Ready, Refused, Send, Session
 from cocoon_core.sync.transport import Connection, Dial, send_in_time
 
 SILENCE_SECONDS = 30.0  # without an envelope
@@ -49,9 +50,7 @@ async def _read(connection: Connection, session: Session, keys: TopicKeys, most:
         for effect in session.frame_received(raw):
             match effect:
                 case Ready():
-                    for send in session.open_topic(keys, None):
-                        if isinstance(send, Send):
-                            await send_in_time(connection, send.raw, SILENCE_SECONDS)
+                    await send_frames(connection, session.open_topic(keys, None))
                 case Deliver(_, _, delivered, _):
                     useful = loop.time()
                     envelopes += delivered
@@ -60,9 +59,29 @@ async def _read(connection: Connection, session: Session, keys: TopicKeys, most:
                         raise RelayRefused(f"the topic holds more than {most} bytes")
                 case BecameLive():
                     return envelopes
-                case Refused(_, _, code, message, _):
-                    raise RelayRefused(f"the relay refused: {message} ({code})")
-                case Broken(reason):
-                    raise reason
-                case _:
-                    pass
+                case other:
+                    require_sound(other)
+
+
+async def send_frames(connection: Connection, effects: Sequence[Effect]) -> None:
+    """Send the frames among what a session asks for.
+
+    Raises:
+        RelayUnavailable: the relay does not take them.
+    """
+    for effect in effects:
+        if isinstance(effect, Send):
+            await send_in_time(connection, effect.raw, SILENCE_SECONDS)
+
+
+def require_sound(effect: Effect) -> None:
+    """Raises:
+    RelayRefused, RelayMisbehaved: it says that the relay refused, or broke the protocol.
+    """
+    match effect:
+        case Refused(_, _, code, message, _):
+            raise RelayRefused(f"the relay refused: {message} ({code})")
+        case Broken(reason):
+            raise reason
+        case _:
+            pass
