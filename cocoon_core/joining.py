@@ -7,7 +7,7 @@ Formats and order: specs/invite.md §5 and §6.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,15 +21,12 @@ from cocoon_core.errors import (
     RelayError,
     RelayUnavailable,
     UnknownGroupError,
-    UntrustedInputError,
-    UpdateNeededError,
     UsageError,
 )
 from cocoon_core.group import Group
 from cocoon_core.protocol.device import DeviceKeys
-from cocoon_core.protocol.envelope import open_envelope
 from cocoon_core.protocol.frames import normalize_origin
-from cocoon_core.protocol.ids import GroupId, TopicId
+from cocoon_core.protocol.ids import GroupId
 from cocoon_core.protocol.invite import InviteKeys, Link, Welcome, mailbox_keys, open_welcome, read_link
 from cocoon_core.protocol.names import require_good_name
 from cocoon_core.protocol.operations import Create, Join
@@ -39,12 +36,11 @@ from cocoon_core.storage.joins import PendingJoin, PendingJoinTable
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.admission import ask, make_request
 from cocoon_core.sync.driver import Progress, RelayDriver
-from cocoon_core.sync.mailbox import read_mailbox
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
+from cocoon_core.sync.welcomes import fetch_welcomes
 
 NOT_THERE = "the relay does not have this invite yet; whoever made the link must `cocoon sync` first"
-MOST_WELCOMES = 8  # that are tried: any member can put one into the mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ def new_keys() -> DeviceKeys:
     return DeviceKeys(Secret(secrets.token_bytes(32)), Secret(secrets.token_bytes(32)))
 
 
-async def fetch_welcomes(dial: Dial, link: Link) -> list[Welcome]:
+async def welcomes_of(dial: Dial, link: Link) -> list[Welcome]:
     """The welcomes that the invite's mailbox holds, at every relay of the link, those with an epoch first.
 
     Raises:
@@ -75,36 +71,12 @@ async def fetch_welcomes(dial: Dial, link: Link) -> list[Welcome]:
         NotYetError: there is none.
     """
     keys = InviteKeys(link.secret)
-    mailbox = mailbox_keys(keys.mailbox_secret)
-    failures: list[str] = []
-    found: list[Welcome] = []
-    newer: UpdateNeededError | None = None
-    for url in link.relays:
-        try:
-            envelopes = await read_mailbox(dial, url, mailbox)
-        except RelayError as error:
-            failures.append(str(error))
-            continue
-        for envelope in reversed(envelopes):
-            try:
-                found.append(open_welcome(open_envelope(envelope, mailbox), keys, link.group))
-            except UntrustedInputError:
-                continue
-            except UpdateNeededError as error:
-                newer = error
-    if len(failures) == len(link.relays):
-        raise RelayUnavailable("; ".join(failures))
+    found = await fetch_welcomes(
+        dial, link.relays, mailbox_keys(keys.mailbox_secret), lambda value: open_welcome(value, keys, link.group)
+    )
     if not found:
-        raise newer or NotYetError(NOT_THERE)
-    return distinct_welcomes(found)
-
-
-def distinct_welcomes(welcomes: Iterable[Welcome]) -> list[Welcome]:
-    """The first welcome of each epoch, and no more than are tried; those with an epoch first."""
-    found: dict[TopicId | None, Welcome] = {}
-    for welcome in welcomes:
-        found.setdefault(None if welcome.epoch is None else welcome.epoch.topic, welcome)
-    return sorted(found.values(), key=lambda welcome: welcome.epoch is None)[:MOST_WELCOMES]
+        raise NotYetError(NOT_THERE)
+    return found
 
 
 def require_member_name(name: str) -> str:
@@ -230,7 +202,7 @@ class Joining(CocoonPart):
                 raise UsageError(f"this profile has that group already{out}")
             return await self._join(record, name, progress)
         failure: NotYetError | None = None
-        for welcome in await fetch_welcomes(self._dial, parsed):
+        for welcome in await welcomes_of(self._dial, parsed):
             if welcome.epoch is None:
                 with self._profile.database.transaction():
                     pending = store_request(self._pending_joins, parsed, welcome.create, name, self._clock)
@@ -293,7 +265,7 @@ class Joining(CocoonPart):
         record = self._find(pending.group)
         if record is not None:
             return await self._enter_admitted(record, pending, progress)
-        for welcome in distinct_welcomes(await ask(self._dial, pending)):
+        for welcome in await ask(self._dial, pending):
             assert welcome.epoch is not None, "`ask` gives no others"
             record = self._add(
                 welcome.create, pending.keys, welcome.epoch, JOINING, pending.member_name, pending.relays, None

@@ -11,15 +11,10 @@ a request is granted is for the roster. Spec: specs/invite.md §6.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cocoon_core.errors import (
-    RelayError,
-    RelayUnavailable,
-    UntrustedInputError,
-)
+from cocoon_core.errors import UntrustedInputError
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import InviteId
@@ -37,6 +32,7 @@ from cocoon_core.storage.joins import PendingJoin, RequestTable
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
+from cocoon_core.sync.welcomes import fetch_welcomes
 
 MAX_REQUESTS: Final = 256  # requests by one invite that a device keeps
 MAX_MAILBOXES: Final = 32  # invites whose mailboxes one pass reads
@@ -145,20 +141,11 @@ async def ask(dial: Dial, pending: PendingJoin) -> list[Welcome]:
     invite = InviteKeys(pending.link_secret)
     keys = mailbox_keys(invite.mailbox_secret)
     letter = seal_envelope(encode_request(make_request(pending)), keys)
-    found: list[Welcome] = []
-    failures: list[str] = []
-    for url in pending.relays:
-        try:
-            envelopes = await read_mailbox(dial, url, keys)
-            if letter not in envelopes:
-                await put_mailbox(dial, url, keys, letter)
-        except RelayError as error:
-            failures.append(str(error))
-            continue
-        for envelope in reversed(envelopes):
-            with suppress(UntrustedInputError):
-                value = open_envelope(envelope, keys)
-                found.append(open_admission(value, pending.keys.hpke, invite.id, pending.group))
-    if len(failures) == len(pending.relays):
-        raise RelayUnavailable("; ".join(failures))
+    found = await fetch_welcomes(
+        dial,
+        pending.relays,
+        keys,
+        lambda value: open_admission(value, pending.keys.hpke, invite.id, pending.group),
+        letter=letter,
+    )
     return [welcome for welcome in found if welcome.epoch is not None]

@@ -7,16 +7,13 @@ Spec: specs/recovery.md §7.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 
 from cocoon_core.errors import (
     NotYetError,
     RelayError,
     RelayUnavailable,
     UntrustedInputError,
-    UpdateNeededError,
     UsageError,
 )
 from cocoon_core.protocol.circle import CircleCode, encode_request, read_request, request_words, welcome_name
@@ -27,14 +24,12 @@ from cocoon_core.protocol.invite import Welcome, mailbox_keys, open_admission, w
 from cocoon_core.protocol.operations_admission import Admit, LostMember, Vouch, request_id
 from cocoon_core.protocol.roster_values import RequestState
 from cocoon_core.storage.recovery import LostRequest, RecoveryTable, SeenRequest
-from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
+from cocoon_core.sync.mailbox import read_mailbox
 from cocoon_core.sync.pins import pin_devices
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
 from cocoon_core.sync.turns import RANK_WAIT_MS
-
-MOST_WELCOMES: Final = 8  # that are tried: whoever has the code can put one into the mailbox
-
+from cocoon_core.sync.welcomes import fetch_welcomes
 
 # --- everybody
 
@@ -207,35 +202,11 @@ async def ask(dial: Dial, lost: LostRequest) -> list[Welcome]:
     keys = mailbox_keys(lost.mailbox_secret)
     letter = seal_envelope(encode_request(make_request(lost)), keys)
     name = welcome_name(circle_code(lost).request)
-    found: list[Welcome] = []
-    failures: list[str] = []
-    newer: UpdateNeededError | None = None
-    for url in lost.relays:
-        try:
-            envelopes = await read_mailbox(dial, url, keys)
-            if letter not in envelopes:
-                await put_mailbox(dial, url, keys, letter)
-        except RelayError as error:
-            failures.append(str(error))
-            continue
-        for envelope in reversed(envelopes):
-            try:
-                found.append(open_admission(open_envelope(envelope, keys), lost.keys.hpke, name, lost.group))
-            except UntrustedInputError:
-                continue
-            except UpdateNeededError as error:
-                newer = error
-    if len(failures) == len(lost.relays):
-        raise RelayUnavailable("; ".join(failures))
-    if not found and newer is not None:
-        raise newer
-    return distinct(found)
-
-
-def distinct(welcomes: Sequence[Welcome]) -> list[Welcome]:
-    """The first welcome of each epoch, and no more than are tried."""
-    found: dict[bytes, Welcome] = {}
-    for welcome in welcomes:
-        if welcome.epoch is not None:
-            found.setdefault(welcome.epoch.topic, welcome)
-    return list(found.values())[:MOST_WELCOMES]
+    found = await fetch_welcomes(
+        dial,
+        lost.relays,
+        keys,
+        lambda value: open_admission(value, lost.keys.hpke, name, lost.group),
+        letter=letter,
+    )
+    return [welcome for welcome in found if welcome.epoch is not None]

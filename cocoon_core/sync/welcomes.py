@@ -1,4 +1,4 @@
-"""The welcomes of invites: made with the invite, and made again where an epoch began that does not know of it.
+"""Welcomes: read from a mailbox, made with an invite, and made again where an epoch began that does not know of it.
 
 Whoever holds a link hops from the epoch of its welcome along the rotations, each of which is wrapped for the invites
 that its author knew to be open. One that was begun at the same time as the invite, by a device that did not know of it,
@@ -8,11 +8,81 @@ Spec: specs/invite.md §5.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from cocoon_core.errors import RelayError, RelayUnavailable, UntrustedInputError, UpdateNeededError
+from cocoon_core.protocol.envelope import open_envelope
+from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.protocol.invite import Welcome, wrap_welcome
 from cocoon_core.protocol.roster_values import InviteState
 from cocoon_core.storage.joins import WelcomeTable
+from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.transport import Dial
+
+MOST_WELCOMES: Final = 8  # that are tried: whoever has the secret of a mailbox can put one into it
+
+
+# --- who enters
+
+
+async def fetch_welcomes(
+    dial: Dial,
+    relays: Sequence[str],
+    mailbox: TopicKeys,
+    open_value: Callable[[bytes], Welcome],
+    *,
+    letter: bytes | None = None,
+) -> list[Welcome]:
+    """The welcomes that every relay shows of a mailbox; a letter is put there where it is not shown.
+
+    Args:
+        mailbox: whose envelopes are opened; what does not open, or holds no welcome, is passed over.
+        open_value: opens what an envelope holds.
+
+    Returns:
+        Of each relay the newest first, and of all those with an epoch first. No two of one epoch, and no more than are
+        tried: anybody with the secret of the mailbox can have made them, so the caller checks what they lead to.
+
+    Raises:
+        RelayUnavailable: no relay could be used.
+        UpdateNeededError: there is none that can be read, and the group was created by a later version.
+    """
+    found: list[Welcome] = []
+    failures: list[str] = []
+    newer: UpdateNeededError | None = None
+    for url in relays:
+        try:
+            envelopes = await read_mailbox(dial, url, mailbox)
+            if letter is not None and letter not in envelopes:
+                await put_mailbox(dial, url, mailbox, letter)
+        except RelayError as error:
+            failures.append(str(error))
+            continue
+        for envelope in reversed(envelopes):
+            try:
+                found.append(open_value(open_envelope(envelope, mailbox)))
+            except UntrustedInputError:
+                continue
+            except UpdateNeededError as error:
+                newer = error
+    if len(failures) == len(relays):
+        raise RelayUnavailable("; ".join(failures))
+    if not found and newer is not None:
+        raise newer
+    return _distinct(found)
+
+
+def _distinct(welcomes: Iterable[Welcome]) -> list[Welcome]:
+    found: dict[TopicId | None, Welcome] = {}
+    for welcome in welcomes:
+        found.setdefault(None if welcome.epoch is None else welcome.epoch.topic, welcome)
+    return sorted(found.values(), key=lambda welcome: welcome.epoch is None)[:MOST_WELCOMES]
+
+
+# --- who invites
 
 
 def queue_welcome(replica: Replica, invite: InviteState) -> None:
