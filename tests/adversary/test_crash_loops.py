@@ -127,7 +127,7 @@ def test_attack_44_kill_at_any_moment_of_a_post_or_a_sync(tmp_path: Path, forks:
         runner.run(look())
         runner.run(ben.close())
     print(f"{len(acknowledged)} posts were acknowledged; killed after: {dict(last_words)}")
-    assert len(acknowledged) > KILLS // 4  # enough were told of: the kills did not all come before the first
+    assert len(acknowledged) > KILLS
     assert min(last_words[word] for word in ("open", "sync", "synced")) > 0
 
 

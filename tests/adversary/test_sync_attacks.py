@@ -687,7 +687,7 @@ async def test_attack_37_succeeds_where_uses_are_not_counted(world: World, monke
     monkeypatch.setattr(roster_joins.InviteUses, "loses", lambda *_: None)
     monkeypatch.setattr(maintenance, "close_ended_invites", lambda *_: 0)
     seats = await race_for_a_link(world)
-    assert len(seats[0].group.members()) > 3
+    assert len(seats[0].group.members()) == 5
 
 
 # --- 41: what does not parse
