@@ -8,7 +8,7 @@ is the value and its form; manifest_check.py says what of it holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from cocoon_core.protocol.constants import (
 )
 from cocoon_core.protocol.descriptor import Descriptor, descriptor_from_value
 from cocoon_core.protocol.frontier import Frontier, decode_frontier, encode_frontier
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, GroupId, TopicId
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, EntryId, GroupId, TopicId
 from cocoon_core.protocol.operation_forms import require_integer, require_rising
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
@@ -32,7 +32,7 @@ from cocoon_core.protocol.sealed_pages import name_page, open_page, seal_page
 from cocoon_core.protocol.snapshot import SnapshotRef
 from cocoon_core.protocol.statement import parse_statement
 
-_FIELDS: Final = 6
+_FIELDS: Final = 7
 
 Heads = Mapping[DeviceId, tuple[int, ChangeHash]]  # of one document: every device's newest change in it
 
@@ -41,14 +41,21 @@ Heads = Mapping[DeviceId, tuple[int, ChangeHash]]  # of one document: every devi
 class DocumentState:
     """One document in a manifest: what it is, what every device signed of it, and where its changes are.
 
-    `ended` are the devices whose part of it ends before their head, because the gate refused a change of theirs; the
-    run with that change is among the manifest's runs. `snapshot` is None where no change is left.
+    `snapshot` is None where no change is left. `seqs` are those of the entries in which its changes stand, one for each
+    in their order: by them pins and finality hold where the entries are not. `ended` are the devices whose part of it
+    ends before their head, because the gate refused a change of theirs; the run with that change is among the
+    manifest's runs.
     """
 
     descriptor: Descriptor
     heads: Heads
     snapshot: SnapshotRef | None
+    seqs: tuple[int, ...]
     ended: tuple[DeviceId, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.seqs) != (self.snapshot is not None):
+            raise MalformedError("the seqs of a snapshot's entries come with it, and without it there are none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Manifest:
     Fields:
         frontier: for every device that counts, its newest run end; for one that was cut, the last at or before its pin.
         operations: every roster operation with all before it, pasts first, create first; each a run of one entry.
+        final: those of them that were final for its author, by manifests before this one.
         rekeys: the newest of each device that counts, as runs of one entry, rising by device.
         runs: whole runs beyond the frontier of cut devices, and those with changes that the gate refused; rising by
             device and first seq.
@@ -66,6 +74,7 @@ class Manifest:
 
     frontier: Frontier
     operations: tuple[Run, ...]
+    final: frozenset[EntryId]
     rekeys: tuple[Run, ...]
     runs: tuple[Run, ...]
     documents: tuple[DocumentState, ...]
@@ -78,6 +87,7 @@ class UnverifiedManifest:
     group: GroupId
     _frontier: Frontier
     _operations: tuple[UnverifiedRun, ...]
+    _final: frozenset[EntryId]
     _rekeys: tuple[UnverifiedRun, ...]
     _runs: tuple[UnverifiedRun, ...]
     _documents: tuple[DocumentState, ...]
@@ -171,7 +181,7 @@ def open_manifest(
 
 
 def encode_manifest(manifest: Manifest, group: GroupId) -> bytes:
-    """CBOR [version, frontier, operations, rekeys, runs, documents]."""
+    """CBOR [version, frontier, operations, final, rekeys, runs, documents]."""
     places = {device: place for place, device in enumerate(sorted(manifest.frontier))}
     documents = sorted(manifest.documents, key=lambda state: state.descriptor.document_id(group))
     return encoding.encode(
@@ -179,6 +189,7 @@ def encode_manifest(manifest: Manifest, group: GroupId) -> bytes:
             VERSION,
             encode_frontier(manifest.frontier),
             [run.wire for run in manifest.operations],
+            [place for place, run in enumerate(manifest.operations) if run.last_id in manifest.final],
             [run.wire for run in manifest.rekeys],
             [run.wire for run in manifest.runs],
             [_document_value(state, places) for state in documents],
@@ -200,7 +211,7 @@ def decode_manifest(content: bytes, group: GroupId) -> UnverifiedManifest:
         raise UpdateNeededError(f"a manifest is of version {value[0]}; install a newer Cocoon")
     if value[0] != VERSION or len(value) != _FIELDS or not all(isinstance(field, list) for field in value[1:]):
         raise MalformedError(f"a manifest of version {VERSION} has {_FIELDS} fields")
-    _, ends, operations, rekeys, runs, documents = value
+    _, ends, operations, final, rekeys, runs, documents = value
     frontier = decode_frontier(ends)
     states = tuple(_document_from(document, tuple(frontier)) for document in documents)
     require_rising(tuple(state.descriptor.document_id(group) for state in states), len(states), "documents")
@@ -209,18 +220,27 @@ def decode_manifest(content: bytes, group: GroupId) -> UnverifiedManifest:
     whole = tuple(parse_run(_wire(wire), group) for wire in runs)
     require_rising(tuple(run.device + run.first_seq.to_bytes(8) for run in whole), len(whole), "runs")
     statements = tuple(parse_statement(_wire(wire), group) for wire in operations)
-    return UnverifiedManifest(group, frontier, statements, own, whole, states)
+    return UnverifiedManifest(group, frontier, statements, _final_from(final, statements), own, whole, states)
+
+
+def _final_from(places: list[Any], operations: Sequence[UnverifiedRun]) -> frozenset[EntryId]:
+    for place in places:
+        require_integer(place, 0, len(operations) - 1, "the place of an operation")
+    if places != sorted(set(places)):
+        raise MalformedError("the final operations of a manifest do not rise")
+    return frozenset(operations[place].last_id for place in places)
 
 
 def _document_value(state: DocumentState, places: Mapping[DeviceId, int]) -> list[Any]:
     heads = sorted([places[device], seq, change] for device, (seq, change) in state.heads.items())
     where = [state.snapshot.key.reveal(), list(state.snapshot.pages)] if state.snapshot else []
-    return [state.descriptor.to_value(), heads, where, sorted(places[device] for device in state.ended)]
+    ended = sorted(places[device] for device in state.ended)
+    return [state.descriptor.to_value(), heads, where, list(state.seqs), ended]
 
 
 def _document_from(value: object, devices: tuple[DeviceId, ...]) -> DocumentState:
     match value:
-        case [descriptor, list() as heads, list() as where, list() as ended]:
+        case [descriptor, list() as heads, list() as where, list() as seqs, list() as ended]:
             found: dict[DeviceId, tuple[int, ChangeHash]] = {}
             for item in heads:
                 device, head = _head_from(item, devices)
@@ -231,8 +251,10 @@ def _document_from(value: object, devices: tuple[DeviceId, ...]) -> DocumentStat
             require_rising(cut, len(devices), "devices that ended")
             if not set(cut) <= found.keys():
                 raise MalformedError("a device that ended has no head")
-            return DocumentState(descriptor_from_value(descriptor), found, _snapshot_from(where), cut)
-    raise MalformedError("a document of a manifest is [descriptor, heads, snapshot, ended]")
+            for seq in seqs:
+                require_integer(seq, 0, MAX_SEQ, "the seq of an entry")
+            return DocumentState(descriptor_from_value(descriptor), found, _snapshot_from(where), tuple(seqs), cut)
+    raise MalformedError("a document of a manifest is [descriptor, heads, snapshot, seqs, ended]")
 
 
 def _head_from(value: object, devices: tuple[DeviceId, ...]) -> tuple[DeviceId, tuple[int, ChangeHash]]:

@@ -60,6 +60,7 @@ def verify_manifest(
     manifest = Manifest(
         unverified._frontier,
         tuple(run.stored() for run in unverified._operations),
+        unverified._final,
         rekeys,
         runs,
         unverified._documents,

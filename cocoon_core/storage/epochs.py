@@ -5,7 +5,7 @@ Decides nothing: which epoch is written to is for sync/epochs.py. Spec: specs/st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,12 @@ CREATE TABLE topics (
     envelopes INTEGER NOT NULL DEFAULT 0,
     bytes     INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (group_no, relay, topic)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE untold (
+    group_no  INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
+    relay     TEXT NOT NULL,
+    operation BLOB NOT NULL,
+    PRIMARY KEY (group_no, relay, operation)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE uploads (
     group_no INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
@@ -96,6 +102,8 @@ CREATE TABLE due (
 """,
 )
 
+_FOR_NOW: Final = 2  # of `finished`
+_FOR_GOOD: Final = 1
 MAX_REPAIRS: Final = 4_096  # complaints and repairs that are kept
 MAX_REPAIRS_EACH: Final = 4  # of one device and rotation
 MAX_CANDIDATES: Final = 4  # runs of one topic that say to be its manifest
@@ -287,13 +295,22 @@ class EpochTable:
         )
         return (row[0] or 0, row[1] or 0) if row else (0, 0)
 
-    def finish(self, relay: str, topic: TopicId) -> None:
-        """That relay's topic is sealed, was read to its end, and leads on: it need not be opened again."""
+    def finish(self, relay: str, topic: TopicId, *, for_now: bool = False) -> None:
+        """That relay's topic is sealed, was read to its end, and leads on: it need not be opened again.
+
+        Args:
+            for_now: it is not sealed, since its epoch stands beside the chosen one; it was told of that, until another
+                is chosen.
+        """
         self._db.execute(
-            "INSERT INTO topics (group_no, relay, topic, finished) VALUES (?,?,?,1) "
-            "ON CONFLICT DO UPDATE SET finished=1",
-            (self._no, relay, bytes(topic)),
+            "INSERT INTO topics (group_no, relay, topic, finished) VALUES (?1,?2,?3,?4) "
+            "ON CONFLICT DO UPDATE SET finished=?4",
+            (self._no, relay, bytes(topic), _FOR_NOW if for_now else _FOR_GOOD),
         )
+
+    def reopen_forks(self) -> None:
+        """Another epoch is chosen: those beside the one before are to be told of it, or to be ended by it."""
+        self._db.execute("UPDATE topics SET finished=0 WHERE group_no=? AND finished=?", (self._no, _FOR_NOW))
 
     def unfinish(self, relay: str) -> None:
         """That relay has lost what it had: every topic is to be read, and ended, once more."""
@@ -302,6 +319,29 @@ class EpochTable:
     def finished(self, relay: str) -> set[TopicId]:
         rows = self._db.query("SELECT topic FROM topics WHERE group_no=? AND relay=? AND finished", (self._no, relay))
         return {TopicId(topic) for (topic,) in rows}
+
+    def tell(self, relays: Iterable[str], operation: EntryId) -> None:
+        """An operation that is in no chain here came from another topic: the current one is to hold it too."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO untold (group_no, relay, operation) VALUES (?,?,?)",
+            [(self._no, relay, bytes(operation)) for relay in relays],
+        )
+
+    def untold(self, relay: str, most: int) -> list[tuple[EntryId, bytes]]:
+        """Operations that this relay's current topic is to be told of, each with its run."""
+        rows = self._db.query(
+            "SELECT operation, wire FROM untold JOIN side_runs ON side_runs.group_no=untold.group_no AND "
+            "last_id=operation WHERE untold.group_no=? AND relay=? LIMIT ?",
+            (self._no, relay, most),
+        )
+        return [(EntryId(operation), wire) for operation, wire in rows]
+
+    def told(self, operations: Iterable[EntryId], relay: str | None = None) -> None:
+        """That relay's current topic holds these operations; or every relay's will, by a manifest."""
+        self._db.executemany(
+            "DELETE FROM untold WHERE group_no=?1 AND operation=?2 AND relay=coalesce(?3, relay)",
+            [(self._no, bytes(operation), relay) for operation in operations],
+        )
 
     def note_rotation_shown(self, relay: str, topic: TopicId, operation: EntryId) -> None:
         """The relay showed what says to be a rotation in that topic."""

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cocoon_core.errors import ChainAheadError, MalformedError, UntrustedInputError
+from cocoon_core.errors import ChainAheadError, MalformedError
 from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.frontier import RunEnd
 from cocoon_core.protocol.heads import DeviceHeads
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId, TopicId
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, TopicId
 from cocoon_core.protocol.manifest import DocumentState, encode_manifest
 from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, final_operations
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.run import Run
 from cocoon_core.protocol.snapshot import PackedChange, check_heads
 from cocoon_core.storage.log import ChainEnd
-from cocoon_core.sync.arrivals import in_causal_order
+from cocoon_core.sync.arrivals import Said, in_causal_order
 from cocoon_core.sync.events import RosterChanged
 from cocoon_core.sync.final import write_final
 from cocoon_core.sync.key_care import erase_old_keys
@@ -33,45 +33,27 @@ HANDOVER_OPERATIONS = 8  # operations before a rotation that go into the old top
 
 
 class ProvedManifest:
-    """A manifest of this topic whose signatures hold, with the graph of its operations: dear to make, and asked more
-    than once.
+    """A manifest of this topic whose signatures hold and that fits the roster of its own operations: dear to make, and
+    asked more than once.
+
+    Attributes:
+        final: the operations that it makes final.
     """
 
     def __init__(self, topic: TopicId, run: Run, verified: VerifiedManifest) -> None:
+        """Raises:
+        MalformedError, NotPermittedError: it does not fit.
+        """
         self.topic, self.run, self.verified = topic, run, verified
-        self.graph = RosterGraph(run.group)
+        graph = RosterGraph(run.group)
         for operation in verified.operations:
-            self.graph.add(operation)
+            graph.add(operation)
+        self.final = final_operations(verified, graph.evaluate(verified.manifest.final))
+        check_against_roster(verified, graph.evaluate(self.final))
 
-
-def check_manifest(proved: ProvedManifest, replica: Replica) -> None:
-    """Compare a manifest with the roster that its own operations evaluate to.
-
-    Raises:
-        MalformedError, NotPermittedError: they do not fit.
-    """
-    _find_final(proved, replica)
-
-
-def read_own_final(proved: ProvedManifest, replica: Replica) -> bytes:
-    """What a manifest makes final, for the store: by its own roster, and not by the one that stands here."""
-    return write_final(proved.verified.manifest.frontier, _find_final(proved, replica))
-
-
-def _find_final(proved: ProvedManifest, replica: Replica) -> frozenset[EntryId]:
-    """By the roster that its author had, which rests on what was final before."""
-    verified, graph = proved.verified, proved.graph
-    failure: UntrustedInputError | None = None
-    for before in replica.epochs.finals_before(verified.rotation.id):
-        final = final_operations(verified, graph.evaluate(before))
-        try:
-            check_against_roster(verified, graph.evaluate(final))
-        except UntrustedInputError as error:
-            failure = failure or error
-        else:
-            return final
-    assert failure is not None, "at least nothing was final"
-    raise failure
+    def write_final(self) -> bytes:
+        """What it makes final, for the store: by its own roster, and not by the one that stands here."""
+        return write_final(self.verified.manifest.frontier, self.final)
 
 
 def find_behind(replica: Replica, verified: VerifiedManifest) -> dict[DeviceId, RunEnd]:
@@ -97,7 +79,7 @@ def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentSt
 def adopt_manifest(
     replica: Replica, proved: ProvedManifest, snapshots: Mapping[DocumentId, list[PackedChange]]
 ) -> None:
-    """Take a manifest in. Inside a transaction; whoever calls lets what is parked be tried again.
+    """Take a manifest in. Inside a transaction, in which what is parked is to be tried again.
 
     Args:
         snapshots: of the documents that `find_needed` named.
@@ -111,11 +93,13 @@ def adopt_manifest(
         replica.stop(ChainAheadError())
         return
     before_members, standings = replica.members.ids(), replica.members.standings()
+    new = behind.keys() - replica.chains.keys()
     known = [operation.id for operation in verified.operations if replica.members.knows((operation.id,))]
     for operation_run in verified.manifest.operations:
         if not replica.members.knows((operation_run.last_id,)):
             replica.members.add_entry(operation_run.entries[-1])
             replica.log.add_side_run(operation_run.last_id, operation_run.wire)
+    replica.epochs.table.told(operation.id for operation in verified.operations)
     for rekey in verified.manifest.rekeys:
         replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
     _move_chains(replica, verified, behind)
@@ -128,7 +112,7 @@ def adopt_manifest(
     if fresh:
         joined = tuple(replica.members.ids() - before_members)
         replica.tell(RosterChanged(fresh, joined))
-    replica.follow_standings(standings, new=behind.keys() - standings.keys())
+    replica.follow_standings(standings, new=new)
     replica.forks.settle(everything=True)
 
 
@@ -148,11 +132,10 @@ def _move_chains(replica: Replica, verified: VerifiedManifest, behind: Mapping[D
 
 def _keep_epoch(replica: Replica, proved: ProvedManifest) -> None:
     epochs, topic, verified = replica.epochs, proved.topic, proved.verified
-    final = read_own_final(proved, replica)
     epochs.table.set_rotation(topic, verified.rotation.id)
     epochs.table.set_manifest(topic, proved.run.wire)
     content = encode_manifest(verified.manifest, replica.group)
-    epochs.table.set_followed(topic, final, content, _find_handover(verified))
+    epochs.table.set_followed(topic, proved.write_final(), content, _find_handover(verified))
     epochs.refresh()
     erase_old_keys(replica)
 
@@ -175,28 +158,26 @@ def _adopt_document(
     replica: Replica, verified: VerifiedManifest, state: DocumentState, packed: list[PackedChange]
 ) -> None:
     check_heads(packed, state.heads, state.ended)
+    if len(state.seqs) != len(packed):
+        raise MalformedError("a snapshot holds more or fewer changes than seqs of their entries were given")
+    changes = {one.raw: Said(one.device, one.raw, seq) for one, seq in zip(packed, state.seqs, strict=True)}
     document = state.descriptor.document_id(replica.group)
-    changes: dict[bytes, DeviceId] = {change.raw: change.device for change in packed}
-    beyond: dict[ChangeHash, tuple[bytes, DeviceId]] = {}
+    beyond: dict[ChangeHash, Said] = {}
     for run in verified.manifest.runs:
         for entry in run.entries:
             for change in entry.changes:
                 if change.document == document:
-                    beyond[change.hash] = change.raw, run.device
+                    beyond[change.hash] = Said(run.device, change.raw, entry.seq)
     wanted = _called_by(changes, beyond)
     if wanted:
         changes |= wanted
         changes = {raw: changes[raw] for raw in in_causal_order(changes)}
-    replica.shelf.adopt_snapshot(
-        state.descriptor, [(device, raw) for raw, device in changes.items()], replica.epochs.known_to
-    )
+    replica.shelf.adopt_snapshot(state.descriptor, list(changes.values()))
 
 
-def _called_by(
-    changes: Mapping[bytes, DeviceId], beyond: Mapping[ChangeHash, tuple[bytes, DeviceId]]
-) -> dict[bytes, DeviceId]:
-    """Changes beyond a cut that those of the snapshot depend on."""
-    wanted: dict[bytes, DeviceId] = {}
+def _called_by(changes: Mapping[bytes, Said], beyond: Mapping[ChangeHash, Said]) -> dict[bytes, Said]:
+    """Changes beyond a cut that those of the snapshot depend on, by their bytes."""
+    wanted: dict[bytes, Said] = {}
     queue = list(changes)
     while queue and beyond:
         try:
@@ -205,9 +186,9 @@ def _called_by(
             continue
         for dep in deps:
             found = beyond.get(ChangeHash(dep))
-            if found is not None and found[0] not in wanted and found[0] not in changes:
-                wanted[found[0]] = found[1]
-                queue.append(found[0])
+            if found is not None and found.raw not in wanted and found.raw not in changes:
+                wanted[found.raw] = found
+                queue.append(found.raw)
     return wanted
 
 

@@ -6,7 +6,7 @@ Implements specs/storage.md §5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cocoon_core.protocol import encoding
@@ -26,7 +26,7 @@ class Arrival(NamedTuple):
     Attributes:
         seq: of its entry in the device's chain.
         stands: its entry stands in the chain that this device has of its author.
-        final: a manifest's snapshot says it, so it counts whatever the roster says.
+        final: the newest manifest's snapshot says it, so it need not stand in the chain.
         place: among the changes of its entry.
     """
 
@@ -37,6 +37,14 @@ class Arrival(NamedTuple):
     stands: bool = True
     final: bool = False
     place: int = 0
+
+
+class Said(NamedTuple):
+    """A change that a manifest's snapshot says, with the seq of its entry."""
+
+    device: DeviceId
+    raw: bytes
+    seq: int
 
 
 class Arrivals:
@@ -72,6 +80,8 @@ class Arrivals:
             elif arrival.stands and not (known.stands or known.final):
                 del found[key]  # its place is where it stands
                 found[key] = arrival
+            elif arrival.stands and known.final:  # whoever packed a snapshot may have said another seq
+                found[key] = known._replace(seq=arrival.seq)
         return list(found.values())
 
     def in_runs(self, record: DocumentRecord, after_run: int = 0) -> Iterator[Arrival]:
@@ -91,21 +101,21 @@ class Arrivals:
                     yield Arrival(change, entry.device, entry.seq, run.number, stands, False, place)
 
     def in_snapshot(self, record: DocumentRecord) -> Iterator[Arrival]:
-        """What a manifest's snapshot said of the document, in causal order."""
-        for device, raw, _ in self._packed(record, left=False):
-            yield Arrival(document_change(record.document, raw), device, 0, NO_RUN, stands=False, final=True)
+        """What the newest manifest's snapshot said of the document, in causal order."""
+        for said in self._packed(record, left=False):
+            change = document_change(record.document, said.raw)
+            yield Arrival(change, said.device, said.seq, NO_RUN, stands=False, final=True)
 
     def left_over(self, record: DocumentRecord) -> Iterator[Arrival]:
-        """What an earlier snapshot said and the last one does not: it stands in its chain, and is final no more."""
-        for device, raw, seq in self._packed(record, left=True):
-            yield Arrival(document_change(record.document, raw), device, seq, NO_RUN)
+        """What an earlier snapshot said and the newest does not. It stands in its chain."""
+        for said in self._packed(record, left=True):
+            yield Arrival(document_change(record.document, said.raw), said.device, said.seq, NO_RUN)
 
-    def _packed(self, record: DocumentRecord, *, left: bool) -> Iterator[tuple[DeviceId, bytes, int]]:
+    def _packed(self, record: DocumentRecord, *, left: bool) -> Iterator[Said]:
         packed = self._table.snapshot(record.number)
         if packed is not None:
-            for device, raw, *seq in encoding.decode(packed, max_bytes=len(packed)):
-                if bool(seq) == left:
-                    yield DeviceId(device), raw, seq[0] if seq else 0
+            for device, raw, seq in encoding.decode(packed, max_bytes=len(packed))[left]:
+                yield Said(DeviceId(device), raw, seq)
 
     def pending(self, document: DocumentId) -> Iterator[Arrival]:
         """Own changes that are in no run yet."""
@@ -114,14 +124,9 @@ class Arrivals:
                 yield Arrival(document_change(document, raw), self.device, seq, NO_RUN)
 
 
-def pack_changes(changes: Sequence[tuple[DeviceId, bytes]], left: Sequence[tuple[DeviceId, bytes, int]] = ()) -> bytes:
-    """The form in which a snapshot's changes are stored here.
-
-    Args:
-        left: what earlier snapshots said besides, each with a seq at or above that of its entry.
-    """
-    packed: list[list[object]] = [[bytes(device), raw] for device, raw in changes]
-    return encoding.encode(packed + [[bytes(device), raw, seq] for device, raw, seq in left])
+def pack_changes(changes: Iterable[Said], left: Iterable[Said]) -> bytes:
+    """The form in which a snapshot's changes are stored here, and what earlier ones said besides."""
+    return encoding.encode([[[bytes(device), raw, seq] for device, raw, seq in part] for part in (changes, left)])
 
 
 def hash_of(raw: bytes) -> ChangeHash:

@@ -27,7 +27,7 @@ from cocoon_core.sync.following import Following
 from cocoon_core.sync.handover import Handover
 from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
-from cocoon_core.sync.outbox import Outbox
+from cocoon_core.sync.outbox import OPERATIONS_TAG, Outbox
 from cocoon_core.sync.receiving import receive
 from cocoon_core.sync.repairing import Repairing
 from cocoon_core.sync.replica import Replica
@@ -365,7 +365,7 @@ class RelayDriver:
         effects: list[Effect] = []
         if self._handover.awaits(topic, tag):
             effects = self._handover.acked(topic, tag)
-        if tag > 0:
+        if tag > 0 or tag == OPERATIONS_TAG:
             self.result.sent += self._outbox.acked(tag, seqs)
         else:
             self.result.sent += len(seqs)

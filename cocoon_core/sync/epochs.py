@@ -15,7 +15,7 @@ from cocoon_core.errors import LocalStateError
 from cocoon_core.protocol.constants import MAX_PUT_ENVELOPES, REPAIR_DAYS
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
-from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, choose_epoch, path_of, trace_epochs
+from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, choose_epoch, trace_epochs
 from cocoon_core.protocol.frontier import Frontier
 from cocoon_core.protocol.ids import DeviceId, EntryId, TopicId
 from cocoon_core.protocol.operations import Create, OperationBody
@@ -102,20 +102,6 @@ class Epochs:
 
     def _final_along(self, path: Path) -> frozenset[EntryId]:
         return next((self._final_operations(node) for node in path if node.topic in self._told), frozenset())
-
-    def finals_before(self, rotation: EntryId) -> list[frozenset[EntryId]]:
-        """What may have been final for who wrote a rotation, the likeliest first, as far as it is known here.
-
-        That is by the manifests along the path to it; of a rotation that ended several epochs, along each of theirs,
-        since which of them its author had chosen may itself have rested on what was final.
-        """
-        traced, nothing = self._traced, frozenset[EntryId]()
-        if self.choice is None or traced is None or rotation not in traced.nodes:
-            return [nothing]
-        node, history = traced.nodes[rotation], _History(self._replica.members.graph)
-        found = [self._final_along(path_of(traced, node, history)[1:])]
-        found += [self._final_along(path_of(traced, parent, history)) for parent in traced.parents(node)]
-        return list(dict.fromkeys([*found, nothing]))
 
     def unknown(self) -> list[EpochNode]:
         """Epochs that are not held and whose manifests may say what counts, pasts first: those that do not stand as far
@@ -212,6 +198,7 @@ class Epochs:
         return changed
 
     def _begin_to_write(self, topic: TopicId) -> None:
+        self.table.reopen_forks()
         replica, self._written = self._replica, topic
         replica.log.forget_acks()
         replica.level_relays.clear()
@@ -237,6 +224,7 @@ class Epochs:
                 ids = {device: end.entry for device, end in frontier.items()}
                 self._replica.members.set_final(seqs, operations, ids, self._branches(choice))
                 return
+        self._replica.members.set_final({}, branches=self._branches(choice))
 
     def _branches(self, choice: Choice) -> list[dict[DeviceId, EntryId]]:
         """What each manifest names of every device but its author, in the order in which they decide between two
@@ -260,16 +248,13 @@ class Epochs:
 
     def frontier(self) -> Frontier:
         """The last known frontier of a manifest on the chosen path; empty before the first rotation."""
-        choice = self.choice
-        if choice is not None:
-            for node in choice.path:
-                if node.topic in self._finals:
-                    return self._finals[node.topic][0]
-        return {}
+        topic = self.last_followed()
+        return self._finals[topic][0] if topic is not None else {}
 
-    def known_to(self, device: DeviceId) -> int | None:
-        """The last seq of a device that any manifest named which was followed here, if one did."""
-        return max((frontier[device].seq for frontier, _ in self._finals.values() if device in frontier), default=None)
+    def last_followed(self) -> TopicId | None:
+        """The topic of the newest manifest on the chosen path that was followed here, if there is one."""
+        path = self.choice.path if self.choice is not None else ()
+        return next((node.topic for node in path if node.topic in self._finals), None)
 
     # --- topics
 
@@ -313,14 +298,16 @@ class Epochs:
         return self.to_read(relay)[:-1]
 
     def leads_on(self, relay: str, place: TopicId, ended: TopicId) -> bool:
-        """True where the relay showed, in that topic, a rotation on the way from this epoch to the chosen one."""
+        """True where the relay showed, in that topic, a rotation on the way from this epoch to the chosen one, to an
+        epoch that is held: in the topic of another one nobody may lead on.
+        """
         shown = self.table.shown_rotations(relay, place)
-        return bool(shown) and any(node.id in shown for node in self._way_from(ended))
+        return bool(shown) and any(node.id in shown and node.topic in self.held for node in self._way_from(ended))
 
-    def path_ids(self) -> set[EntryId]:
-        """The operations that began the epochs on the chosen path."""
+    def held_path(self) -> set[EntryId]:
+        """The operations that began the epochs on the chosen path, those that are held."""
         choice = self.choice
-        return {node.id for node in choice.path} if choice is not None else set()
+        return {node.id for node in choice.path if node.topic in self.held} if choice is not None else set()
 
     def _way_from(self, topic: TopicId) -> list[EpochNode]:
         """The epochs on the chosen path that are later than this one, the newest first."""
@@ -389,6 +376,7 @@ class Epochs:
         if topic != before and (topic in followed or topic == self._first):
             self._begin_to_write(topic)
         elif topic != before:
+            self.table.reopen_forks()
             self._replica.log.forget_acks()
             self._replica.level_relays.clear()
 

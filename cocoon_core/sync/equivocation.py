@@ -147,12 +147,23 @@ class Forks:
         """Let the history of a device stand that decides; the documents that have to be built anew by that."""
         tree = self._tree(device)
         path = tree.decide(self._replica.members.final_ids(device), without)
+        if not without and self._is_in_gap(device, tree, path):
+            return set()
         for place, entry in enumerate(path):
             if tree.chain.get(entry.seq) != entry.id:
                 return self._switch_from(device, path, place)
         if path and max(tree.chain, default=-1) > path[-1].seq:  # only where entries take no part
             return self._switch_from(device, path, len(path))
         return set()
+
+    def _is_in_gap(self, device: DeviceId, tree: _Tree, path: Sequence[Entry]) -> bool:
+        """True where the path contradicts nothing and ends before the chain: a manifest, which stands for what is
+        between, led the chain on.
+        """
+        end = self._replica.chains.get(device)
+        if end is None or not path or end.last_seq <= path[-1].seq:
+            return False
+        return all(tree.chain.get(entry.seq, entry.id) == entry.id for entry in path)
 
     def loses(self, device: DeviceId, without: frozenset[EntryId] = frozenset()) -> bool:
         """True where an entry that stands in the log here is not of the history that decides.
@@ -322,9 +333,10 @@ class Forks:
         replica.forget_heads(device)
 
     def _head_in_snapshot(self, record: DocumentRecord, device: DeviceId) -> tuple[int, ChangeHash] | None:
+        arrivals = self._replica.shelf.arrivals
         found = [
             (arrival.change.seq, arrival.change.hash)
-            for arrival in self._replica.shelf.arrivals.in_snapshot(record)
+            for arrival in (*arrivals.in_snapshot(record), *arrivals.left_over(record))
             if arrival.device == device and arrival.change.seq is not None
         ]
         return max(found, default=None)

@@ -28,10 +28,8 @@ from cocoon_core.protocol.snapshot import PackedChange, open_snapshot
 from cocoon_core.sync.adopting import (
     ProvedManifest,
     adopt_manifest,
-    check_manifest,
     find_needed,
     queue_missing,
-    read_own_final,
 )
 from cocoon_core.sync.blobs import BlobRefused, BlobStore
 from cocoon_core.sync.receiving import retake_parked
@@ -198,10 +196,9 @@ class Following:
             return self._fetch(epoch, missing)
         proved = self._prove(epoch, run, body)
         verified = proved.verified
-        check_manifest(proved, replica)
         if not adopts:
             with replica.transaction():
-                replica.epochs.note_told(epoch.topic, read_own_final(proved, replica))
+                replica.epochs.note_told(epoch.topic, proved.write_final())
             return None
         needed = find_needed(replica, verified)
         missing = self._missing(_pages_of(needed))
@@ -238,7 +235,7 @@ class Following:
         with replica.transaction():
             adopt_manifest(replica, proved, snapshots)
             queue_missing(replica)
-        retake_parked(replica, self._url)
+            retake_parked(replica, self._url)
         self._fetched.clear()
         self._proved = None
 

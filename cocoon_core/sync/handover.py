@@ -75,18 +75,28 @@ class Handover:
 
     @property
     def is_done(self) -> bool:
+        """Nothing of it is left that can be done now. Old topics wait where the current one is empty here, and its
+        manifest is still to come from another relay; or where others have left it, and cannot be followed.
+        """
         epochs = self._replica.epochs
-        return not self._putting and not any(epochs.handover_from(epoch.topic) for epoch in self._to_end())
+        if self._putting:
+            return False
+        if not self._is_begun():
+            return epochs.current.manifest is None
+        if self._is_left():
+            return True
+        return not any(epochs.handover_from(epoch.topic) for epoch in self._to_end())
 
     def may_push(self) -> bool:
-        """True where the current topic is begun here, and everybody who can read it is still in the roster."""
-        return self._is_begun() and self._replica.epochs.may_seal()
+        """True where the current topic is begun and goes on here, and everybody who can read it is in the roster."""
+        return self._is_begun() and self._replica.epochs.may_seal() and not self._is_left()
 
     def next_upload(self, blobs: BlobStore) -> Coroutine[Any, Any, None] | None:
         """Blobs of the current epoch that this relay has not taken yet, as work to be awaited; its topic is open."""
         epochs = self._replica.epochs
         current = epochs.current
-        if not epochs.table.has_uploads(self._url, current.epoch.topic):
+        topic = current.epoch.topic
+        if self._is_left() or not epochs.table.has_uploads(self._url, topic):
             return None
         return self._upload(blobs, current.epoch)
 
@@ -131,7 +141,7 @@ class Handover:
         key = place.topic, HANDOVER_TAG
         if not session.is_live(place.topic) or key in self._putting:
             return []
-        if shown <= epochs.path_ids() or epochs.leads_on(self._url, place.topic, epoch.topic):
+        if shown <= epochs.held_path() or epochs.leads_on(self._url, place.topic, epoch.topic):
             return []
         wires = epochs.handover_from(epoch.topic)
         if not wires or self._rounds.get(place.topic, 0) >= ROUNDS:
@@ -145,6 +155,13 @@ class Handover:
         current = self._replica.epochs.current
         cursor = self._session.cursor(current.epoch.topic)
         return current.rotation is None or (cursor is not None and cursor.after > 0)
+
+    def _is_left(self) -> bool:
+        """The current topic is sealed here, with a rotation that this device does not follow: it rotates if it may, and
+        else it waits. Where nothing is with the seal, the relay is asked to explain itself, by a put.
+        """
+        topic = self._replica.epochs.current.epoch.topic
+        return self._session.is_sealed(topic) and bool(self._replica.epochs.table.shown_rotations(self._url, topic))
 
     def _to_end(self) -> list[Epoch]:
         epochs = self._replica.epochs
@@ -161,7 +178,7 @@ class Handover:
             return []
         if epochs.leads_on(self._url, topic, epoch.topic):
             if session.is_sealed(topic) or place is not epoch:
-                return self._finish(epoch)
+                return self._finish(epoch, for_now=not epochs.is_before_current(epoch.topic))
             if topic not in self._reopened:
                 self._reopened.add(topic)
                 return self._reopen(place)
@@ -174,9 +191,9 @@ class Handover:
         envelopes = [seal_envelope(wire, place) for wire in wires]
         return session.put(*key, envelopes, seal=seals, expect=cursor.after if seals else None)
 
-    def _finish(self, epoch: TopicKeys) -> list[Effect]:
+    def _finish(self, epoch: TopicKeys, *, for_now: bool = False) -> list[Effect]:
         with self._replica.transaction():
-            self._replica.epochs.table.finish(self._url, epoch.topic)
+            self._replica.epochs.table.finish(self._url, epoch.topic, for_now=for_now)
         return self._session.close_topic(epoch.topic)
 
     def _reopen(self, place: TopicKeys) -> list[Effect]:
@@ -196,7 +213,7 @@ class Handover:
         if tag == MANIFEST_TAG or keys is None:
             return []
         if topic in self._replica.epochs.held and not self._replica.epochs.is_before_current(topic):
-            return self._finish(keys)  # a fork that was not chosen: told, and not sealed
+            return self._finish(keys, for_now=True)  # a fork that was not chosen: told, and not sealed
         if topic not in self._replica.epochs.held:
             return []  # of a repair topic; it shows what it holds
         self._count_round(topic)

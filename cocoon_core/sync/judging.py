@@ -92,9 +92,8 @@ class Judge:
 
     def counts(self, record: DocumentRecord, arrival: Arrival) -> bool:
         """By itself: its device's right, a pin, or finality."""
-        if arrival.final:  # of who turned out never to have been let in, a manifest makes nothing count
-            return self._rights.member_ever(arrival.device) is not None
-        return arrival.stands and self._rights.counts(arrival.device, arrival.seq, record.descriptor)
+        is_placed = arrival.stands or arrival.final
+        return is_placed and self._rights.counts(arrival.device, arrival.seq, record.descriptor)
 
     def displace(self, opened: OpenDocument, arrivals: Sequence[Arrival], admitted: set[bytes]) -> set[ChangeHash]:
         """Changes that were admitted, although another one of their device with their number ranks before them."""
@@ -113,7 +112,7 @@ class Judge:
     def _rank(self, record: DocumentRecord, arrival: Arrival) -> tuple[bool, bool, int, int, ChangeHash]:
         """Less comes first: what a snapshot says, what counts by itself, then the order of the chain."""
         by_itself = self.counts(record, arrival)
-        return not arrival.final, not by_itself, arrival.seq, arrival.place, arrival.change.hash
+        return not (arrival.final and by_itself), not by_itself, arrival.seq, arrival.place, arrival.change.hash
 
     # --- one change
 

@@ -172,6 +172,11 @@ class Members:
         self._branches, self._final_ids = [*branches, ids], dict(ids)
         self._changed()
 
+    @property
+    def final_operations(self) -> frozenset[EntryId]:
+        """The operations that manifests along the chosen path made final."""
+        return self._final_ops
+
     def final_ids(self, device: DeviceId) -> tuple[EntryId, ...]:
         """Entries of a device that manifests name, in the order in which they decide between two histories of it."""
         return tuple(ids[device] for ids in self._branches if device in ids)

@@ -6,15 +6,17 @@ Spec: specs/relay.md §8 and specs/storage.md §4.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from cocoon_core.errors import RelayMisbehaved
-from cocoon_core.protocol.ids import TopicId
+from cocoon_core.protocol.ids import EntryId, TopicId
 from cocoon_core.protocol.run import count_entries
 from cocoon_core.storage.log import StoredRun
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Effect, Session, split_puts
 
 WINDOW = 256  # runs that are on their way to the relay at once
+OPERATIONS_TAG: Final = -3  # of puts with operations that are in no chain; they are told once
 RESEND_ROUNDS = 3  # times that a relay may lose what it acknowledged before it is given up for this pass
 
 
@@ -29,6 +31,7 @@ class Outbox:
         self._replica, self._url, self._session, self._alarm = replica, url, session, alarm
         self._topic: TopicId | None = None
         self._in_flight: dict[int, list[StoredRun]] = {}
+        self._telling: list[EntryId] = []
         self._next_tag = 1
         self._last_acked = 0
         self._acked_before: list[int] = []
@@ -40,12 +43,13 @@ class Outbox:
         if topic != self._topic:
             self._topic, self._last_acked, self._looked_again = topic, 0, False
             self._in_flight.clear()
+            self._telling.clear()
             self._acked_before = self._replica.log.acked(self._url)
 
     @property
     def is_done(self) -> bool:
         """All is acknowledged, and what was acknowledged was shown."""
-        return not self._in_flight and not self.lacks_what_was_acked and not self.has_more
+        return not (self._in_flight or self._telling or self.lacks_what_was_acked or self.has_more)
 
     def is_done_in(self, topic: TopicId) -> bool:
         """All that is queued stands in that topic, and was shown there."""
@@ -53,7 +57,8 @@ class Outbox:
 
     @property
     def has_more(self) -> bool:
-        return self._replica.log.unsent_count(self._url) > 0
+        replica = self._replica
+        return replica.log.unsent_count(self._url) > 0 or bool(replica.epochs.table.untold(self._url, 1))
 
     @property
     def lacks_what_was_acked(self) -> bool:
@@ -73,11 +78,11 @@ class Outbox:
         if topic is None:
             return []
         self._requeue_what_was_lost(topic)
+        effects = self._tell_operations(topic)
         if self._in_flight:
-            return []
+            return effects
         runs = replica.log.unsent(self._url, WINDOW)
         envelopes = [replica.seal(run.wire) for run in runs]
-        effects: list[Effect] = []
         sizes = [len(envelope) for envelope in envelopes]
         for cut in split_puts(sizes, session.most_put_envelopes, session.most_put_bytes):
             tag, self._next_tag = self._next_tag, self._next_tag + 1
@@ -85,8 +90,25 @@ class Outbox:
             effects += session.put(topic, tag, [envelopes[place] for place in cut])
         return effects
 
+    def _tell_operations(self, topic: TopicId) -> list[Effect]:
+        """Put operations that came from another topic and are in no chain here: own entries may name them as known."""
+        if self._telling:
+            return []
+        untold = self._replica.epochs.table.untold(self._url, WINDOW)
+        envelopes = [self._replica.seal(wire) for _, wire in untold]
+        session = self._session
+        cuts = split_puts([len(one) for one in envelopes], session.most_put_envelopes, session.most_put_bytes)
+        cut = next(iter(cuts), ())
+        self._telling = [untold[place][0] for place in cut]
+        return session.put(topic, OPERATIONS_TAG, [envelopes[place] for place in cut]) if self._telling else []
+
     def acked(self, tag: int, seqs: Sequence[int]) -> int:
         """Take note of where the relay says that it stored a put; the number of entries in it."""
+        if tag == OPERATIONS_TAG:
+            told, self._telling = self._telling, []
+            with self._replica.transaction():
+                self._replica.epochs.table.told(told, self._url)
+            return len(told)
         runs = self._in_flight.pop(tag, [])
         if len(runs) != len(seqs):
             raise RelayMisbehaved("the relay acknowledged another number of envelopes than were put")
@@ -113,6 +135,8 @@ class Outbox:
             self._replica.epochs.to_reread.add(self._url)
 
     def refused(self, tag: int) -> None:
+        if tag == OPERATIONS_TAG:
+            self._telling.clear()
         self._in_flight.pop(tag, None)
 
     def _requeue_what_was_lost(self, topic: TopicId) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cocoon_core.errors import SignatureError
-from cocoon_core.protocol.change import read_seq, split_change
 from cocoon_core.protocol.frontier import Frontier, RunEnd, frontier_of, run_end_of
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId, TopicId
@@ -28,6 +27,7 @@ from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
 from cocoon_core.protocol.snapshot import seal_snapshot
 from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.arrivals import Arrival
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -57,13 +57,14 @@ class _Packer:
         self._before_frontier = replica.epochs.frontier()
         self._before_heads = _heads_in(replica)
         self._runs: dict[tuple[DeviceId, int], Run] = {}
+        self._heads: dict[DeviceId, DeviceHeads] = {}
 
     def pack(self) -> Packed:
         replica = self._replica
         frontier = frontier_of(filter(None, map(self._end_of, replica.chains)))
         by_document: dict[DocumentId, Heads] = {}
-        for device, end in frontier.items():
-            for document, seq, change in self._heads_at(device, end.seq).items():
+        for device in frontier:
+            for document, seq, change in self._heads[device].items():
                 by_document.setdefault(document, {})[device] = seq, change
         blobs: list[bytes] = []
         states = []
@@ -77,6 +78,7 @@ class _Packer:
         manifest = Manifest(
             frontier,
             tuple(operations.values()),
+            replica.members.final_operations & operations.keys(),
             self._rekeys(frontier),
             tuple(run for _, run in sorted(self._runs.items())),
             tuple(states),
@@ -100,7 +102,9 @@ class _Packer:
     # --- run ends and heads
 
     def _end_of(self, device: DeviceId) -> RunEnd | None:
-        """The newest run end of a device that counts; of one that was cut, the last at or before its pin."""
+        """The newest run end of a device that counts, of which the heads are known; of one that was cut, the last at or
+        before its pin.
+        """
         replica = self._replica
         limit = min(replica.chains[device].last_seq, replica.members.standing(device).limit)
         if limit < 0:
@@ -116,13 +120,21 @@ class _Packer:
                 end.verify()  # a run in the middle of a delivery was taken in by its links alone
             except SignatureError:
                 continue
-            self._keep_runs(device, end.seq, limit)
-            return end
-        if before is not None and before.seq <= limit:
+            if self._take_heads(device, end):
+                self._keep_runs(device, end.seq, limit)
+                return end
+        if before is not None and before.seq <= limit and self._take_heads(device, before):
             self._keep_runs(device, before.seq, limit)
             return before
         self._keep_runs(device, -1, limit)
         return None
+
+    def _take_heads(self, device: DeviceId, end: RunEnd) -> bool:
+        """Find the heads of a device at a run end. False where they are not those that it signed, or not here whole:
+        whoever reads the manifest compares them.
+        """
+        self._heads[device] = self._heads_at(device, end.seq)
+        return self._heads[device].digest() == end.digest
 
     def _keep_runs(self, device: DeviceId, after: int, limit: int) -> None:
         """Runs that go on from the run end up to the pin travel whole."""
@@ -150,21 +162,23 @@ class _Packer:
 
     def _pack_document(self, record: DocumentRecord, heads: Heads) -> tuple[DocumentState, list[bytes]]:
         replica = self._replica
-        changes: list[tuple[DeviceId, bytes]] = []
+        changes: list[Arrival] = []
         last: Heads = {}
         counting = replica.shelf.counting_changes(record)
-        for device, raw in counting:
-            seq = read_seq(split_change(raw)[2])
+        for arrival in counting:
+            device, seq = arrival.device, arrival.change.seq
             if seq is not None and device in heads and seq <= heads[device][0]:
-                changes.append((device, raw))
+                changes.append(arrival)
                 last[device] = max(last.get(device, (0, heads[device][1])), (seq, heads[device][1]))
         ended = sorted(device for device, (seq, _) in heads.items() if last.get(device, (0,))[0] != seq)
         if ended or len(changes) != len(counting):
             self._keep_reasons(record, set(ended), heads)
         if not changes:
-            return DocumentState(record.descriptor, heads, None, tuple(ended)), []
-        ref, blobs = seal_snapshot(record.document, changes, Secret(secrets.token_bytes(32)))
-        return DocumentState(record.descriptor, heads, ref, tuple(ended)), blobs
+            return DocumentState(record.descriptor, heads, None, (), tuple(ended)), []
+        raws = [(arrival.device, arrival.change.raw) for arrival in changes]
+        ref, blobs = seal_snapshot(record.document, raws, Secret(secrets.token_bytes(32)))
+        seqs = tuple(arrival.seq for arrival in changes)
+        return DocumentState(record.descriptor, heads, ref, seqs, tuple(ended)), blobs
 
     def _keep_reasons(self, record: DocumentRecord, ended: set[DeviceId], heads: Heads) -> None:
         """Runs with changes that the snapshot leaves out: refused by the gate, uncounted, or beyond a cut."""
@@ -197,7 +211,8 @@ class _Packer:
 
 def _heads_in(replica: Replica) -> Mapping[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]]:
     """The heads that the manifest before this one names."""
-    content = replica.epochs.table.content(replica.epochs.current.epoch.topic)
+    before = replica.epochs.last_followed()
+    content = replica.epochs.table.content(before) if before is not None else None
     found: dict[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]] = {}
     if content is not None:
         for state in decode_manifest(content, replica.group).stored_documents():

@@ -79,13 +79,14 @@ def receive(replica: Replica, relay: str, delivery: Deliver) -> Received:
         return _Reception(replica, relay, delivery).run()
 
 
-def retake_parked(replica: Replica, relay: str) -> Received:
-    """Try what is parked again, since a manifest brought the chains on which it waits."""
+def retake_parked(replica: Replica, relay: str) -> None:
+    """Try what is parked again, since a manifest brought the chains on which it waits. In the manifest's transaction:
+    once that is committed, nothing else would come to try it.
+    """
     topic = replica.epoch.topic
     cursor = replica.groups.cursor(replica.record.number, relay, topic)
-    if cursor is None or not replica.log.parked_bytes():
-        return Received()
-    return receive(replica, relay, Deliver(topic, cursor.after + 1, (), cursor))
+    if cursor is not None and replica.log.parked_bytes():
+        _Reception(replica, relay, Deliver(topic, cursor.after + 1, (), cursor)).take_in([])
 
 
 class _Reception:
@@ -109,26 +110,29 @@ class _Reception:
         try:
             runs = self._open()
             with replica.transaction():
-                replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size)
-                for value in self._repairs:
-                    note_repair_value(replica, self._delivery.topic, value)
-                self._take(runs)
-                self._take_parked()
-                everything = bool(self._operations) and replica.epochs.follow_choice()
-                self._follow_roster()
-                self._merge()
-                for device in self._touched_devices:
-                    replica.log.set_heads(device, replica.heads_of(device).items())
-                    replica.set_chain(device, replica.chains[device])
-                replica.forks.settle(everything=everything)
-                replica.groups.set_cursor(
-                    replica.record.number, self._relay, self._delivery.topic, self._delivery.cursor
-                )
+                self.take_in(runs)
         except UpdateNeededError as error:
             with replica.transaction():
                 replica.stop(error)
             raise
         return self._received
+
+    def take_in(self, runs: Sequence[UnverifiedRun]) -> None:
+        """What was opened, and all that is parked and fits now. Inside a transaction."""
+        replica = self._replica
+        replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size)
+        for value in self._repairs:
+            note_repair_value(replica, self._delivery.topic, value)
+        self._take(runs)
+        self._take_parked()
+        everything = bool(self._operations) and replica.epochs.follow_choice()
+        self._follow_roster()
+        self._merge()
+        for device in self._touched_devices:
+            replica.log.set_heads(device, replica.heads_of(device).items())
+            replica.set_chain(device, replica.chains[device])
+        replica.forks.settle(everything=everything)
+        replica.groups.set_cursor(replica.record.number, self._relay, self._delivery.topic, self._delivery.cursor)
 
     # --- open
 
@@ -223,12 +227,6 @@ class _Reception:
         if last.kind is EntryKind.REKEY:
             replica.epochs.table.add_rekey(run.device, last.seq, run.wire)
         number = replica.store_run(verified)
-        replica.documents.add_runs(
-            {
-                (replica.documents.ensure(document, verified.descriptors[document]).number, number)
-                for document in verified.descriptors
-            }
-        )
         self._received.entries += len(verified.entries)
         self._note_changes(verified, list(verified.entries), number)
 
@@ -253,7 +251,7 @@ class _Reception:
         self._touched_devices.add(run.device)
 
     def _drop_pending(self, run: Run, number: int) -> None:
-        """Own entries that were pending are in this stored run now."""
+        """Own entries that were pending are in this stored run now, and their documents' gates find them there."""
         replica = self._replica
         pending = replica.log.pending()
         if not pending or run.first_seq > pending[0].seq:
@@ -262,9 +260,10 @@ class _Reception:
         for entry in run.entries:
             if pending[0].seq <= entry.seq <= pending[-1].seq:
                 advance_heads(heads, entry.changes)
-        records = [replica.documents.ensure(document, run.descriptors[document]) for document in run.descriptors]
-        replica.documents.add_runs({(record.number, number) for record in records})
         replica.log.drop_pending(run.last_seq)
+        for document, descriptor in run.descriptors.items():
+            replica.documents.add_runs({(replica.documents.ensure(document, descriptor).number, number)})
+            replica.shelf.discard(document)
 
     def _admit(self, run: Run) -> None:
         """Take one verified run into the log, unless it names operations that are not known yet."""
@@ -376,6 +375,8 @@ class _Reception:
         self._add_operation(run, last)
         if replica.members.knows((last.id,)):
             replica.log.add_side_run(last.id, run.wire)
+            if self._delivery.topic != replica.epoch.topic:
+                replica.epochs.table.tell(replica.groups.relays(replica.record.number), last.id)
 
     def _refuse(self, device: DeviceId, error: UntrustedInputError) -> None:
         self._received.refused[error.code] += 1

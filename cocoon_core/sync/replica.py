@@ -312,13 +312,16 @@ class Replica:
         """Begin a new epoch now: the rotation, its manifest and the new secret become durable together.
 
         Raises:
-            UsageError: this device is not a member's, or an edit is open.
+            UsageError: this device is not a member's, an edit is open, or the epoch to be ended cannot be opened here:
+                nobody could be led on from its topic.
         """
         self.require_writable()
         if self._editing:
             raise UsageError("an edit of a document is open; end it first")
         if self.members.member_of(self.keys.id) is None:
             raise UsageError("this device is not a member of the group")
+        if not self.epochs.is_level:
+            raise UsageError("somebody else rotated, and this device cannot open that yet; sync, and try again")
         with self.transaction():
             return self.epochs.rotate(reason)
 

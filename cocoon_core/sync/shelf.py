@@ -14,13 +14,13 @@ from typing import Protocol
 from cocoon_core.documents import Document, Gate, MissingDependencyError, Saved
 from cocoon_core.errors import DocumentUnavailableError, LocalStateError, MalformedError, UsageError
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
+from cocoon_core.protocol.descriptor import Descriptor, actor_of
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId
 from cocoon_core.storage.documents import DocumentRecord, DocumentTable
-from cocoon_core.sync.arrivals import NO_RUN, Arrival, Arrivals, hash_of, in_causal_order, pack_changes
+from cocoon_core.sync.arrivals import NO_RUN, Arrival, Arrivals, Said, hash_of, in_causal_order, pack_changes
 from cocoon_core.sync.judging import NOBODY, Judge, OpenDocument, Rights
 
-__all__ = ["NO_RUN", "Arrival", "Rights", "Shelf", "View", "in_causal_order"]
+__all__ = ["NO_RUN", "Arrival", "Rights", "Said", "Shelf", "View", "in_causal_order"]
 
 OPEN_DOCUMENTS = 48  # documents kept in memory
 CACHE_AFTER = 256  # changes merged since the last cache before a new one is worth its bytes,
@@ -137,21 +137,14 @@ class Shelf:
     def _note_runs(self, record: DocumentRecord, arrivals: Iterable[Arrival]) -> None:
         self._table.add_runs({(record.number, arrival.run) for arrival in arrivals if arrival.run != NO_RUN})
 
-    def adopt_snapshot(
-        self,
-        descriptor: Descriptor,
-        changes: Sequence[tuple[DeviceId, bytes]],
-        known_to: Callable[[DeviceId], int | None] = lambda device: None,
-    ) -> bool:
-        """Take what a manifest on the chosen path says of a document: it counts from now on, whatever is removed later.
+    def adopt_snapshot(self, descriptor: Descriptor, changes: Sequence[Said]) -> bool:
+        """Take what a manifest on the chosen path says of a document: entries that are not here, each with its seq.
 
-        It takes the place of what an earlier manifest said. What that said besides, on another branch of a fork, counts
-        as entries do. Runs of the log may say the same, and more. Inside a transaction.
+        Whether they count goes by the roster and by what is final, as for entries that are. What an earlier snapshot
+        said besides stays. Runs of the log may say the same, and more. Inside a transaction.
 
         Args:
-            changes: (device, raw change) in causal order.
-            known_to: the last seq of a device that an earlier manifest named, up to which its chain stands here; None
-                where none did: then nothing is left of what an earlier snapshot said of it.
+            changes: in causal order.
 
         Returns:
             Whether it said anything that did not count here.
@@ -159,25 +152,25 @@ class Shelf:
         Raises:
             MalformedError, NotPermittedError, EquivocationError: the gate refuses one of them; nothing was changed.
         """
-        if sum(len(raw) for _, raw in changes) > MAX_SNAPSHOT_BYTES:
+        if sum(len(change.raw) for change in changes) > MAX_SNAPSHOT_BYTES:
             raise MalformedError(f"a snapshot says more than {MAX_SNAPSHOT_BYTES} bytes of one document")
         document = descriptor.document_id(self._group)
         gate = Gate(descriptor, document)
-        for device, raw in changes:
+        for device, raw, _ in changes:
             try:
                 gate.admit(raw, device, self._rights.member_ever(device) or NOBODY)
             except MissingDependencyError as error:
                 raise MalformedError("a snapshot lacks what its changes depend on") from error
         record = self._table.ensure(document, descriptor)
-        counted = {hash_of(raw) for _, raw in self.counting_changes(record)}
-        is_new = any(hash_of(raw) not in counted for _, raw in changes)
-        said = {raw for _, raw in changes}
-        before = [(one, known_to(one.device)) for one in self.arrivals.in_snapshot(record)]
-        before += [(one, one.seq) for one in self.arrivals.left_over(record)]
+        counted = {arrival.change.hash for arrival in self.counting_changes(record)}
+        is_new = any(hash_of(change.raw) not in counted for change in changes)
+        said = {change.raw for change in changes}
         left = [
-            (one.device, one.change.raw, seq) for one, seq in before if seq is not None and one.change.raw not in said
+            Said(one.device, one.change.raw, one.seq)
+            for one in (*self.arrivals.in_snapshot(record), *self.arrivals.left_over(record))
+            if one.change.raw not in said
         ]
-        if is_new or descriptor.kind is DocumentKind.ADMIN or self._table.snapshot(record.number) is not None:
+        if is_new or self._table.snapshot(record.number) is not None:
             self._table.set_snapshot(record.number, pack_changes(changes, left))
             self.rebuild(record)
         return is_new
@@ -265,10 +258,10 @@ class Shelf:
 
     # --- what counts
 
-    def counting_changes(self, record: DocumentRecord) -> list[tuple[DeviceId, bytes]]:
-        """The changes of a document that count and were admitted, with their devices, in causal order: to be packed."""
-        found = {arrival.change.raw: arrival.device for arrival in self._admitted(record, self.arrivals.of(record))}
-        return [(found[raw], raw) for raw in in_causal_order(found)]
+    def counting_changes(self, record: DocumentRecord) -> list[Arrival]:
+        """The changes of a document that count and were admitted, in causal order: to be packed."""
+        found = {arrival.change.raw: arrival for arrival in self._admitted(record, self.arrivals.of(record))}
+        return [found[raw] for raw in in_causal_order(found)]
 
     def late_changes(self, record: DocumentRecord) -> list[tuple[DeviceId, ChangeHash]]:
         """Those among them that count only because a change that counts depends on them."""

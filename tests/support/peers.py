@@ -114,7 +114,8 @@ class Peer:
             counting = self.replica.shelf.counting_changes(record)
             if counting:
                 shown = self.replica.shelf.get(record.descriptor)
-                found[record.document] = (frozenset(counting), shown.heads, shown.read().to_python())
+                counts = frozenset((arrival.device, arrival.change.raw) for arrival in counting)
+                found[record.document] = (counts, shown.heads, shown.read().to_python())
         return found
 
     def chains(self) -> dict[DeviceId, Any]:

@@ -186,6 +186,7 @@ def make_manifest() -> Json:
                 "heads": _shown_heads(state.heads),
                 "key": state.snapshot.key.reveal().hex() if state.snapshot else "",
                 "pages": [page.hex() for page in state.snapshot.pages] if state.snapshot else [],
+                "seqs": list(state.seqs),
             }
             for state in manifest.documents
         ],
@@ -249,11 +250,15 @@ def _bad_openings(content: bytes, paged: ManifestBody, blobs: Mapping[BlobHash, 
     value = decode(content)
     inline: list[tuple[str, str, Any]] = [
         ("content of version 2", "a later version", [2, *value[1:]]),
-        ("content of five fields", "six fields", value[:5]),
-        ("a rekey of changes", "a run of one entry without changes", [*value[:3], [_changes_run()], *value[4:]]),
-        ("documents out of order", "they rise by id", [*value[:5], value[5][::-1]]),
-        ("a document twice", "each once", [*value[:5], [value[5][0], value[5][0]]]),
+        ("content of six fields", "seven fields", value[:6]),
+        ("a final operation that is not there", "a place among the operations", [*value[:3], [99], *value[4:]]),
+        ("a final operation twice", "they rise", [*value[:3], [0, 0], *value[4:]]),
+        ("a rekey of changes", "a run of one entry without changes", [*value[:4], [_changes_run()], *value[5:]]),
+        ("documents out of order", "they rise by id", [*value[:6], value[6][::-1]]),
+        ("a document twice", "each once", [*value[:6], [value[6][0], value[6][0]]]),
         ("a head of a device beyond the frontier", "a place in the frontier", _with_head(value, 2)),
+        ("a snapshot without seqs", "one for each change", _with_seqs(value, [])),
+        ("a negative seq of an entry", "a seq is not negative", _with_seqs(value, [-1])),
     ]
     shown = [
         refused(name, why, {"content": encode(bad).hex()}, decode_manifest, encode(bad), GROUP)
@@ -289,8 +294,12 @@ def _changes_run() -> bytes:
 
 
 def _with_head(value: list[Any], place: int) -> list[Any]:
-    descriptor, heads, where, ended = value[5][0]
-    return [*value[:5], [[descriptor, [[place, *heads[0][1:]]], where, ended], *value[5][1:]]]
+    descriptor, heads, *others = value[6][0]
+    return [*value[:6], [[descriptor, [[place, *heads[0][1:]]], *others], *value[6][1:]]]
+
+
+def _with_seqs(value: list[Any], seqs: list[int]) -> list[Any]:
+    return [*value[:6], [[*value[6][0][:3], seqs, value[6][0][4]], *value[6][1:]]]
 
 
 def _bad_manifests(story: EpochStory, manifest: Manifest) -> list[Json]:

@@ -271,6 +271,7 @@ def test_a_manifest() -> None:
         assert state.snapshot is not None
         assert state.snapshot.key == secret(shown["key"])
         assert [page.hex() for page in state.snapshot.pages] == shown["pages"]
+        assert list(state.seqs) == shown["seqs"]
     assert encode_manifest(manifest, group).hex() == case["content"]
     paged = read_manifest_body(decode(unhex(case["paged"]["body"])))
     again = open_manifest(paged, group, topic, pages_from(case["paged"]["pages"]))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cocoon_core.documents import Document
 from cocoon_core.errors import MalformedError, NotPermittedError
-from cocoon_core.protocol.descriptor import Descriptor
+from cocoon_core.protocol.descriptor import Descriptor, actor_of
 from cocoon_core.protocol.entry import EntryKind
-from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.protocol.operation_forms import Pin, Role
 from cocoon_core.protocol.operations import SetRole
 from cocoon_core.protocol.operations_devices import Leave, RemoveDevice, RemoveMember, ReplaceDevice
@@ -20,7 +20,7 @@ from cocoon_core.sync import shelf
 from cocoon_core.sync.events import EntriesWithdrawn
 from cocoon_core.sync.members import ALL, NONE, Members
 from cocoon_core.sync.pins import pin_devices
-from cocoon_core.sync.shelf import Shelf
+from cocoon_core.sync.shelf import Said, Shelf
 from tests.support.peers import Peer, Peers
 from tests.support.world import ADMIN, SHARED
 
@@ -239,11 +239,12 @@ def test_what_is_final_is_not_withdrawn_by_a_lower_pin(peers: Peers) -> None:
 # --- snapshots
 
 
-def pack(peer: Peer, descriptor: Descriptor) -> list[tuple[DeviceId, bytes]]:
-    return peer.replica.shelf.counting_changes(record_of(peer, descriptor))
+def pack(peer: Peer, descriptor: Descriptor) -> list[Said]:
+    counting = peer.replica.shelf.counting_changes(record_of(peer, descriptor))
+    return [Said(arrival.device, arrival.change.raw, arrival.seq) for arrival in counting]
 
 
-def adopt(peer: Peer, descriptor: Descriptor, changes: list[tuple[DeviceId, bytes]]) -> bool:
+def adopt(peer: Peer, descriptor: Descriptor, changes: list[Said]) -> bool:
     with peer.replica.transaction():
         return peer.replica.shelf.adopt_snapshot(descriptor, changes)
 
@@ -291,22 +292,46 @@ def test_runs_that_say_what_a_snapshot_said_change_nothing(peers: Peers) -> None
     assert chi.documents() == ben.documents()
 
 
-def test_what_a_snapshot_said_counts_whoever_is_removed_later(peers: Peers) -> None:
+@pytest.mark.parametrize("final", [-1, 1, 9], ids=["nothing final", "a part final", "all final"])
+def test_what_a_snapshot_said_counts_as_its_entries_do_whoever_is_removed_later(peers: Peers, final: int) -> None:
+    """Whoever has the entries and whoever has the snapshot alone must show the same."""
     ana, ben, chi = newcomer(peers)
     adopt(chi, SHARED, pack(ana, SHARED))
-    chi.take(run.wire for run in ben.runs())
+    operations = [run for run in ben.runs() if run.entries[-1].kind is EntryKind.ROSTER]
+    chi.take(run.wire for run in operations)
+    end = min(final, ana.replica.chains[ben.device].last_seq)
+    entry = ana.replica.known_id(ben.device, end)
+    for peer in (ana, chi):
+        with peer.replica.transaction():
+            peer.replica.members.set_final({ben.device: end} if entry else {}, ids={ben.device: entry} if entry else {})
+    before = ana.plain(SHARED)["items"]
     remove(ana, ben, ())
     chi.take(run.wire for run in ana.runs())
-    assert chi.plain(SHARED)["items"].keys() == {f"{who}{n}" for who in "ab" for n in range(4)}
+    assert chi.plain(SHARED)["items"] == ana.plain(SHARED)["items"]
+    assert (ana.plain(SHARED)["items"] == before) == (final == 9)
 
 
-def test_a_snapshot_in_the_place_of_an_earlier_one_says_all_that_is_final(peers: Peers) -> None:
-    ana, ben, chi = newcomer(peers)
+def test_what_an_earlier_snapshot_said_besides_stays(peers: Peers) -> None:
+    ana, _, chi = newcomer(peers)
     changes = pack(ana, SHARED)
     adopt(chi, SHARED, changes)
     adopt(chi, SHARED, changes[:3])
-    assert [raw for _, raw in pack(chi, SHARED)] == [raw for _, raw in changes[:3]]
-    del ben
+    assert sorted(pack(chi, SHARED)) == sorted(changes)
+
+
+def test_who_was_no_admin_changes_no_admin_document_by_way_of_a_snapshot(peers: Peers) -> None:
+    """A member signed a change that nobody counts, and another packs it: a newcomer must not count it either."""
+    ana, ben, chi = newcomer(peers)
+    with ana.replica.change(ADMIN) as root:
+        root["rules"]["of ana"] = 1
+    document = ADMIN.document_id(ana.replica.group)
+    forged = Document(ADMIN, document, actor_of(ben.device, document))
+    edit = forged.change()
+    with edit as root:
+        root["rules"]["of ben"] = 1
+    assert edit.change is not None
+    assert adopt(chi, ADMIN, [*pack(ana, ADMIN), Said(ben.device, edit.change.raw, 0)])
+    assert chi.plain(ADMIN)["rules"] == {"of ana": 1}
 
 
 @pytest.mark.parametrize("spoil", ["gap", "twin", "another's", "too large"])
@@ -317,8 +342,8 @@ def test_a_snapshot_that_the_gate_refuses_changes_nothing(
     changes = pack(ana, SHARED)
     bad = {
         "gap": changes[:2] + changes[3:],
-        "twin": [*changes, (changes[-1][0], changes[-1][1][:-1] + b"\x01")],
-        "another's": [(ben.device, changes[0][1]), *changes[1:]],
+        "twin": [*changes, changes[-1]._replace(raw=changes[-1].raw[:-1] + b"\x01")],
+        "another's": [changes[0]._replace(device=ben.device), *changes[1:]],
         "too large": changes,
     }[spoil]
     if spoil == "too large":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from cocoon_core.protocol.rotation import open_rotation
 from cocoon_core.storage.epochs import EpochTable
 from cocoon_core.sync import epochs, rotating
 from cocoon_core.sync.rotating import find_recipients, write_rotation
+from tests.support.dying import dies_after
 from tests.support.world import Seat, World, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
 
 
@@ -217,6 +219,29 @@ async def test_a_rotation_that_dies_between_any_two_frames_is_finished_later(wor
     assert not current(ana) & set(ben.replica.epochs.held)
     newcomer = await invite(world, ana, "dan")
     assert sorted(await newcomer.texts()) == ["after", "before", "meanwhile"]
+
+
+@pytest.mark.parametrize("mortal", ["ana", "ben"])
+async def test_who_dies_after_any_transaction_of_rotating_or_following_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mortal: str
+) -> None:
+    """Ana rotates and dies when she syncs; or Ben, as he follows her."""
+    ana, ben = await world.group("ana", "ben")
+    deaths, died = 0, True
+    while died:
+        await ana.group.feed.post("before")
+        await ana.group.rotate()
+        await ana.group.feed.post("after")
+        await ben.group.feed.post("meanwhile")
+        if mortal == "ben":
+            await ana.sync()
+        dying = ana if mortal == "ana" else ben
+        died = await dies_after(monkeypatch, dying, deaths, dying.sync, tmp_path / f"after {deaths}")
+        deaths += died
+        await world.level()
+        assert len(current(ana, ben)) == 1
+        assert await state_of(ana) == await state_of(ben)
+    assert deaths > 5
 
 
 async def test_a_manifest_without_its_blobs_is_found_out_and_made_anew(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from cocoon_core.errors import RelayUnavailable
@@ -9,6 +12,7 @@ from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.run import parse_run, sign_run
 from cocoon_core.sync import receiving
 from cocoon_core.sync.driver import RelayDriver
+from tests.support.dying import dies_after
 from tests.support.hostile import Forger, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
@@ -129,3 +133,29 @@ async def test_garbage_under_anothers_name_takes_none_of_their_room(
     inject(relay, ana.replica.epoch, third, second, first)
     await ben.sync()
     assert await ben.texts() == ["post 0", "post 1", "post 2"]
+
+
+async def test_a_join_that_dies_after_any_of_its_transactions_can_be_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The invite waits in the new epoch's topic for the manifest there, and nothing but that manifest would free it."""
+    ana, ben = await world.group("ana", "ben")
+    await ben.group.feed.post("before")
+    await world.level()
+    await ana.group.rotate()
+    deaths, died = 0, True
+    while died:
+        link = await ana.group.invite(uses=1)
+        await ana.sync()
+        joiner = await world.seat(f"joiner{deaths}")
+        join = partial(joiner.running.join, link, member_name=joiner.name)
+        died = await dies_after(monkeypatch, joiner, deaths, join, tmp_path / f"after{deaths}")
+        if died:
+            if not joiner.has_group:
+                await joiner.running.join(link, member_name=joiner.name)
+            deaths += 1
+        await world.level()
+        assert await state_of(joiner) == await state_of(ana)
+        await ana.group.remove_member(joiner.group.me or "")
+        await ana.sync()
+    assert deaths > 5
