@@ -148,7 +148,8 @@ class Forks:
         tree = self._tree(device)
         path = tree.decide(self._replica.members.final_ids(device), without)
         if not without and self._is_in_gap(device, tree, path):
-            return set()
+            tree.start = self._replica.chains[device].last_id
+            path = tree.decide(self._replica.members.final_ids(device))
         for place, entry in enumerate(path):
             if tree.chain.get(entry.seq) != entry.id:
                 return self._switch_from(device, path, place)

@@ -34,13 +34,14 @@ from cocoon_core.protocol.entry import EntryMaker
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.heads import DeviceHeads
-from cocoon_core.protocol.ids import DocumentId, EntryId, Incarnation
+from cocoon_core.protocol.ids import DocumentId, EntryId, HeadsDigest, Incarnation
 from cocoon_core.protocol.invite import InviteKeys, Welcome, mailbox_keys, read_link, wrap_welcome
 from cocoon_core.protocol.operation_forms import Role
 from cocoon_core.protocol.operations import Invite, Join, RevokeInvite, SetRole
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, parse_run, sign_run
 from cocoon_core.sync import linking, maintenance, receiving
+from cocoon_core.sync.packing import _Packer
 from cocoon_core.sync.reading import read_topic
 from tests.support.changes import mutate
 from tests.support.hostile import Forger, inject, put_item, put_root, tampered_signature, topic_log
@@ -642,6 +643,46 @@ async def test_attack_35_succeeds_where_the_gate_asks_nothing(world: World, monk
     )
     await ben.sync()
     assert any("cannot be shown" in alarm for alarm in ben.group.alarms())
+
+
+# --- 36: a member whose signed heads are wrong, in the manifests of others
+
+
+async def sign_wrong_heads(world: World) -> tuple[Seat, Seat, Seat]:
+    """Ben signs a post under heads that are not his; Ana rotates. Ana, Cleo and a newcomer."""
+    ana, ben, cleo = await world.group("ana", "ben", "cleo")
+    await ben.group.feed.post("sound")
+    await world.level()
+    forger = Forger(ben)
+    run = forger.run(forger.entry((forger.feed(), forger.post("of ben"))), digest=HeadsDigest(bytes(32)))
+    inject(next(iter(world.relays.values())), ben.replica.epoch, forger.seal(run))
+    await ana.sync()
+    await ana.group.rotate()
+    link = await ana.group.invite()
+    await ana.sync()
+    newcomer = await world.seat("dan")
+    with suppress(NotYetError):
+        await newcomer.running.join(link, member_name="Dan")
+    await cleo.sync()
+    return ana, cleo, newcomer
+
+
+async def test_attack_36_a_member_who_signs_wrong_heads_spoils_no_manifest(world: World) -> None:
+    ana, cleo, newcomer = await sign_wrong_heads(world)
+    await world.level([ana, cleo, newcomer])
+    assert sorted(await ana.texts()) == sorted(await cleo.texts()) == sorted(await newcomer.texts())
+    assert "of ben" in await newcomer.texts()
+    assert not any("manifest" in alarm for alarm in cleo.group.alarms())
+
+
+async def test_attack_36_succeeds_where_signed_heads_are_not_compared_before_they_are_packed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = _Packer._take_heads
+    monkeypatch.setattr(_Packer, "_take_heads", lambda self, device, end: honest(self, device, end) or True)
+    _, cleo, newcomer = await sign_wrong_heads(world)
+    assert any("manifest" in alarm for alarm in cleo.group.alarms())
+    assert not newcomer.has_group
 
 
 # --- 37: more joins than uses
