@@ -5,7 +5,7 @@ Decides nothing: which epoch is written to is for sync/epochs.py. Spec: specs/st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -336,11 +336,12 @@ class EpochTable:
         )
         return [(EntryId(operation), wire) for operation, wire in rows]
 
-    def told(self, operations: Iterable[EntryId], relay: str | None = None) -> None:
+    def told(self, operations: Container[EntryId], relay: str | None = None) -> None:
         """That relay's current topic holds these operations; or every relay's will, by a manifest."""
+        rows = self._db.query("SELECT relay, operation FROM untold WHERE group_no=?", (self._no,))
         self._db.executemany(
-            "DELETE FROM untold WHERE group_no=?1 AND operation=?2 AND relay=coalesce(?3, relay)",
-            [(self._no, bytes(operation), relay) for operation in operations],
+            "DELETE FROM untold WHERE group_no=? AND relay=? AND operation=?",
+            [(self._no, at, one) for at, one in rows if relay in (None, at) and EntryId(one) in operations],
         )
 
     def note_rotation_shown(self, relay: str, topic: TopicId, operation: EntryId) -> None:

@@ -99,7 +99,7 @@ def adopt_manifest(
         if not replica.members.knows((operation_run.last_id,)):
             replica.members.add_entry(operation_run.entries[-1])
             replica.log.add_side_run(operation_run.last_id, operation_run.wire)
-    replica.epochs.table.told(operation.id for operation in verified.operations)
+    replica.epochs.table.told({operation.id for operation in verified.operations})
     for rekey in verified.manifest.rekeys:
         replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
     _move_chains(replica, verified, behind)

@@ -71,8 +71,8 @@ class Arrivals:
         Runs may overlap, and a snapshot holds what runs hold too: a change arrives once, from where it counts most.
         """
         found: dict[tuple[DeviceId, ChangeHash], Arrival] = {}
-        left = self.left_over(record)
-        for arrival in (*self.in_snapshot(record), *self.in_runs(record), *left, *self.pending(record.document)):
+        newest, left = self.in_snapshots(record)
+        for arrival in (*newest, *self.in_runs(record), *left, *self.pending(record.document)):
             key = arrival.device, arrival.change.hash
             known = found.get(key)
             if known is None:
@@ -100,22 +100,17 @@ class Arrivals:
                     stands = entry.seq <= run.last_seq
                     yield Arrival(change, entry.device, entry.seq, run.number, stands, False, place)
 
-    def in_snapshot(self, record: DocumentRecord) -> Iterator[Arrival]:
-        """What the newest manifest's snapshot said of the document, in causal order."""
-        for said in self._packed(record, left=False):
-            change = document_change(record.document, said.raw)
-            yield Arrival(change, said.device, said.seq, NO_RUN, stands=False, final=True)
-
-    def left_over(self, record: DocumentRecord) -> Iterator[Arrival]:
-        """What an earlier snapshot said and the newest does not. It stands in its chain."""
-        for said in self._packed(record, left=True):
-            yield Arrival(document_change(record.document, said.raw), said.device, said.seq, NO_RUN)
-
-    def _packed(self, record: DocumentRecord, *, left: bool) -> Iterator[Said]:
+    def in_snapshots(self, record: DocumentRecord) -> tuple[list[Arrival], list[Arrival]]:
+        """What the newest manifest's snapshot said of the document, in causal order; and what earlier ones said
+        besides, which stands in its chain.
+        """
         packed = self._table.snapshot(record.number)
-        if packed is not None:
-            for device, raw, seq in encoding.decode(packed, max_bytes=len(packed))[left]:
-                yield Said(DeviceId(device), raw, seq)
+        newest, left = encoding.decode(packed, max_bytes=len(packed)) if packed is not None else ((), ())
+        document = record.document
+        return (
+            [Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN, False, True) for d, raw, seq in newest],
+            [Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN) for d, raw, seq in left],
+        )
 
     def pending(self, document: DocumentId) -> Iterator[Arrival]:
         """Own changes that are in no run yet."""

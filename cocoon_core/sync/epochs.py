@@ -217,14 +217,11 @@ class Epochs:
         if choice is None:
             return
         self._applied = self._final_nodes(choice)
-        for node in choice.path:
-            if node.topic in self._finals:
-                frontier, operations = self._finals[node.topic][0], self._final_operations(node)
-                seqs = {device: end.seq for device, end in frontier.items()}
-                ids = {device: end.entry for device, end in frontier.items()}
-                self._replica.members.set_final(seqs, operations, ids, self._branches(choice))
-                return
-        self._replica.members.set_final({}, branches=self._branches(choice))
+        last, frontier = self.last_followed(), self.frontier()
+        operations = self._final_operations(last) if last is not None else frozenset()
+        seqs = {device: end.seq for device, end in frontier.items()}
+        ids = {device: end.entry for device, end in frontier.items()}
+        self._replica.members.set_final(seqs, operations, ids, self._branches(choice))
 
     def _branches(self, choice: Choice) -> list[dict[DeviceId, EntryId]]:
         """What each manifest names of every device but its author, in the order in which they decide between two
@@ -248,13 +245,13 @@ class Epochs:
 
     def frontier(self) -> Frontier:
         """The last known frontier of a manifest on the chosen path; empty before the first rotation."""
-        topic = self.last_followed()
-        return self._finals[topic][0] if topic is not None else {}
+        last = self.last_followed()
+        return self._finals[last.topic][0] if last is not None else {}
 
-    def last_followed(self) -> TopicId | None:
-        """The topic of the newest manifest on the chosen path that was followed here, if there is one."""
+    def last_followed(self) -> EpochNode | None:
+        """The newest epoch on the chosen path whose manifest was followed here, if there is one."""
         path = self.choice.path if self.choice is not None else ()
-        return next((node.topic for node in path if node.topic in self._finals), None)
+        return next((node for node in path if node.topic in self._finals), None)
 
     # --- topics
 

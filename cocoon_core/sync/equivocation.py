@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from cocoon_core.errors import DocumentUnavailableError, UntrustedInputError
@@ -334,10 +335,9 @@ class Forks:
         replica.forget_heads(device)
 
     def _head_in_snapshot(self, record: DocumentRecord, device: DeviceId) -> tuple[int, ChangeHash] | None:
-        arrivals = self._replica.shelf.arrivals
         found = [
             (arrival.change.seq, arrival.change.hash)
-            for arrival in (*arrivals.in_snapshot(record), *arrivals.left_over(record))
+            for arrival in chain(*self._replica.shelf.arrivals.in_snapshots(record))
             if arrival.device == device and arrival.change.seq is not None
         ]
         return max(found, default=None)

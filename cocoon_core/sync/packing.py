@@ -212,7 +212,7 @@ class _Packer:
 def _heads_in(replica: Replica) -> Mapping[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]]:
     """The heads that the manifest before this one names."""
     before = replica.epochs.last_followed()
-    content = replica.epochs.table.content(before) if before is not None else None
+    content = replica.epochs.table.content(before.topic) if before is not None else None
     found: dict[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]] = {}
     if content is not None:
         for state in decode_manifest(content, replica.group).stored_documents():

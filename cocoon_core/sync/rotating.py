@@ -67,7 +67,7 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     epochs.table.set_followed(epoch.topic, write_final(packed.frontier, packed.operations), packed.content, handover)
     blobs = [(name_blob(blob), blob) for blob in (*pages, *packed.blobs)]
     epochs.table.add_uploads(replica.groups.relays(replica.record.number), epoch.topic, blobs)
-    epochs.table.told(operation.id for operation in replica.members.graph.operations())
+    epochs.table.told({operation.id for operation in replica.members.graph.operations()})
     replica.log.dequeue([*(stored.last_id for stored in unsent), rotation.last_id])
     epochs.refresh()
     replica.tell(RosterChanged((entry.id,), ()))

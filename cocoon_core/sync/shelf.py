@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Protocol
 
 from cocoon_core.documents import Document, Gate, MissingDependencyError, Saved
@@ -167,7 +168,7 @@ class Shelf:
         said = {change.raw for change in changes}
         left = [
             Said(one.device, one.change.raw, one.seq)
-            for one in (*self.arrivals.in_snapshot(record), *self.arrivals.left_over(record))
+            for one in chain(*self.arrivals.in_snapshots(record))
             if one.change.raw not in said
         ]
         if is_new or self._table.snapshot(record.number) is not None:

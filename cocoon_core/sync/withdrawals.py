@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cocoon_core.errors import DocumentUnavailableError
@@ -117,13 +118,12 @@ def _find_concerned(replica: Replica, device: DeviceId, was: Standing, now: Stan
 
 def _find_in_snapshots(replica: Replica, device: DeviceId, was: Standing, now: Standing) -> Iterator[DocumentId]:
     """Documents that the device changed by entries which are not here, but for what a snapshot says of them."""
-    arrivals = replica.shelf.arrivals
     for record in replica.documents.all():
         low, high = sorted(_limits_in(record, was, now))
         owner = record.descriptor.member
         if low == high or (owner is not None and owner not in (was.member, now.member)):
             continue
-        said = (*arrivals.in_snapshot(record), *arrivals.left_over(record))
+        said = chain(*replica.shelf.arrivals.in_snapshots(record))
         if any(one.device == device and low < one.seq <= high for one in said):
             yield record.document
 
