@@ -192,10 +192,19 @@ class GroupTable:
         )
 
     def remove_relay(self, number: int, url: str) -> None:
-        """Forget a relay and all that waits for it."""
+        """Forget a relay: all that waits for it, and all that is known of what it has. Inside a transaction."""
         self._db.execute("DELETE FROM relays WHERE group_no=? AND url=?", (number, url))
-        for table in ("cursors", "letters", "outbox"):
+        for table in self._tables_by_relay():
             self._db.execute(f"DELETE FROM {table} WHERE group_no=? AND relay=?", (number, url))
+        self._db.execute("DELETE FROM recovery_indexes WHERE relay=?", (url,))  # it may have waited in a letter
+
+    def _tables_by_relay(self) -> list[str]:
+        """Every table of a group that names a relay, those of later migrations too."""
+        rows = self._db.query(
+            "SELECT name FROM sqlite_master AS m WHERE type='table' AND 2 = "
+            "(SELECT count(*) FROM pragma_table_info(m.name) WHERE name IN ('group_no', 'relay')) ORDER BY name"
+        )
+        return [name for (name,) in rows]
 
     # --- cursors
 
