@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from cocoon_core.errors import RelayError, RelayUnavailable
 from cocoon_core.group_part import GroupPart
+from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.sync.admission import serve_mailboxes
 from cocoon_core.sync.driver import Progress, RelayDriver
 from cocoon_core.sync.events import GroupEvent
+from cocoon_core.sync.ranges import DeviceRanges, held_ranges
 from cocoon_core.sync.relay_list import add_named_relays, leave_relay
 from cocoon_core.sync.replacing import replace_own_device
 
@@ -158,6 +160,10 @@ class Syncing(GroupPart):
         """Entries and runs that some relay has not acknowledged yet."""
         log = self._replica.log
         return log.pending_count() + max((log.unsent_count(url) for url in self.relays), default=0)
+
+    def ranges(self) -> dict[DeviceId, DeviceRanges]:
+        """Which entries of each device are here, and so which of those before its last known one are not."""
+        return held_ranges(self._replica)
 
     def alarms(self) -> list[str]:
         """What a member should know: refused input, forks, lost or withheld entries. Oldest first."""

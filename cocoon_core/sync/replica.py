@@ -43,6 +43,7 @@ from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.own_chain import OwnChain
+from cocoon_core.sync.ranges import missing_ranges, name_device, name_ranges
 from cocoon_core.sync.shelf import Shelf, View
 from cocoon_core.sync.withdrawals import follow_standings, tell_late
 
@@ -203,6 +204,7 @@ class Replica:
         devices = self.log.parked_bytes()
         if not devices:
             return
+        lacking = missing_ranges(self)
         with self.transaction():
             for device in sorted(devices):
                 if (
@@ -211,7 +213,9 @@ class Replica:
                     else False
                 ):
                     continue  # of one that was put out, nothing of what lacks counts by itself
-                message = f"entries before those of device {device.hex()} are missing: withheld, damaged or never sent"
+                gaps = lacking.get(device)
+                what = name_ranges(self, device, gaps) if gaps else f"operations that {name_device(self, device)} knew"
+                message = f"{what} are missing: withheld, damaged or never sent"
                 if self.alarm("withheld", device.hex(), message) and self.members.member_of(device) is not None:
                     for relay in self.groups.relays(self.record.number):
                         self.log.note_missed(relay, self.epoch.topic, 1)
