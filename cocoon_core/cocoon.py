@@ -87,6 +87,36 @@ class Cocoon(Joining, DeviceLinking, ProfileRecovery):
         """What shows that this process could open the profile. Raises as `open` does, whoever has it open."""
         return Profile.derive_proof(home, passphrase)
 
+    # --- what opens the profile (specs/storage.md §2)
+
+    def change_passphrase(self, passphrase: str | None) -> bool:
+        """Seal the key of this profile under another passphrase or, with None, keep it in the key ring.
+
+        Whatever opened it before opens it no more; copies of `profile.key` that were made before still do.
+
+        Returns:
+            False where the key ring that it was in did not give it up.
+
+        Raises:
+            UsageError: an empty passphrase.
+            NoKeyRingError: no passphrase, and no safe key ring.
+            StorageFullError: the disk is full; the old way still opens the profile.
+        """
+        return self._profile.change_passphrase(passphrase)
+
+    @staticmethod
+    def renew_key(
+        home: str | os.PathLike[str] | None, passphrase: str | None, new_passphrase: str | None = None
+    ) -> bool:
+        """As `change_passphrase`, and write the database of a profile that nobody has open anew under a fresh key: old
+        copies of `profile.key` open nothing that is written from then on. Needs room for a second database meanwhile.
+
+        Raises:
+            NoProfileError, WrongPassphraseError, ProfileLockedError, ProfileDamagedError: it cannot be opened.
+            UsageError, NoKeyRingError, StorageFullError: as `change_passphrase`.
+        """
+        return Profile.open(home, passphrase).renew_key(new_passphrase)
+
     @property
     def home(self) -> Path:
         """The folder of this profile."""

@@ -48,7 +48,14 @@ def ask_holder(context: Context) -> Printed | None:
 def _exchange(connection: socket.socket, context: Context, proof: LocalProof) -> Printed:
     with connection:
         call = messages.encode_call(
-            Call(tuple(context.words), context.group, context.stdin.taken, Terminal.of_this_process())
+            Call(
+                tuple(context.words),
+                context.group,
+                context.stdin.taken,
+                Terminal.of_this_process(),
+                str(context.folder),
+                context.answers,
+            )
         )
         if len(call) + messages.PROOF_BYTES > messages.MAX_CALL_BYTES:
             raise UsageError("This is too large to pass to the process that has this profile open; end that first.")

@@ -10,8 +10,8 @@ import argparse
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,14 @@ NO_GROUP = (
 )
 
 
+def current_folder() -> Path:
+    """Where this process stands; nowhere in particular, if that was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path()
+
+
 NOT_SENT = "Not sent yet: `cocoon sync` sends it."
 
 
@@ -45,6 +53,8 @@ class Context:
     stdin: StandardInput
     parse: Callable[[Sequence[str]], argparse.Namespace]
     sending: Callable[[Group], Awaitable[str]] | None = None  # of the watch that runs this call, if one does
+    folder: Path = field(default_factory=current_folder)  # where the call was typed, which need not be where it is run
+    answers: Mapping[str, str] = field(default_factory=dict)  # what was asked for there; see `ProfileCommand.prepare`
 
     @property
     def watched(self) -> bool:
@@ -56,6 +66,10 @@ class Context:
         if self.output.as_json:
             return []
         return [NOT_SENT if self.sending is None else await self.sending(group)]
+
+    def locate(self, path: Path) -> Path:
+        """A file or folder as it was meant where the call was typed."""
+        return self.folder / path.expanduser()
 
     async def open(self) -> Cocoon:
         """Open the profile; where its passphrase is neither set nor in a key ring, ask a person for it."""
@@ -74,6 +88,22 @@ class Context:
             return Cocoon.derive_proof(self.home, self.passphrase)
         except WrongPassphraseError as error:
             return Cocoon.derive_proof(self.home, self._ask_passphrase(error))
+
+    def unlock(self) -> Context:
+        """Make sure that this process can open the profile, whoever has it open, and know how from now on.
+
+        Raises:
+            NoProfileError, WrongPassphraseError, UsageError, NoKeyRingError, ProfileDamagedError: it cannot.
+        """
+        from cocoon_core import Cocoon
+
+        try:
+            Cocoon.derive_proof(self.home, self.passphrase)
+        except WrongPassphraseError as error:
+            asked = self._ask_passphrase(error)
+            Cocoon.derive_proof(self.home, asked)
+            return replace(self, passphrase=asked)
+        return self
 
     def _ask_passphrase(self, error: WrongPassphraseError) -> str:
         if self.passphrase is not None or self.output.as_json or not sys.stdin.isatty():
@@ -106,6 +136,7 @@ class ProfileCommand:
     command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]]
     stays: Callable[[argparse.Namespace], bool]  # whether it holds the profile itself, for as long as it runs
     question: Callable[[argparse.Namespace], str] | None = None  # that a person answers before anything is done
+    prepare: Callable[[Context, argparse.Namespace], Context] | None = None  # asks for more, where the call was typed
 
     def __call__(self, context: Context, args: argparse.Namespace) -> Outcome | Printed:
         """Open the profile, run the command and close the profile again.
@@ -116,6 +147,8 @@ class ProfileCommand:
         """
         if self.question is not None:
             confirm(context, args, self.question(args))
+        if self.prepare is not None:
+            context = self.prepare(context, args)
         try:
             return asyncio.run(self._run_here(context, args))
         except _OpenElsewhere as found:
@@ -151,9 +184,10 @@ def with_profile(
     command: Callable[[Cocoon, Context, argparse.Namespace], Awaitable[Outcome]],
     stays: Callable[[argparse.Namespace], bool] = lambda args: False,
     question: Callable[[argparse.Namespace], str] | None = None,
+    prepare: Callable[[Context, argparse.Namespace], Context] | None = None,
 ) -> Handler:
     """A handler for a command on the profile."""
-    return ProfileCommand(command, stays, question)
+    return ProfileCommand(command, stays, question, prepare)
 
 
 def with_group(

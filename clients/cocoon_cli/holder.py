@@ -14,6 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cocoon_cli import messages
@@ -130,7 +131,15 @@ class Holder:
                 args = self._context.parse(call.words)
             if not isinstance(args.run, ProfileCommand) or args.run.stays(args):
                 raise ProfileLockedError
-            context = replace(self._context, group=call.group, output=output, words=call.words, stdin=stdin)
+            context = replace(
+                self._context,
+                group=call.group,
+                output=output,
+                words=call.words,
+                stdin=stdin,
+                folder=Path(call.folder),
+                answers=call.answers,
+            )
             return output.finish(await args.run.command(self._cocoon, context, args))
         except SystemExit as stop:  # --help and --version end so
             return int(stop.code or 0)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cocoon_cli.output import Printed, Terminal
 from cocoon_core.errors import MalformedError
 
-VERSION = 1
+VERSION = 2
 LENGTH_BYTES = 4
 CHALLENGE_BYTES = 32
 PROOF_BYTES = 32
@@ -24,6 +25,7 @@ MAX_CALL_BYTES = 1024 * 1024  # with its proof
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # with its proof
 MOST_WORDS = 1024
 MOST_VARIABLES = 16
+MOST_ANSWERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Call:
     group: str | None
     stdin: bytes | None
     terminal: Terminal
+    folder: str  # where it was typed; names of files in the words are from there
+    answers: Mapping[str, str]  # what a person, or the environment, answered there
 
 
 def encode_frame(data: bytes) -> bytes:
@@ -86,7 +90,8 @@ def encode_call(call: Call) -> bytes:
     """A call, as JSON."""
     stdin = None if call.stdin is None else base64.b64encode(call.stdin).decode()
     terminal = asdict(call.terminal)
-    return json.dumps({"words": call.words, "group": call.group, "stdin": stdin, "terminal": terminal}).encode()
+    fields = {"words": call.words, "group": call.group, "stdin": stdin, "terminal": terminal}
+    return json.dumps({**fields, "folder": call.folder, "answers": dict(call.answers)}).encode()
 
 
 def decode_call(data: bytes) -> Call:
@@ -105,7 +110,12 @@ def decode_call(data: bytes) -> Call:
         raw = None if stdin is None else base64.b64decode(stdin, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedError("stdin is not base64") from error
-    return Call(tuple(words), group, raw, _read_terminal(fields.get("terminal")))
+    folder, answers = fields.get("folder"), fields.get("answers")
+    if not isinstance(folder, str) or not isinstance(answers, dict) or len(answers) > MOST_ANSWERS:
+        raise MalformedError("no folder, or no answers")
+    if not all(isinstance(answer, str) for answer in answers.values()):
+        raise MalformedError("answers are texts")
+    return Call(tuple(words), group, raw, _read_terminal(fields.get("terminal")), folder, answers)
 
 
 def encode_answer(printed: Printed) -> bytes:

@@ -35,6 +35,7 @@ CACHE_KIB: Final = 8 * 1024
 WAL_KEPT_BYTES: Final = 8 * 1024 * 1024  # the log is cut to this after it was moved into the database
 BUSY_MS: Final = 2_000
 STATEMENTS_KEPT: Final = 200
+COPIED_PAGES: Final = 1024  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,28 @@ class Database:
         if self._in_transaction:
             raise UsageError("the log cannot be moved inside a transaction")
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, path: Path, key: Secret) -> None:
+        """Write all that is committed into an empty file, as a database under another key; closed and durable after.
+
+        Pages are decrypted and encrypted in memory: nothing is ever written in the clear.
+
+        Raises:
+            UsageError: a transaction is open.
+            StorageFullError: the disk cannot be read or written.
+        """
+        if self._in_transaction:
+            raise UsageError("a database cannot be copied inside a transaction")
+        target = Database.open(path, key)
+        try:
+            with target._connection.backup("main", self._connection, "main") as backup:
+                while not backup.done:
+                    backup.step(COPIED_PAGES)
+            target.move_log()
+        except apsw.Error as error:
+            raise convert_error(error) from error
+        finally:
+            target.close()
 
     def close(self) -> None:
         """Move the log into the database and close. A second call does nothing.

@@ -86,10 +86,18 @@ def load_key(profile_id: bytes) -> Secret:
         raise ProfileDamagedError(f"the key ring holds no key under {SERVICE}, {profile_id.hex()}") from error
 
 
-def forget_key(profile_id: bytes) -> None:
-    """Remove a database key from the key ring, if it can be done: a key left there opens only what is on this disk."""
+def forget_key(profile_id: bytes) -> bool:
+    """Remove a database key from the key ring, if it can be done: a key left there opens only what is on this disk.
+
+    Returns:
+        Whether it is gone, as far as the key ring says.
+    """
     with contextlib.suppress(Exception):
-        require_key_ring().delete_password(SERVICE, profile_id.hex())
+        backend = require_key_ring()
+        with contextlib.suppress(Exception):
+            backend.delete_password(SERVICE, profile_id.hex())
+        return backend.get_password(SERVICE, profile_id.hex()) is None
+    return False
 
 
 def _is_safe(backend: KeyringBackend) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from pathlib import Path
 from typing import Self
 
 from cocoon_core.errors import NoProfileError, ProfileDamagedError, UsageError, WrongPassphraseError
@@ -137,10 +138,18 @@ class Profile:
         """16 random bytes that name this profile on this device, and nowhere else."""
         return self._key_file.profile_id
 
-    def change_passphrase(self, passphrase: str | None, *, cost: Cost | None = None) -> None:
+    @property
+    def in_key_ring(self) -> bool:
+        """Whether the database key is in the key ring, and not under a passphrase."""
+        return self._key_file.sealed is None
+
+    def change_passphrase(self, passphrase: str | None, *, cost: Cost | None = None) -> bool:
         """Keep the database key under another passphrase or, with None, in the key ring.
 
         The database key itself stays the same: an old copy of `profile.key` still opens under the old passphrase.
+
+        Returns:
+            False where the key could not be removed from the key ring that it was in, and lies there still.
 
         Raises:
             UsageError: an empty passphrase, or a cost under the floor.
@@ -148,12 +157,42 @@ class Profile:
             StorageFullError: the disk is full; the old way still opens the profile.
         """
         _require_sealing(passphrase, cost)
+        return self._keep(self._key, passphrase, cost)
+
+    def _keep(self, key: Secret, passphrase: str | None, cost: Cost | None) -> bool:
         before = self._key_file
-        key_file = _keep_key(before.profile_id, self._key, passphrase, cost)
+        key_file = _keep_key(before.profile_id, key, passphrase, cost)
         paths.write_private(self._paths.key, encode_key_file(key_file))
         self._key_file = key_file
         if before.sealed is None and key_file.sealed is not None:
-            keystore.forget_key(before.profile_id)
+            return keystore.forget_key(before.profile_id)
+        return True
+
+    def renew_key(self, passphrase: str | None, *, cost: Cost | None = None) -> bool:
+        """Write the database anew under a fresh key, and keep that under the passphrase or, with None, in the key ring.
+
+        What opened the profile until now opens nothing of what is written from now on, old copies of `profile.key`
+        included. It needs room for a second database meanwhile. The profile is closed by it: open it again. After a
+        crash it opens the old way or the new way. Spec: specs/storage.md §2.
+
+        Returns:
+            As `change_passphrase`.
+
+        Raises:
+            UsageError, NoKeyRingError: as `change_passphrase`.
+            StorageFullError: the disk is full; the old way still opens the profile.
+        """
+        _require_sealing(passphrase, cost)
+        key = Secret(secrets.token_bytes(32))
+        fresh = _make_room(self._paths)
+        try:
+            self._database.copy_to(fresh, key)
+            self._database.close()  # its log is in it: none may be left beside the new one
+            gone = self._keep(key, passphrase, cost)
+            _take_new_database(self._paths)
+        finally:
+            self.close()
+        return gone
 
     def close(self) -> None:
         """Close the database and give up the lock. A second call does nothing."""
@@ -193,12 +232,32 @@ def _require_profile(profile_paths: ProfilePaths) -> None:
     raise NoProfileError(f"there is no profile in {profile_paths.home} yet; `cocoon init` makes one")
 
 
+def _make_room(profile_paths: ProfilePaths) -> Path:
+    """An empty file under the first name of a database, in place of what an earlier attempt left."""
+    _drop_new_database(profile_paths)
+    paths.create_private(profile_paths.database_new)
+    return profile_paths.database_new
+
+
+def _drop_new_database(profile_paths: ProfilePaths) -> None:
+    for leftover in _with_logs(profile_paths.database_new):
+        paths.remove(leftover)
+
+
+def _with_logs(database: Path) -> tuple[Path, ...]:
+    return (database, *(database.with_name(database.name + end) for end in ("-wal", "-journal")))
+
+
+def _take_new_database(profile_paths: ProfilePaths) -> None:
+    """Let the database in the making be the one; a log of the one before would be taken for its own."""
+    for log in _with_logs(profile_paths.database)[1:]:
+        paths.remove(log)
+    paths.rename(profile_paths.database_new, profile_paths.database)
+
+
 def _make_database(profile_paths: ProfilePaths, key: Secret, profile_id: bytes) -> None:
     """Make the database under its first name, closed and durable, in place of what an earlier attempt left."""
-    fresh = profile_paths.database_new
-    for leftover in (fresh, fresh.with_name(fresh.name + "-wal"), fresh.with_name(fresh.name + "-journal")):
-        paths.remove(leftover)
-    paths.create_private(fresh)
+    fresh = _make_room(profile_paths)
     try:
         with contextlib.closing(Database.open(fresh, key)) as database:
             migrate(database)
@@ -227,6 +286,22 @@ def _fetch_key(key_file: KeyFile, passphrase: str | None) -> Secret:
     return open_key(key_file.sealed, passphrase, key_file.profile_id)
 
 
+def _choose_database(profile_paths: ProfilePaths, key: Secret) -> Database:
+    """The database that is under this key. Where the key was being renewed when the process ended, there are two: up
+    to the moment when the new key was kept it is the old one, and the new one from then on.
+    """
+    try:
+        database = Database.open(profile_paths.database, key)
+    except ProfileDamagedError:
+        if paths.measure(profile_paths.database_new) < PAGE_BYTES:
+            raise
+        Database.open(profile_paths.database_new, key).close()
+        _take_new_database(profile_paths)
+        return Database.open(profile_paths.database, key)
+    _drop_new_database(profile_paths)
+    return database
+
+
 def _open_database(profile_paths: ProfilePaths, key_file: KeyFile, key: Secret) -> Database:
     if not paths.exists(profile_paths.database) and paths.exists(profile_paths.database_new):
         # The profile was being made when the process ended, after the step that made it whole.
@@ -234,7 +309,7 @@ def _open_database(profile_paths: ProfilePaths, key_file: KeyFile, key: Secret) 
     if paths.measure(profile_paths.database) < PAGE_BYTES:
         # SQLite would take it for a new database, and make one.
         raise ProfileDamagedError(f"profile.db is missing or empty in {profile_paths.home}")
-    database = Database.open(profile_paths.database, key)
+    database = _choose_database(profile_paths, key)
     try:
         if read_version(database) < 1:
             raise ProfileDamagedError("profile.db holds nothing")

@@ -88,7 +88,7 @@ def receive(connection: socket.socket) -> bytes | None:
 
 
 def make_call(*words: str) -> bytes:
-    return messages.encode_call(Call(words, None, None, Terminal(False, False, 80, {})))
+    return messages.encode_call(Call(words, None, None, Terminal(False, False, 80, {}), "/", {}))
 
 
 def test_what_is_typed_beside_a_watch_goes_through_it_and_reaches_others(family: tuple[Person, Person]) -> None:
