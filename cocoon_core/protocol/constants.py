@@ -59,6 +59,7 @@ LABEL_LINK_TRANSCRIPT: Final = "cocoon/v1/link-transcript"
 LABEL_LINK_WORDS: Final = "cocoon/v1/link-words"
 LABEL_LINK_LETTER: Final = "cocoon/v1/link-letter"
 LABEL_SAFETY_NUMBER: Final = "cocoon/v1/safety-number"
+LABEL_ENVELOPE_NAME: Final = "cocoon/v1/envelope-name"
 LABEL_OPEN: Final = "cocoon/v1/relay-open"
 LABEL_BLOB: Final = "cocoon/v1/relay-blob"
 LABEL_RELAY_CHALLENGE: Final = "cocoon/v1/relay-challenge"
@@ -149,6 +150,10 @@ MAX_PUT_ENVELOPES: Final = 64  # envelopes in one put
 MAX_CAST_BYTES: Final = 4 * 1024  # bytes
 MAX_HAVE_HASHES: Final = 1_000  # hashes in one `have`
 CHALLENGE_BYTES: Final = 32
+NAME_SALT_BYTES: Final = 32
+NAME_BYTES: Final = 8  # bytes of an envelope's name under a salt
+MAX_NAMES: Final = 4_096  # names in one frame
+MAX_FETCH_PLACES: Final = 1_024  # places that one frame asks for
 
 # --- device storage: specs/storage.md
 PROFILE_VERSION: Final = 1  # of profile.key

@@ -1,6 +1,6 @@
 """What a client and a relay say to each other: the frames, and the messages that a topic key signs.
 
-A frame is a CBOR array [type, …]. A client's types are 1 to 4, a relay's 65 to 71, and each side decodes only the
+A frame is a CBOR array [type, …]. A client's types are 1 to 7, a relay's 65 to 73, and each side decodes only the
 other's, so a frame that is sent back to its author is refused. Sequence numbers count from 1; `after = 0` means all.
 Implements specs/relay.md §2 to §4.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,15 +19,21 @@ from cocoon_core.protocol.constants import (
     CHALLENGE_BYTES,
     ENVELOPE_OVERHEAD,
     FRAME_VERSION,
+    LABEL_ENVELOPE_NAME,
     MAX_CAST_BYTES,
     MAX_ENVELOPE_BYTES,
+    MAX_FETCH_PLACES,
     MAX_FRAME_BYTES,
+    MAX_NAMES,
     MAX_PUT_ENVELOPES,
     MAX_SEQ,
+    NAME_BYTES,
+    NAME_SALT_BYTES,
     PADDING_FLOOR,
 )
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.ids import Incarnation, Signature, TopicId
+from cocoon_core.protocol.primitives import keyed_hash
 
 MIN_ENVELOPE_BYTES: Final = ENVELOPE_OVERHEAD + PADDING_FLOOR  # bytes
 MAX_ERROR_MESSAGE: Final = 512  # bytes of UTF-8
@@ -96,6 +103,38 @@ class Close:
     topic: TopicId
 
 
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Open a topic as `Open` does if at most `most` envelopes stand after the cursor; else open it, and send none."""
+
+    request: int
+    topic: TopicId
+    incarnation: Incarnation | None
+    after: int
+    proof: Signature
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Ask for the names, under this salt, of at most `most` envelopes after `after`."""
+
+    request: int
+    topic: TopicId
+    after: int
+    most: int
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask for the envelopes at these places, which rise."""
+
+    request: int
+    topic: TopicId
+    places: tuple[int, ...]
+
+
 # --- relay → client
 
 
@@ -160,8 +199,27 @@ class Error:
     last: int | None = None
 
 
-ClientFrame = Open | Put | Cast | Close
-RelayFrame = Challenge | Opened | Entries | Live | Ack | CastReceived | Error
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Names of the envelopes with the sequence numbers first, first + 1, …; none where nothing stands there."""
+
+    request: int
+    topic: TopicId
+    first: int
+    names: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The envelopes at the first of the places that were asked for, one at least; None where it is kept no more."""
+
+    request: int
+    topic: TopicId
+    envelopes: tuple[bytes | None, ...]
+
+
+ClientFrame = Open | Put | Cast | Close | Resume | List | Fetch
+RelayFrame = Challenge | Opened | Entries | Live | Ack | CastReceived | Error | Listed | Fetched
 
 
 def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
@@ -175,6 +233,12 @@ def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
             return encode([3, topic, payload])
         case Close(topic):
             return encode([4, topic])
+        case Resume(request, topic, incarnation, after, proof, most):
+            return encode([5, request, topic, incarnation, after, proof, most])
+        case List(request, topic, after, most, salt):
+            return encode([6, request, topic, after, most, salt])
+        case Fetch(request, topic, places):
+            return encode([7, request, topic, places])
         case Challenge(version, challenge, limits):
             return encode([65, version, challenge, limits])
         case Opened(request, topic, incarnation, last, sealed):
@@ -189,6 +253,10 @@ def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
             return encode([70, topic, payload])
         case Error(request, code, message, retry_after_ms, last):
             return encode([71, request, str(code), message, retry_after_ms, last])
+        case Listed(request, topic, first, names):
+            return encode([72, request, topic, first, b"".join(names)])
+        case Fetched(request, topic, envelopes):
+            return encode([73, request, topic, envelopes])
 
 
 def decode_client_frame(raw: bytes) -> ClientFrame:
@@ -210,6 +278,18 @@ def decode_relay_frame(raw: bytes) -> RelayFrame:
     """
     frame: RelayFrame = _decode(raw, _RELAY)
     return frame
+
+
+# --- names
+
+
+def name_envelope(salt: bytes, envelope: bytes) -> bytes:
+    """The 8 bytes by which one side tells the other that it holds this envelope, without sending it.
+
+    The salt is 32 random bytes of the asker's choosing, fresh for each connection. So only who has all bytes of the
+    envelope at that time can say its name, and nobody can prepare two envelopes with one name.
+    """
+    return keyed_hash(_fixed(salt, NAME_SALT_BYTES), LABEL_ENVELOPE_NAME, envelope, NAME_BYTES)
 
 
 # --- what a topic key signs
@@ -287,6 +367,26 @@ def _close(topic: Any) -> Close:
     return Close(TopicId(topic))
 
 
+def _resume(request: Any, topic: Any, incarnation: Any, after: Any, proof: Any, most: Any) -> Resume:
+    opened = _open(request, topic, incarnation, after, proof)
+    return Resume(opened.request, opened.topic, opened.incarnation, opened.after, opened.proof, _count(most))
+
+
+def _list(request: Any, topic: Any, after: Any, most: Any, salt: Any) -> List:
+    if not 1 <= _count(most) <= MAX_NAMES:
+        raise MalformedError(f"names are asked for by 1 to {MAX_NAMES}")
+    return List(_count(request), TopicId(topic), _count(after), most, _fixed(salt, NAME_SALT_BYTES))
+
+
+def _fetch(request: Any, topic: Any, places: Any) -> Fetch:
+    if type(places) is not list or not 0 < len(places) <= MAX_FETCH_PLACES:
+        raise MalformedError(f"envelopes are asked for by 1 to {MAX_FETCH_PLACES} places")
+    named = tuple(_seq(place) for place in places)
+    if any(place >= after for place, after in pairwise(named)):
+        raise MalformedError("the places that are asked for do not rise")
+    return Fetch(_count(request), TopicId(topic), named)
+
+
 def _challenge(version: Any, challenge: Any, limits: Any) -> Challenge:
     if type(limits) is not dict or len(limits) > MAX_LIMITS or any(type(name) is not str for name in limits):
         raise MalformedError("limits are a map of names to numbers")
@@ -328,6 +428,20 @@ def _error(request: Any, code: Any, message: Any, retry_after_ms: Any, last: Any
     return Error(whose, known, message, wait, at)
 
 
+def _listed(request: Any, topic: Any, first: Any, names: Any) -> Listed:
+    if type(names) is not bytes or len(names) % NAME_BYTES or len(names) > MAX_NAMES * NAME_BYTES:
+        raise MalformedError(f"names are {NAME_BYTES} bytes each, and at most {MAX_NAMES} of them")
+    split = tuple(names[at : at + NAME_BYTES] for at in range(0, len(names), NAME_BYTES))
+    return Listed(_count(request), TopicId(topic), _seq(first), split)
+
+
+def _fetched(request: Any, topic: Any, envelopes: Any) -> Fetched:
+    if type(envelopes) is not list or not 0 < len(envelopes) <= MAX_FETCH_PLACES:
+        raise MalformedError("what was fetched is an array that is not empty, of what was asked for")
+    kept = tuple(None if envelope is None else _envelope(envelope) for envelope in envelopes)
+    return Fetched(_count(request), TopicId(topic), kept)
+
+
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_SEQ:
         raise MalformedError("a number in a frame is from 0 to 2^53 - 1")
@@ -361,13 +475,24 @@ def _payload(value: Any) -> bytes:
 def _envelopes(value: Any) -> tuple[bytes, ...]:
     if type(value) is not list or not value:
         raise MalformedError("envelopes are an array that is not empty")
-    for envelope in value:
-        if type(envelope) is not bytes or not MIN_ENVELOPE_BYTES <= len(envelope) <= MAX_ENVELOPE_BYTES:
-            raise MalformedError(f"an envelope is {MIN_ENVELOPE_BYTES} to {MAX_ENVELOPE_BYTES} bytes")
-    return tuple(value)
+    return tuple(_envelope(envelope) for envelope in value)
 
 
-_CLIENT: Final[dict[int, tuple[int, Callable[..., Any]]]] = {1: (5, _open), 2: (5, _put), 3: (2, _cast), 4: (1, _close)}
+def _envelope(value: Any) -> bytes:
+    if type(value) is not bytes or not MIN_ENVELOPE_BYTES <= len(value) <= MAX_ENVELOPE_BYTES:
+        raise MalformedError(f"an envelope is {MIN_ENVELOPE_BYTES} to {MAX_ENVELOPE_BYTES} bytes")
+    return value
+
+
+_CLIENT: Final[dict[int, tuple[int, Callable[..., Any]]]] = {
+    1: (5, _open),
+    2: (5, _put),
+    3: (2, _cast),
+    4: (1, _close),
+    5: (6, _resume),
+    6: (5, _list),
+    7: (3, _fetch),
+}
 _RELAY: Final[dict[int, tuple[int, Callable[..., Any]]]] = {
     65: (3, _challenge),
     66: (5, _opened),
@@ -376,6 +501,8 @@ _RELAY: Final[dict[int, tuple[int, Callable[..., Any]]]] = {
     69: (3, _ack),
     70: (2, _cast_received),
     71: (5, _error),
+    72: (4, _listed),
+    73: (3, _fetched),
 }
 
 __all__ = [
@@ -390,15 +517,21 @@ __all__ = [
     "Entries",
     "Error",
     "ErrorCode",
+    "Fetch",
+    "Fetched",
+    "List",
+    "Listed",
     "Live",
     "Open",
     "Opened",
     "Put",
     "RelayFrame",
+    "Resume",
     "blob_message",
     "decode_client_frame",
     "decode_relay_frame",
     "encode_frame",
+    "name_envelope",
     "normalize_origin",
     "open_message",
 ]

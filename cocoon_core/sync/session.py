@@ -27,6 +27,8 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetched,
+    Listed,
     Live,
     Open,
     Opened,
@@ -250,6 +252,8 @@ class Session:
                 return [CastArrived(topic, payload)] if topic in self._topics else []
             case Error():
                 return self._refused(frame)
+            case Listed() | Fetched():
+                raise RelayMisbehaved("the relay answered what was not asked")
 
     def _challenged(self, frame: Challenge) -> list[Effect]:
         if self._challenge is not None:

@@ -24,10 +24,15 @@ from cocoon_core.protocol.frames import (
     Close,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     decode_client_frame,
     encode_frame,
 )
@@ -38,7 +43,7 @@ from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
 from cocoon_relay.store import Store
-from cocoon_relay.subscription import Hub, Subscription, bring_up, frame_message
+from cocoon_relay.subscription import READ_BYTES, Hub, Subscription, bring_up, frame_message
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _log = logging.getLogger("cocoon_relay")
@@ -159,7 +164,7 @@ class Connection:
         try:
             await self._handle(frame)
         except Refusal as refusal:
-            self._refuse(frame.request if isinstance(frame, Open | Put) else None, refusal)
+            self._refuse(None if isinstance(frame, Cast | Close) else frame.request, refusal)
         return self._bad_proofs < _BAD_PROOFS_ALLOWED
 
     async def _handle(self, frame: ClientFrame) -> None:
@@ -168,14 +173,18 @@ class Connection:
                 self._put(frame)
             case Cast():
                 self._cast(frame)
-            case Open():
+            case Open() | Resume():
                 await self._open_topic(frame)
+            case List():
+                await self._list(frame)
+            case Fetch():
+                await self._fetch(frame)
             case Close(topic):
                 subscription = self._open.pop(topic, None)
                 if subscription is not None:
                     subscription.close()
 
-    async def _open_topic(self, frame: Open) -> None:
+    async def _open_topic(self, frame: Open | Resume) -> None:
         now = self._loop.time()
         self._address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
         try:
@@ -196,11 +205,28 @@ class Connection:
             info = bring_up(info, meanwhile)
             if before is not None:
                 before.close()
-            known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
-            subscription = self._open[frame.topic] = self._hub.join(info, self, known)
+            continues = frame.incarnation == info.incarnation and frame.after <= info.last
+            subscription = self._open[frame.topic] = self._hub.join(info, self, frame.after if continues else 0)
         self._send(Opened(frame.request, frame.topic, info.incarnation, info.last, info.sealed))
         self._metrics.count("opens")
-        subscription.start()
+        if isinstance(frame, Resume) and not (continues and info.last - frame.after <= frame.most):
+            subscription.stay_still()
+        else:
+            subscription.start()
+
+    async def _list(self, frame: List) -> None:
+        info = self._require_open(frame.topic).info
+        self._address.reads.require(1, self._loop.time(), ErrorCode.RATE, "requests from this address")
+        listed = await self._store.list_names(info, frame.after, frame.most, frame.salt)
+        self._send(Listed(frame.request, frame.topic, listed.first, listed.names))
+        self._metrics.count("names", len(listed.names))
+
+    async def _fetch(self, frame: Fetch) -> None:
+        info = self._require_open(frame.topic).info
+        self._address.reads.require(1, self._loop.time(), ErrorCode.RATE, "requests from this address")
+        envelopes = await self._store.read_places(info, frame.places, READ_BYTES)
+        self._send(Fetched(frame.request, frame.topic, envelopes))
+        self._metrics.count("fetched", sum(envelope is not None for envelope in envelopes))
 
     def _put(self, frame: Put) -> None:
         subscription = self._require_open(frame.topic)

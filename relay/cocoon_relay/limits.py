@@ -15,8 +15,10 @@ from cocoon_core.protocol.constants import (
     MAX_BLOB_BYTES,
     MAX_CAST_BYTES,
     MAX_ENVELOPE_BYTES,
+    MAX_FETCH_PLACES,
     MAX_FRAME_BYTES,
     MAX_HAVE_HASHES,
+    MAX_NAMES,
     MAX_PUT_ENVELOPES,
 )
 from cocoon_core.protocol.frames import ErrorCode
@@ -58,6 +60,8 @@ class Limits:
     address_connections: int = 128  # connections at once
     address_proofs: float = 20.0  # proofs a second, sustained
     address_proofs_burst: int = 400  # proofs at once
+    address_reads: float = 20.0  # requests for names or for single places a second, sustained
+    address_reads_burst: int = 400  # of them at once
     address_topics: float = 1_000.0 / DAY  # new topics a second, sustained
     address_topics_burst: int = 1_000  # new topics at once
     address_blob_bytes: float = 50.0 * GIB / DAY  # bytes of blobs a second, sustained
@@ -85,8 +89,10 @@ class Limits:
             "blob_bytes": self.blob_bytes,
             "cast_bytes": MAX_CAST_BYTES,
             "envelope_bytes": self.envelope_bytes,
+            "fetch_places": MAX_FETCH_PLACES,
             "frame_bytes": MAX_FRAME_BYTES,
             "have_hashes": MAX_HAVE_HASHES,
+            "names": MAX_NAMES,
             "put_envelopes": MAX_PUT_ENVELOPES,
             "topics": self.connection_topics,
             "topic_bytes": self.topic_bytes,
@@ -130,6 +136,7 @@ class Address:
     """What one address has taken. Kept in memory alone, never logged."""
 
     proofs: TokenBucket
+    reads: TokenBucket
     topics: TokenBucket
     blob_bytes: TokenBucket
     connections: int = 0
@@ -150,6 +157,7 @@ class AddressBook:
             limits = self.limits
             known = Address(
                 TokenBucket(limits.address_proofs, limits.address_proofs_burst, now),
+                TokenBucket(limits.address_reads, limits.address_reads_burst, now),
                 TokenBucket(limits.address_topics, limits.address_topics_burst, now),
                 TokenBucket(limits.address_blob_bytes, limits.address_blob_bytes_burst, now),
             )

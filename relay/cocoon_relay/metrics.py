@@ -14,6 +14,8 @@ _HELP: Final = {
     "puts": "puts acknowledged",
     "envelopes": "envelopes acknowledged, those already stored included",
     "entries": "envelopes sent to subscribers",
+    "names": "names of envelopes sent",
+    "fetched": "envelopes sent by their places",
     "casts": "casts forwarded",
     "casts_dropped": "casts not forwarded because the reader was slow",
     "blobs_put": "blobs stored",

@@ -18,7 +18,7 @@ from secrets import token_bytes
 from threading import Lock, local
 from typing import Any, Final, TypeVar
 
-from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.frames import ErrorCode, name_envelope
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_relay.blobs import BlobFiles, refuse_disk
 from cocoon_relay.limits import DAY, Limits
@@ -26,7 +26,17 @@ from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_gc import collect_step
 from cocoon_relay.sqlite_schema import DATABASE_NAME, SEQ_MASK, connect_reader, connect_writer, migrate, place_of
 from cocoon_relay.sqlite_writer import CallJob, PutJob, SqliteWriter, round_to_hour
-from cocoon_relay.store import Batch, Collected, CommitListener, TopicInfo, TopicStats, Totals, hash_envelope
+from cocoon_relay.store import (
+    MOST_NAMED_BYTES,
+    Batch,
+    Collected,
+    CommitListener,
+    Names,
+    TopicInfo,
+    TopicStats,
+    Totals,
+    hash_envelope,
+)
 
 _READERS: Final = 2  # threads
 _TOPIC_COLUMNS: Final = "number, topic, incarnation, first, last, sealed, touched"
@@ -99,6 +109,12 @@ class SqliteStore:
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._read(lambda db: _read_batch(db, handle, after, max_entries, max_bytes))
+
+    async def list_names(self, info: TopicInfo, after: int, most: int, salt: bytes) -> Names:
+        return await self._read(lambda db: _list_names(db, info, after, most, salt))
+
+    async def read_places(self, info: TopicInfo, places: Sequence[int], max_bytes: int) -> tuple[bytes | None, ...]:
+        return await self._read(lambda db: _read_places(db, info, places, max_bytes))
 
     async def touch_topics(self, handles: Sequence[int]) -> None:
         hour = round_to_hour(self._clock())
@@ -289,6 +305,51 @@ def _read_batch(db: sqlite3.Connection, handle: int, after: int, max_entries: in
             envelopes.append(envelope)
             size += len(envelope)
     return Batch(start, tuple(envelopes))
+
+
+def _bounds(db: sqlite3.Connection, info: TopicInfo) -> tuple[int, int]:
+    row = db.execute("SELECT first, last FROM topics WHERE number = ?", (info.handle,)).fetchone()
+    if row is None:
+        raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
+    return row[0], row[1]
+
+
+def _list_names(db: sqlite3.Connection, info: TopicInfo, after: int, most: int, salt: bytes) -> Names:
+    first, last = _bounds(db, info)
+    start = max(min(after, last) + 1, first)
+    names: list[bytes] = []
+    size = 0
+    cursor = db.execute(
+        "SELECT place, envelope FROM entries WHERE place BETWEEN ? AND ? ORDER BY place LIMIT ?",
+        (place_of(info.handle, start), place_of(info.handle, last), most),
+    )
+    with closing(cursor):
+        for place, envelope in cursor:
+            if not names:
+                start = place & SEQ_MASK  # `gc` may have trimmed since the row above was read
+            elif size + len(envelope) > MOST_NAMED_BYTES:
+                break
+            names.append(name_envelope(salt, envelope))
+            size += len(envelope)
+    return Names(start, tuple(names))
+
+
+def _read_places(
+    db: sqlite3.Connection, info: TopicInfo, places: Sequence[int], max_bytes: int
+) -> tuple[bytes | None, ...]:
+    first, last = _bounds(db, info)
+    found: list[bytes | None] = []
+    size = 0
+    for place in places:
+        row = None
+        if first <= place <= last:
+            row = db.execute("SELECT envelope FROM entries WHERE place = ?", (place_of(info.handle, place),)).fetchone()
+        if row is not None:
+            size += len(row[0])
+            if found and size > max_bytes:
+                break
+        found.append(None if row is None else row[0])
+    return tuple(found)
 
 
 def _require_writable(db: sqlite3.Connection, info: TopicInfo) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_core.protocol.primitives import hash_bytes
+from cocoon_relay.limits import MIB
+
+MOST_NAMED_BYTES: Final = 8 * MIB  # bytes of envelopes that are hashed for one answer, if one alone is not more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ class Batch:
     @property
     def last(self) -> int:
         return self.first + len(self.envelopes) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of envelopes with consecutive sequence numbers from `first`; empty where nothing follows."""
+
+    first: int
+    names: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,14 @@ class Store(Protocol):
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         """The next envelopes after `after`: at least one if there is one, then as many as the limits allow."""
+
+    async def list_names(self, info: TopicInfo, after: int, most: int, salt: bytes) -> Names:
+        """Names under a salt of what follows `after`, computed from the bytes: at least one if there is one, then as
+        many as `most` and MOST_NAMED_BYTES allow.
+        """
+
+    async def read_places(self, info: TopicInfo, places: Sequence[int], max_bytes: int) -> tuple[bytes | None, ...]:
+        """The envelopes at the first of these places, one at least, as many as fit; None where nothing is kept."""
 
     async def touch_topics(self, handles: Sequence[int]) -> None:
         """Renew the leases of topics that are open."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
-from cocoon_core.protocol.constants import MAX_FRAME_BYTES
+from cocoon_core.protocol.constants import MAX_FRAME_BYTES, MAX_SEQ
 from cocoon_core.protocol.frames import CastReceived, Entries, Live, encode_frame
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import KIB
@@ -22,7 +22,7 @@ from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import Committed, Store, TopicInfo
 
 _READ_ENTRIES: Final = 1_024  # envelopes of one read
-_READ_BYTES: Final = 256 * KIB  # bytes of one read, if one envelope alone is not more
+READ_BYTES: Final = 256 * KIB  # bytes of one read, if one envelope alone is not more
 _FRAME_SLACK: Final = 64 * KIB  # bytes left for the heads of arrays and strings
 MAX_MESSAGE_BYTES: Final = MAX_FRAME_BYTES - _FRAME_SLACK  # bytes of envelopes in one message
 
@@ -71,6 +71,10 @@ class Subscription:
         else:
             self._pump = asyncio.create_task(self._catch_up())
 
+    def stay_still(self) -> None:
+        """Send no envelope: this reader asks for names and places."""
+        self.cursor = MAX_SEQ
+
     def offer(self, first: int, last: int, message: bytes | None) -> None:
         """A commit brought first … last: send it if the reader is level and has room, else let it catch up."""
         if self._pump is not None or last <= self.cursor:
@@ -102,7 +106,7 @@ class Subscription:
             while not self._reader.gone:
                 await self._reader.drained()
                 expected = live.last
-                batch = await self._hub.store.read(live.info.handle, self.cursor, _READ_ENTRIES, _READ_BYTES)
+                batch = await self._hub.store.read(live.info.handle, self.cursor, _READ_ENTRIES, READ_BYTES)
                 if batch.envelopes and batch.last > self.cursor:
                     self._reader.post(
                         frame_message(encode_frame(Entries(live.info.topic, batch.first, batch.envelopes)))

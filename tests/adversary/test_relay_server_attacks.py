@@ -26,13 +26,14 @@ import pytest
 from aiohttp import web
 
 from cocoon_core.errors import MalformedError, RelayUnavailable
-from cocoon_core.protocol.constants import LABEL_OPEN, MAX_FRAME_BYTES
+from cocoon_core.protocol.constants import LABEL_OPEN, MAX_FRAME_BYTES, MAX_NAMES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import (
     Ack,
     Close,
     Error,
     ErrorCode,
+    Listed,
     Opened,
     Put,
     decode_client_frame,
@@ -44,6 +45,7 @@ from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import Secret, SigningKey, seal
 from cocoon_relay import connection as connection_module
 from cocoon_relay import http_blobs, server
+from cocoon_relay import sqlite_store as sqlite_store_module
 from cocoon_relay.blobs import Upload
 from cocoon_relay.limits import MIB, TokenBucket
 from cocoon_relay.server import Relay
@@ -569,6 +571,49 @@ async def test_attack_43_is_seen_when_buckets_never_empty(
     async with serve_relay(tmp_path / "data", address_topics_burst=20, connection_topics=1000) as relay:
         with pytest.raises(AssertionError):
             await _attack_flood_topics(http, relay)
+
+
+async def _attack_flood_names(http: Http, relay: Relay) -> None:
+    """Ask for all names of a topic, again and again: each costs the relay the reading of all that stands there."""
+    key = make_key()
+    client = await _open(http, relay, key)
+    assert isinstance(await client.put(key, *(make_envelope(4_000) for _ in range(64))), Ack)
+    flooder = await connect(http, relay.url)
+    await flooder.resume(key)
+    answers = [await flooder.list_names(key, 0, MAX_NAMES, bytes(32)) for _ in range(40)]
+    refused = [answer for answer in answers if isinstance(answer, Error)]
+    assert len(refused) >= 20
+    assert all(error.code is ErrorCode.RATE and error.retry_after_ms for error in refused)
+    assert isinstance(await flooder.fetch(key, 1), Error)  # by another kind of request neither
+    assert isinstance(await client.put(key, make_envelope()), Ack)
+
+
+async def test_attack_43_a_flood_of_requests_for_names_is_bounded(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data", address_reads=0.001, address_reads_burst=20) as relay:
+        await _attack_flood_names(http, relay)
+
+
+async def test_attack_43_is_seen_when_requests_for_names_are_not_counted(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenBucket, "take", lambda *_: 0.0)
+    async with serve_relay(tmp_path / "data", address_reads=0.001, address_reads_burst=20) as relay:
+        with pytest.raises(AssertionError):
+            await _attack_flood_names(http, relay)
+
+
+async def test_attack_43_one_request_for_names_reads_only_so_much(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store_module, "MOST_NAMED_BYTES", 10_000)
+    async with serve_relay(tmp_path / "data") as relay:
+        key = make_key()
+        client = await _open(http, relay, key)
+        await client.put(key, *(make_envelope(4_000) for _ in range(9)))
+        for after, count in ((0, 2), (2, 2), (8, 1)):
+            listed = await client.list_names(key, after, MAX_NAMES, bytes(32))
+            assert isinstance(listed, Listed)
+            assert (listed.first, len(listed.names)) == (after + 1, count)
 
 
 async def _attack_guess_proofs(http: Http, relay: Relay) -> None:

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from cocoon_core.errors import MalformedError, RelayUnavailable, SignatureError
-from cocoon_core.protocol.constants import CHALLENGE_BYTES, FRAME_VERSION, LABEL_OPEN
+from cocoon_core.protocol.constants import (
+    CHALLENGE_BYTES,
+    FRAME_VERSION,
+    LABEL_OPEN,
+    MAX_FETCH_PLACES,
+    MAX_NAMES,
+    MAX_SEQ,
+)
 from cocoon_core.protocol.frames import (
     Ack,
     Cast,
@@ -25,23 +32,30 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     decode_client_frame,
     encode_frame,
+    name_envelope,
     normalize_origin,
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import verify
 from cocoon_core.sync.blobs import BlobStore, RelayBlobs
-from cocoon_relay.limits import DAY, Limits
+from cocoon_relay.limits import DAY, KIB, Limits
 from tests.support.memory_blobs import MemoryBlobs, MemoryExchange
 
 _ENTRIES_A_FRAME = 64
+_FETCHED_BYTES = 256 * KIB  # bytes in one answer to `fetch`, if one envelope alone is not more
 _LEASES = Limits()
 
 
@@ -69,6 +83,8 @@ class MemoryRelay:
         self.logs: dict[TopicId, MemoryLog] = {}
         self.connections: list[MemoryConnection] = []
         self.reachable = True
+        self.limits = {"names": MAX_NAMES, "fetch_places": MAX_FETCH_PLACES}
+        self.most_names = MAX_NAMES  # in one answer
         self.day = 0.0
         self._random = Random(seed)
         self.blobs = self.make_blobs(Random(f"blobs {seed}").randbytes(32))
@@ -83,7 +99,7 @@ class MemoryRelay:
             raise RelayUnavailable("the relay in memory is switched off")
         connection = MemoryConnection(self, self._random.randbytes(CHALLENGE_BYTES))
         self.connections.append(connection)
-        connection.deliver(Challenge(FRAME_VERSION, connection.challenge, {}))
+        connection.deliver(Challenge(FRAME_VERSION, connection.challenge, self.limits))
         return connection
 
     def dial_blobs(self) -> BlobStore:
@@ -150,8 +166,12 @@ class MemoryRelay:
             connection.end()
             return
         match frame:
-            case Open():
+            case Open() | Resume():
                 self._open(connection, frame)
+            case List():
+                self._list(connection, frame)
+            case Fetch():
+                self._fetch(connection, frame)
             case Put():
                 self._put(connection, frame)
             case Cast(topic, payload):
@@ -164,7 +184,7 @@ class MemoryRelay:
             case Close(topic):
                 connection.cursors.pop(topic, None)
 
-    def _open(self, connection: MemoryConnection, frame: Open) -> None:
+    def _open(self, connection: MemoryConnection, frame: Open | Resume) -> None:
         message = open_message(self.origin, connection.challenge, frame.topic)
         try:
             verify(frame.topic, LABEL_OPEN, message, frame.proof)
@@ -175,11 +195,36 @@ class MemoryRelay:
             self.logs[frame.topic] = MemoryLog(Incarnation(self._random.randbytes(Incarnation.LENGTH)))
         log = self.logs[frame.topic]
         log.touched = self.day
-        same_life = frame.incarnation == log.incarnation and frame.after <= log.last
-        connection.cursors[frame.topic] = frame.after if same_life else 0
+        continues = frame.incarnation == log.incarnation and frame.after <= log.last
+        is_still = isinstance(frame, Resume) and not (continues and log.last - frame.after <= frame.most)
+        connection.cursors[frame.topic] = MAX_SEQ if is_still else frame.after if continues else 0
         connection.deliver(Opened(frame.request, frame.topic, log.incarnation, log.last, log.sealed))
-        self._catch_up(connection, frame.topic)
-        connection.deliver(Live(frame.topic, log.last))
+        if not is_still:
+            self._catch_up(connection, frame.topic)
+            connection.deliver(Live(frame.topic, log.last))
+
+    def _list(self, connection: MemoryConnection, frame: List) -> None:
+        if frame.topic not in connection.cursors:
+            connection.deliver(Error(frame.request, ErrorCode.NOT_OPEN, "the topic is not open on this connection"))
+            return
+        log = self.logs[frame.topic]
+        first = max(min(frame.after, log.last) + 1, log.first)
+        listed = log.envelopes[first - log.first : first - log.first + min(frame.most, self.most_names)]
+        names = tuple(name_envelope(frame.salt, envelope) for envelope in listed)
+        connection.deliver(Listed(frame.request, frame.topic, first, names))
+
+    def _fetch(self, connection: MemoryConnection, frame: Fetch) -> None:
+        if frame.topic not in connection.cursors:
+            connection.deliver(Error(frame.request, ErrorCode.NOT_OPEN, "the topic is not open on this connection"))
+            return
+        log = self.logs[frame.topic]
+        envelopes: list[bytes | None] = []
+        for place in frame.places:
+            kept = log.envelopes[place - log.first] if log.first <= place <= log.last else None
+            if envelopes and sum(map(len, filter(None, envelopes))) + len(kept or b"") > _FETCHED_BYTES:
+                break
+            envelopes.append(kept)
+        connection.deliver(Fetched(frame.request, frame.topic, tuple(envelopes)))
 
     def _put(self, connection: MemoryConnection, frame: Put) -> None:
         if frame.topic not in connection.cursors:

@@ -24,11 +24,16 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     decode_client_frame,
     decode_relay_frame,
     encode_frame,
@@ -104,6 +109,9 @@ def all_parsers() -> tuple[Parser, ...]:
         Put(1, topic, (envelope,), True, 3),
         Cast(topic, b"x"),
         Close(topic),
+        Resume(1, topic, life, 7, EPOCH.signing.sign("x", b""), 64),
+        List(1, topic, 0, 16, bytes(32)),
+        Fetch(1, topic, (1, 2, 9)),
     ]
     relay: list[RelayFrame] = [
         Challenge(1, bytes(32), {"a": 1}),
@@ -113,6 +121,8 @@ def all_parsers() -> tuple[Parser, ...]:
         Ack(1, topic, (1,)),
         CastReceived(topic, b"x"),
         Error(1, ErrorCode.EXPECT, "text", 5, 6),
+        Listed(1, topic, 1, (bytes(8), b"x" * 8)),
+        Fetched(1, topic, (envelope, None)),
     ]
     link = Link(GROUP, named_secret("link"), RELAYS)
     welcome_body: list[Any] = [1, CREATE.encode_body(), EPOCH.secret.reveal(), list(RELAYS)]

@@ -22,11 +22,16 @@ from cocoon_core.protocol.frames import (
     Close,
     Entries,
     Error,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     blob_message,
     decode_relay_frame,
     encode_frame,
@@ -177,6 +182,30 @@ class RelayClient:
                 self.held.extend(others)
                 return answer, found
             found += enumerate(frame.envelopes, start=frame.first)
+
+    async def resume(
+        self, key: SigningKey, after: int = 0, incarnation: Incarnation | None = None, most: int = 0
+    ) -> Opened:
+        """Open without being sent more than `most` envelopes."""
+        opening = self.make_open(key, after, incarnation)
+        await self.send(Resume(opening.request, opening.topic, incarnation, after, opening.proof, most))
+        answer = await self.next(Opened, Error)
+        assert isinstance(answer, Opened), answer
+        return answer
+
+    async def list_names(self, key: SigningKey, after: int, most: int, salt: bytes) -> Listed | Error:
+        request = self._next_request()
+        await self.send(List(request, topic_of(key), after, most, salt))
+        answer = await self.next(Listed, Error)
+        assert answer.request == request, answer
+        return answer
+
+    async def fetch(self, key: SigningKey, *places: int) -> Fetched | Error:
+        request = self._next_request()
+        await self.send(Fetch(request, topic_of(key), places))
+        answer = await self.next(Fetched, Error)
+        assert answer.request == request, answer
+        return answer
 
     async def put(
         self, key: SigningKey, *envelopes: bytes, seal: bool = False, expect: int | None = None

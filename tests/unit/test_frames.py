@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cocoon_core.errors import MalformedError
-from cocoon_core.protocol.constants import MAX_ENVELOPE_BYTES, MAX_FRAME_BYTES, MAX_PUT_ENVELOPES, MAX_SEQ
+from cocoon_core.protocol.constants import (
+    MAX_ENVELOPE_BYTES,
+    MAX_FETCH_PLACES,
+    MAX_FRAME_BYTES,
+    MAX_NAMES,
+    MAX_PUT_ENVELOPES,
+    MAX_SEQ,
+    NAME_BYTES,
+)
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import (
     MIN_ENVELOPE_BYTES,
@@ -20,15 +28,21 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     blob_message,
     decode_client_frame,
     decode_relay_frame,
     encode_frame,
+    name_envelope,
     normalize_origin,
     open_message,
 )
@@ -36,6 +50,7 @@ from cocoon_core.protocol.ids import Incarnation, Signature, TopicId
 
 TOPIC = TopicId(b"\x01" * 32)
 LIFE = Incarnation(b"\x02" * 16)
+SALT = b"\x07" * 32
 PROOF = Signature(b"\x03" * 64)
 ENVELOPE = b"\x04" * MIN_ENVELOPE_BYTES
 
@@ -46,6 +61,9 @@ CLIENT_FRAMES: list[ClientFrame] = [
     Put(4, TOPIC, (ENVELOPE, b"\x05" * 400), True, 0),
     Cast(TOPIC, b""),
     Close(TOPIC),
+    Resume(5, TOPIC, LIFE, 9, PROOF, 64),
+    List(6, TOPIC, 9, MAX_NAMES, SALT),
+    Fetch(7, TOPIC, (1, 2, MAX_SEQ)),
 ]
 RELAY_FRAMES: list[RelayFrame] = [
     Challenge(1, b"\x06" * 32, {"topics": 64}),
@@ -56,6 +74,9 @@ RELAY_FRAMES: list[RelayFrame] = [
     CastReceived(TOPIC, b"payload"),
     Error(None, ErrorCode.BAD_FRAME, "no", None, None),
     Error(4, ErrorCode.EXPECT, "gone on", 1000, 12),
+    Listed(6, TOPIC, 1, (b"12345678", b"abcdefgh")),
+    Listed(6, TOPIC, 10, ()),
+    Fetched(7, TOPIC, (ENVELOPE, None)),
 ]
 
 
@@ -80,7 +101,7 @@ def test_no_frame_is_taken_in_the_other_direction() -> None:
 
 def test_the_type_numbers_are_those_of_the_spec() -> None:
     numbers = [decode(encode_frame(frame))[0] for frame in [*CLIENT_FRAMES, *RELAY_FRAMES]]
-    assert numbers == [1, 1, 2, 2, 3, 4, 65, 66, 67, 68, 69, 70, 71, 71]
+    assert numbers == [1, 1, 2, 2, 3, 4, 5, 6, 7, 65, 66, 67, 68, 69, 70, 71, 71, 72, 72, 73]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +128,21 @@ def test_the_type_numbers_are_those_of_the_spec() -> None:
         [4, TOPIC[:31]],
         [0],
         [5, TOPIC],
+        [5, 1, TOPIC, None, 0, PROOF],
+        [5, 1, TOPIC, None, 0, PROOF, None],
+        [5, 1, TOPIC, None, 0, PROOF[:63], 0],
+        [6, 1, TOPIC, 0, 0, SALT],
+        [6, 1, TOPIC, 0, MAX_NAMES + 1, SALT],
+        [6, 1, TOPIC, 0, True, SALT],
+        [6, 1, TOPIC, -1, 1, SALT],
+        [6, 1, TOPIC, 0, 1, SALT[:31]],
+        [7, 1, TOPIC, []],
+        [7, 1, TOPIC, [0]],
+        [7, 1, TOPIC, [2, 1]],
+        [7, 1, TOPIC, [2, 2]],
+        [7, 1, TOPIC, ["2"]],
+        [7, 1, TOPIC, list(range(1, MAX_FETCH_PLACES + 2))],
+        [8, TOPIC],
         [True, TOPIC],
         [None],
         [],
@@ -140,6 +176,16 @@ def test_malformed_client_frames_are_refused(fields: object) -> None:
         [71, None, "rate", "x" * 513, None, None],
         [71, None, "rate", "", -1, None],
         [72],
+        [72, 1, TOPIC, 1, bytes(NAME_BYTES - 1)],
+        [72, 1, TOPIC, 1, bytes(NAME_BYTES * (MAX_NAMES + 1))],
+        [72, 1, TOPIC, 0, bytes(NAME_BYTES)],
+        [72, 1, TOPIC, 1, [bytes(NAME_BYTES)]],
+        [72, 1, TOPIC, 1, None],
+        [73, 1, TOPIC, []],
+        [73, 1, TOPIC, [ENVELOPE[:-1]]],
+        [73, 1, TOPIC, ENVELOPE],
+        [73, 1, TOPIC, [None] * (MAX_FETCH_PLACES + 1)],
+        [74],
     ],
     ids=lambda fields: str(fields)[:24],
 )
@@ -215,3 +261,12 @@ def test_messages_to_sign_end_in_challenge_and_topic() -> None:
     assert message == blob_message("ws://h:80", b"\x06" * 32, TOPIC) == b"ws://h:80" + b"\x06" * 32 + TOPIC
     with pytest.raises(MalformedError):
         open_message("ws://h:80", b"\x06" * 31, TOPIC)
+
+
+def test_a_name_is_of_all_bytes_and_of_the_salt() -> None:
+    other = ENVELOPE[:-1] + b"\x05"
+    names = {name_envelope(salt, envelope) for salt in (SALT, bytes(32)) for envelope in (ENVELOPE, other)}
+    assert len(names) == 4
+    assert {len(name) for name in names} == {NAME_BYTES}
+    with pytest.raises(MalformedError):
+        name_envelope(SALT[:31], ENVELOPE)

@@ -27,6 +27,7 @@ from cocoon_core.protocol.frames import (
     decode_client_frame,
     decode_relay_frame,
     encode_frame,
+    name_envelope,
     open_message,
 )
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
@@ -507,5 +508,7 @@ def test_frames() -> None:
         assert make(proof["origin"], challenge, topic).hex() == proof["message"]
         assert proof["message"] == (proof["origin"].encode() + challenge + topic).hex()
         verify(topic, proof["label"], unhex(proof["message"]), unhex(proof["signature"]))
+    for named in vectors["names"]:
+        assert name_envelope(unhex(named["salt"]), unhex(named["envelope"])).hex() == named["name"]
     require_refused(vectors["bad_for_relay"], lambda case: decode_client_frame(unhex(case["frame"])))
     require_refused(vectors["bad_for_client"], lambda case: decode_relay_frame(unhex(case["frame"])))

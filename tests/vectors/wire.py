@@ -16,15 +16,21 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     blob_message,
     decode_client_frame,
     decode_relay_frame,
     encode_frame,
+    name_envelope,
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
@@ -39,7 +45,8 @@ def make_frames() -> Json:
     opening = open_message(origin, challenge, topic)
     blob = blob_message(origin, challenge, topic)
     proof = EPOCH.signing.sign(LABEL_OPEN, opening)
-    envelope = b"\x0c" * 296
+    envelope, salt = b"\x0c" * 296, b"\x0d" * 32
+    names = name_envelope(salt, envelope), name_envelope(salt, b"\x0e" * 400)
     client: list[tuple[str, ClientFrame]] = [
         ("open from the start", Open(1, topic, None, 0, proof)),
         ("open from a place", Open(2, topic, life, 41, proof)),
@@ -47,6 +54,10 @@ def make_frames() -> Json:
         ("put, expect and seal", Put(4, topic, (envelope, envelope), True, 42)),
         ("cast", Cast(topic, b"hello")),
         ("close", Close(topic)),
+        ("resume without a place", Resume(5, topic, None, 0, proof, 64)),
+        ("resume from a place", Resume(6, topic, life, 41, proof, 0)),
+        ("list", List(7, topic, 0, 4_096, salt)),
+        ("fetch", Fetch(8, topic, (1, 3, 42))),
     ]
     relay: list[tuple[str, RelayFrame]] = [
         ("challenge", Challenge(1, challenge, {"frame_bytes": 2 * 1024 * 1024})),
@@ -57,6 +68,9 @@ def make_frames() -> Json:
         ("cast", CastReceived(topic, b"hello")),
         ("error of a request", Error(4, ErrorCode.EXPECT, "the topic went on", None, 44)),
         ("error of the connection", Error(None, ErrorCode.RATE, "too fast", 1000, None)),
+        ("listed", Listed(7, topic, 1, names)),
+        ("listed, nothing there", Listed(7, topic, 43, ())),
+        ("fetched", Fetched(8, topic, (envelope, None))),
     ]
     return {
         "proofs": [
@@ -70,6 +84,10 @@ def make_frames() -> Json:
             }
             for label, message in ((LABEL_OPEN, opening), (LABEL_BLOB, blob))
         ],
+        "names": [
+            {"salt": salt.hex(), "envelope": named.hex(), "name": name_envelope(salt, named).hex()}
+            for named in (envelope, b"\x0e" * 400)
+        ],
         "client": [{"name": name, "frame": encode_frame(frame).hex()} for name, frame in client],
         "relay": [{"name": name, "frame": encode_frame(frame).hex()} for name, frame in relay],
         "bad_for_relay": _bad_client_frames(topic, proof, envelope),
@@ -82,7 +100,7 @@ def _bad_client_frames(topic: TopicId, proof: bytes, envelope: bytes) -> list[Js
         ("not an array", "a frame is an array that begins with its type", {}),
         ("empty", "a frame is an array that begins with its type", []),
         ("a type that is true", "true is not a number", [True, 1, topic, None, 0, proof]),
-        ("an unknown type", "types 1 to 4", [5, topic]),
+        ("an unknown type", "types 1 to 7", [8, topic]),
         ("a relay's frame, sent back", "each side takes only the other's", [68, topic, 1]),
         ("an open of five fields", "exactly its fields", [1, 1, topic, None, 0]),
         ("a topic of 31 bytes", "32 bytes", [4, bytes(31)]),
@@ -97,6 +115,15 @@ def _bad_client_frames(topic: TopicId, proof: bytes, envelope: bytes) -> list[Js
         ("a seal that is 1", "a flag is true or false", [2, 1, topic, [envelope], 1, None]),
         ("an expect that is true", "true is not a number", [2, 1, topic, [envelope], False, True]),
         ("a cast of 4,097 bytes", "4,096 at most", [3, topic, bytes(4097)]),
+        ("a resume without its number", "exactly its fields", [5, 1, topic, None, 0, proof]),
+        ("a list of no names", "1 to 4,096", [6, 1, topic, 0, 0, bytes(32)]),
+        ("a list of 4,097 names", "1 to 4,096", [6, 1, topic, 0, 4097, bytes(32)]),
+        ("a salt of 31 bytes", "32 bytes", [6, 1, topic, 0, 1, bytes(31)]),
+        ("a fetch of nothing", "one place at least", [7, 1, topic, []]),
+        ("a fetch of place 0", "sequence numbers count from 1", [7, 1, topic, [0, 1]]),
+        ("a fetch of 1,025 places", "1,024 at most", [7, 1, topic, list(range(1, 1026))]),
+        ("places that fall", "places rise", [7, 1, topic, [2, 1]]),
+        ("a place twice", "places rise", [7, 1, topic, [2, 2]]),
     ]
     return [
         refused(name, reason, {"frame": encode(frame).hex()}, decode_client_frame, encode(frame))
@@ -117,6 +144,12 @@ def _bad_relay_frames(topic: TopicId, life: Incarnation, envelope: bytes) -> lis
         ("an ack of place 0", "sequence numbers count from 1", [69, 1, topic, [0]]),
         ("an unknown error code", "one of the sixteen", [71, 1, "teapot", "", None, None]),
         ("an error message of 513 bytes", "512 at most", [71, 1, "rate", "x" * 513, None, None]),
+        ("names of 9 bytes", "8 bytes each", [72, 1, topic, 1, bytes(9)]),
+        ("4,097 names", "4,096 at most", [72, 1, topic, 1, bytes(8 * 4097)]),
+        ("names from 0", "sequence numbers count from 1", [72, 1, topic, 0, bytes(8)]),
+        ("names in an array", "one byte string", [72, 1, topic, 1, [bytes(8)]]),
+        ("nothing fetched", "one envelope at least", [73, 1, topic, []]),
+        ("a fetched envelope of 295 bytes", "296 bytes at least", [73, 1, topic, [envelope[:295]]]),
     ]
     return [
         refused(name, reason, {"frame": encode(frame).hex()}, decode_relay_frame, encode(frame))

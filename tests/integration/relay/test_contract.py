@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cocoon_core.errors import RelayUnavailable
-from cocoon_core.protocol.constants import FRAME_VERSION, LABEL_BLOB, MAX_PUT_ENVELOPES
+from cocoon_core.protocol.constants import (
+    FRAME_VERSION,
+    LABEL_BLOB,
+    MAX_ENVELOPE_BYTES,
+    MAX_NAMES,
+    MAX_PUT_ENVELOPES,
+    MAX_SEQ,
+)
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.frames import (
     Ack,
@@ -19,13 +27,17 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetched,
+    Listed,
     Live,
     Opened,
     Put,
     encode_frame,
+    name_envelope,
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, Signature
+from cocoon_core.protocol.primitives import SigningKey
 from tests.integration.relay.conftest import AnyRelay, Connect
 from tests.support.relay_client import RelayClient, make_envelope, make_key, topic_of
 
@@ -500,6 +512,122 @@ class TestLeases:
         opened, found = await client.open(key, after=2, incarnation=before.incarnation)
         assert (opened.last, opened.sealed, found) == (0, False, [])
         assert opened.incarnation != before.incarnation
+
+
+class TestNamesAndPlaces:
+    """What is asked for by name and place, by who has most of a topic already (§3.7)."""
+
+    SALT = b"\x5a" * 32
+
+    async def filled(self, connect: Connect, count: int = 5, size: int = 296) -> tuple[RelayClient, SigningKey, Any]:
+        """A topic with envelopes in it, another client that has resumed it, and they."""
+        key = make_key()
+        writer, reader = await connect(), await connect()
+        await writer.open(key)
+        envelopes = [make_envelope(size) for _ in range(count)]
+        for envelope in envelopes:
+            await stored(writer, envelope, key=key)
+        assert (await reader.resume(key)).last == count
+        return reader, key, envelopes
+
+    async def test_resuming_without_a_cursor_sends_nothing_until_it_is_opened(self, connect_any: Connect) -> None:
+        reader, key, envelopes = await self.filled(connect_any)
+        other = await connect_any()
+        await other.open(key)
+        late = make_envelope()
+        await stored(other, late, key=key)
+        listed = await reader.list_names(key, 0, MAX_NAMES, self.SALT)
+        assert isinstance(listed, Listed)
+        assert [frame for frame in reader.held if isinstance(frame, Entries | Live)] == []
+        opened, found = await reader.open(key)
+        assert found == list(enumerate([*envelopes, late], start=1))
+        _, found = await reader.open(key, after=5, incarnation=opened.incarnation)
+        assert found == [(6, late)]
+
+    @pytest.mark.parametrize(("after", "most", "streams"), [(5, 0, True), (4, 0, False), (3, 2, True), (6, 9, False)])
+    async def test_resuming_from_a_near_place_is_opening_it(
+        self, connect_any: Connect, after: int, most: int, streams: bool
+    ) -> None:
+        reader, key, envelopes = await self.filled(connect_any)
+        life = (await reader.resume(key)).incarnation
+        await reader.resume(key, after, life, most)
+        await reader.cast(key, b"a frame that has no answer")
+        listed = await reader.list_names(key, 0, 1, self.SALT)
+        assert isinstance(listed, Listed)
+        if not streams:
+            assert [frame for frame in reader.held if isinstance(frame, Entries | Live)] == []
+            return
+        assert (await reader.next(Live)).last == 5
+        found = [one for frame in reader.held if isinstance(frame, Entries) for one in frame.envelopes]
+        assert found == envelopes[after:]
+
+    async def test_another_incarnation_is_not_resumed(self, connect_any: Connect) -> None:
+        reader, key, _ = await self.filled(connect_any)
+        await reader.resume(key, 5, Incarnation(bytes(16)), most=100)
+        await reader.list_names(key, 0, 1, self.SALT)
+        assert [frame for frame in reader.held if isinstance(frame, Entries | Live)] == []
+
+    async def test_names_are_those_of_the_envelopes_under_the_salt(self, connect_any: Connect) -> None:
+        reader, key, envelopes = await self.filled(connect_any)
+        names = [name_envelope(self.SALT, envelope) for envelope in envelopes]
+        listed = await reader.list_names(key, 0, MAX_NAMES, self.SALT)
+        assert isinstance(listed, Listed)
+        assert (listed.first, list(listed.names)) == (1, names)
+        listed = await reader.list_names(key, 2, 2, self.SALT)
+        assert isinstance(listed, Listed)
+        assert (listed.first, list(listed.names)) == (3, names[2:4])
+        listed = await reader.list_names(key, 4, 9, bytes(32))
+        assert isinstance(listed, Listed)
+        assert listed.names == (name_envelope(bytes(32), envelopes[4]),)
+        for after in (5, 6, MAX_SEQ):
+            listed = await reader.list_names(key, after, 9, self.SALT)
+            assert isinstance(listed, Listed)
+            assert (listed.first, listed.names) == (6, ())
+
+    async def test_places_are_answered_in_their_order_as_far_as_they_fit(self, connect_any: Connect) -> None:
+        reader, key, envelopes = await self.filled(connect_any, count=9, size=100_000)
+        fetched = await reader.fetch(key, 1, 4, 6, 8, 9)
+        assert isinstance(fetched, Fetched)
+        assert 1 <= len(fetched.envelopes) < 5
+        assert list(fetched.envelopes) == [envelopes[n - 1] for n in (1, 4, 6, 8, 9)][: len(fetched.envelopes)]
+        fetched = await reader.fetch(key, 9, 10, MAX_SEQ)
+        assert isinstance(fetched, Fetched)
+        assert fetched.envelopes == (envelopes[8], None, None)
+
+    async def test_the_greatest_envelope_is_fetched_alone(self, connect_any: Connect) -> None:
+        reader, key, envelopes = await self.filled(connect_any, count=2, size=MAX_ENVELOPE_BYTES)
+        fetched = await reader.fetch(key, 1, 2)
+        assert isinstance(fetched, Fetched)
+        assert fetched.envelopes == (envelopes[0],)
+
+    async def test_a_topic_that_is_not_open_names_and_serves_nothing(self, connect_any: Connect) -> None:
+        reader, key, _ = await self.filled(connect_any)
+        for client, which in ((reader, make_key()), (await connect_any(), key)):
+            for answer in (await client.list_names(which, 0, 1, self.SALT), await client.fetch(which, 1)):
+                assert isinstance(answer, Error)
+                assert answer.code is ErrorCode.NOT_OPEN
+
+    async def test_what_is_left_of_a_sealed_topic_is_named_from_its_place(self, relay_any: AnyRelay) -> None:
+        key = make_key()
+        writer = await relay_any.connect()
+        await writer.open(key)
+        envelopes = [make_envelope() for _ in range(4)]
+        await stored(writer, *envelopes, key=key, seal=True)
+        await writer.close()
+        await relay_any.age(91)
+        reader = await relay_any.connect()
+        opened = await reader.resume(key)
+        assert (opened.last, opened.sealed) == (4, True)
+        listed = await reader.list_names(key, 0, MAX_NAMES, self.SALT)
+        assert isinstance(listed, Listed)
+        assert (listed.first, listed.names) == (4, (name_envelope(self.SALT, envelopes[3]),))
+        fetched = await reader.fetch(key, 1, 4)
+        assert isinstance(fetched, Fetched)
+        assert fetched.envelopes == (None, envelopes[3])
+
+    async def test_puts_go_on_beside_it(self, connect_any: Connect) -> None:
+        reader, key, envelopes = await self.filled(connect_any)
+        assert await stored(reader, envelopes[1], make_envelope(), key=key) == (2, 6)
 
 
 class TestCasting:

@@ -15,6 +15,7 @@ from cocoon_core.protocol.frames import (
     Cast,
     CastReceived,
     Challenge,
+    ClientFrame,
     Close,
     Entries,
     Error,
@@ -65,7 +66,7 @@ def say(session: Session, frame: RelayFrame) -> list[Effect]:
     return session.frame_received(encode_frame(frame))
 
 
-def sent(effects: list[Effect]) -> list[Open | Put | Cast | Close]:
+def sent(effects: list[Effect]) -> list[ClientFrame]:
     return [decode_client_frame(effect.raw) for effect in effects if isinstance(effect, Send)]
 
 
