@@ -91,7 +91,8 @@ def adopt_manifest(
     behind = find_behind(replica, verified)
     if replica.keys.id in behind:
         replica.stop(ChainAheadError())
-        return
+        if replica.has_unsent:  # what was written here stands in the way of what this device wrote elsewhere
+            return
     before_members, standings = replica.members.ids(), replica.members.standings()
     new = behind.keys() - replica.chains.keys()
     known = [operation.id for operation in verified.operations if replica.members.knows((operation.id,))]

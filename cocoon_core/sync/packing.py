@@ -27,12 +27,13 @@ from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
 from cocoon_core.protocol.snapshot import seal_snapshot
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.arrivals import Arrival
+from cocoon_core.sync.arrivals import Arrival, in_causal_order
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
 Heads = dict[DeviceId, tuple[int, ChangeHash]]
+MappedHeads = Mapping[DeviceId, tuple[int, ChangeHash]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +163,12 @@ class _Packer:
 
     def _pack_document(self, record: DocumentRecord, heads: Heads) -> tuple[DocumentState, list[bytes]]:
         replica = self._replica
-        changes: list[Arrival] = []
-        last: Heads = {}
         counting = replica.shelf.counting_changes(record)
-        for arrival in counting:
-            device, seq = arrival.device, arrival.change.seq
-            if seq is not None and device in heads and seq <= heads[device][0]:
-                changes.append(arrival)
-                last[device] = max(last.get(device, (0, heads[device][1])), (seq, heads[device][1]))
+        changes = select_changes(counting, heads)
+        last: Heads = {}
+        for arrival in changes:
+            device, seq = arrival.device, arrival.change.seq or 0
+            last[device] = max(last.get(device, (0, heads[device][1])), (seq, heads[device][1]))
         ended = sorted(device for device, (seq, _) in heads.items() if last.get(device, (0,))[0] != seq)
         if ended or len(changes) != len(counting):
             self._keep_reasons(record, set(ended), heads)
@@ -207,6 +206,18 @@ class _Packer:
             if run.device in replica.members.roster.devices and end is not None and run.last_seq <= end.seq:
                 newest[run.device] = run.stored()
         return tuple(newest[device] for device in sorted(newest))
+
+
+def select_changes(counting: Iterable[Arrival], heads: MappedHeads) -> list[Arrival]:
+    """The changes that a snapshot with these heads holds, in the order in which every device packs them: so whoever has
+    them can make the very same pages again.
+    """
+    chosen: dict[bytes, Arrival] = {}
+    for arrival in sorted(counting, key=lambda one: (one.device, one.change.seq or 0)):
+        device, seq = arrival.device, arrival.change.seq
+        if seq is not None and device in heads and seq <= heads[device][0]:
+            chosen[arrival.change.raw] = arrival
+    return [chosen[raw] for raw in in_causal_order(chosen)]
 
 
 def _heads_in(replica: Replica) -> Mapping[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]]:
