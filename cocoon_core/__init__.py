@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cocoon_core.device_linking import AcceptReport
     from cocoon_core.devices import DeviceInfo
     from cocoon_core.group import Group
+    from cocoon_core.importing import ImportReport
     from cocoon_core.invites import InviteInfo
     from cocoon_core.joining import PendingJoinInfo
     from cocoon_core.membership import FormerMemberInfo, MemberInfo
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.social.feed import Feed, Post
     from cocoon_core.storage.local_proof import LocalProof
+    from cocoon_core.sync.bundling import Exported, Imported
     from cocoon_core.syncing import RelayReport, SyncReport
     from cocoon_core.verification import SafetyInfo
 
@@ -37,9 +39,12 @@ __all__ = [
     "AuditReport",
     "Cocoon",
     "DeviceInfo",
+    "Exported",
     "Feed",
     "FormerMemberInfo",
     "Group",
+    "ImportReport",
+    "Imported",
     "InviteInfo",
     "LocalProof",
     "LostRequestInfo",
@@ -64,9 +69,12 @@ _HOMES = {
     "AuditReport": "cocoon_core.auditing",
     "Cocoon": "cocoon_core.cocoon",
     "DeviceInfo": "cocoon_core.devices",
+    "Exported": "cocoon_core.sync.bundling",
     "Feed": "cocoon_core.social.feed",
     "FormerMemberInfo": "cocoon_core.membership",
     "Group": "cocoon_core.group",
+    "ImportReport": "cocoon_core.importing",
+    "Imported": "cocoon_core.sync.bundling",
     "InviteInfo": "cocoon_core.invites",
     "LocalProof": "cocoon_core.storage.local_proof",
     "LostRequestInfo": "cocoon_core.recovery",

@@ -17,6 +17,7 @@ from cocoon_core.storage.groups import GroupRecord, GroupTable
 from cocoon_core.storage.joins import PendingJoinTable, TokenTable
 from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess, real_access
+from cocoon_core.sync.guests import forget_guests
 from cocoon_core.sync.replica import Replica
 
 
@@ -93,9 +94,9 @@ class CocoonPart:
     def _group(self, record: GroupRecord) -> Group:
         group = self._groups.get(record.number)
         if group is None:
-            group = self._groups[record.number] = Group(
-                Replica(self._profile.database, record, self._clock), self._dial
-            )
+            replica = Replica(self._profile.database, record, self._clock)
+            forget_guests(replica)
+            group = self._groups[record.number] = Group(replica, self._dial)
         return group
 
     def _replica(self, record: GroupRecord) -> Replica:

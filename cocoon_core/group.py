@@ -2,7 +2,7 @@
 
 Every edit is durable when its call returns and needs no relay; `sync` or `watch` sends it. Not for several threads at
 once. Each subject is a part of its own: membership (people, roles, going), verification, devices, policy, invites,
-admission, document_handle, syncing, auditing.
+admission, document_handle, syncing, carrying, auditing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from cocoon_core.admission import Admission
 from cocoon_core.auditing import Auditing, AuditReport, RelayAudit
+from cocoon_core.carrying import Carrying
 from cocoon_core.circle import Circle
 from cocoon_core.devices import Devices
 from cocoon_core.document_handle import DocumentHandle, Documents
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class Group(Verification, Devices, Rules, Invites, Admission, Circle, Documents, Syncing, Auditing):
+class Group(Verification, Devices, Rules, Invites, Admission, Circle, Documents, Syncing, Carrying, Auditing):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
     def __init__(self, replica: Replica, dial: RelayAccess) -> None:

@@ -16,6 +16,7 @@ from cocoon_cli import (
     audit,
     demo,
     devices,
+    export,
     group,
     invites,
     members,
@@ -118,7 +119,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy)
-    for family in (*people, posts, sync, audit, relay, demo):
+    for family in (*people, posts, sync, export, audit, relay, demo):
         family.add_commands(commands)
     return parser
 

@@ -155,6 +155,13 @@ NAME_BYTES: Final = 8  # bytes of an envelope's name under a salt
 MAX_NAMES: Final = 4_096  # names in one frame
 MAX_FETCH_PLACES: Final = 1_024  # places that one frame asks for
 
+# --- bundle: specs/bundle.md
+LABEL_BUNDLE_PART: Final = "cocoon/v1/bundle-part"
+BUNDLE_PART_BYTES: Final = 1024 * 1024  # bytes of envelopes in one part
+MAX_BUNDLE_PART: Final = 2 * 1024 * 1024 + 64  # bytes of one part's payload
+MAX_BUNDLE_TOPICS: Final = 4_096  # topics in one bundle
+MAX_BUNDLE_BLOBS: Final = 65_536  # blobs in one bundle
+
 # --- device storage: specs/storage.md
 PROFILE_VERSION: Final = 1  # of profile.key
 PROFILE_ID_BYTES: Final = 16

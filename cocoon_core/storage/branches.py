@@ -145,7 +145,8 @@ class BranchTable:
         return not bool(
             self._db.query_value(
                 "SELECT count(*) FROM relays r WHERE r.group_no=:g HAVING count(*)>0 AND count(*)="
-                "(SELECT count(*) FROM outbox o WHERE o.group_no=:g AND o.run=:run AND o.acked IS NULL)",
+                "(SELECT count(*) FROM outbox o WHERE o.group_no=:g AND o.run=:run AND o.acked IS NULL "
+                "AND o.relay NOT IN (SELECT relay FROM guests WHERE group_no=:g))",
                 {"g": self._no, "run": number},
             )
         )

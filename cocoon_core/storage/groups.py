@@ -69,6 +69,17 @@ CREATE TABLE alarms (
 """,
 )
 
+GUESTS: Final = Migration(
+    "guests",
+    """
+CREATE TABLE guests (
+    group_no INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
+    relay    TEXT NOT NULL,
+    PRIMARY KEY (group_no, relay)
+) STRICT, WITHOUT ROWID;
+""",
+)
+
 JOINING: Final = "joining"
 ACTIVE: Final = "active"
 STOPPED: Final = "stopped"
@@ -183,6 +194,19 @@ class GroupTable:
     def relays(self, number: int) -> list[str]:
         rows = self._db.query("SELECT url FROM relays WHERE group_no=? ORDER BY place", (number,))
         return [url for (url,) in rows]
+
+    def guests(self, number: int) -> list[str]:
+        """What is used like a relay for a while (sync/guests.py)."""
+        rows = self._db.query("SELECT relay FROM guests WHERE group_no=? ORDER BY relay", (number,))
+        return [name for (name,) in rows]
+
+    def carriers(self, number: int) -> list[str]:
+        """Relays and guests: all that is to be given what is written or arrives."""
+        return [*self.relays(number), *self.guests(number)]
+
+    def add_guest(self, number: int, name: str) -> None:
+        """`remove_relay` forgets it."""
+        self._db.execute("INSERT OR IGNORE INTO guests (group_no, relay) VALUES (?,?)", (number, name))
 
     def add_relay(self, number: int, url: str) -> None:
         self._db.execute(

@@ -6,7 +6,7 @@ the caller's transaction, so entry, chain end, heads and outbox become durable t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -273,6 +273,15 @@ class Log:
         )
         return [_stored(row) for row in rows] if after < up_to else []
 
+    def runs_above(self, seqs: Mapping[DeviceId, int]) -> Iterator[StoredRun]:
+        """Every run that ends above the seq of its device, or of a device that has none, one by one in the order of the
+        log.
+        """
+        ends = self._db.query_each("SELECT id, device, last_seq FROM runs WHERE group_no=? ORDER BY id", (self._no,))
+        numbers = [number for number, device, seq in ends if seq > seqs.get(DeviceId(device), -1)]
+        for number in numbers:
+            yield self.run(number)
+
     def run_count(self) -> int:
         return int(self._db.query_value("SELECT count(*) FROM runs WHERE group_no=?", (self._no,)))
 
@@ -363,8 +372,9 @@ class Log:
         """Runs of a device with a roster operation that some relay has not shown, in the order of the log."""
         rows = self._db.query(
             "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND device=? AND operation "
-            "AND id IN (SELECT run FROM outbox WHERE group_no=?) ORDER BY id",
-            (self._no, bytes(device), self._no),
+            "AND id IN (SELECT run FROM outbox WHERE group_no=? AND relay NOT IN "
+            "(SELECT relay FROM guests WHERE group_no=?)) ORDER BY id",
+            (self._no, bytes(device), self._no, self._no),
         )
         return [_stored(row) for row in rows]
 
@@ -376,6 +386,13 @@ class Log:
             (self._no, relay, limit),
         )
         return [_stored(row) for row in rows]
+
+    def queued_for(self, relay: str) -> Iterator[StoredRun]:
+        """The same, all of them, one by one."""
+        rows = self._db.query(
+            "SELECT run FROM outbox WHERE group_no=? AND relay=? AND acked IS NULL ORDER BY run", (self._no, relay)
+        )
+        return (self.run(number) for (number,) in rows)
 
     def unsent_count(self, relay: str) -> int:
         return int(

@@ -15,7 +15,7 @@ from cocoon_core.storage.database import Database, Migration
 from cocoon_core.storage.device_links import DEVICE_LINKS
 from cocoon_core.storage.documents import DOCUMENTS
 from cocoon_core.storage.epochs import EPOCHS
-from cocoon_core.storage.groups import GROUPS
+from cocoon_core.storage.groups import GROUPS, GUESTS
 from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.meta import META
@@ -36,6 +36,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     RECOVERY,
     COUNTING,
     EPOCHS,
+    GUESTS,
     # New steps go here.
 )
 

@@ -198,5 +198,5 @@ def queue_missing(replica: Replica) -> None:
 
     What a relay turns out to hold is taken off as it is shown; of others' runs the first by rank put them.
     """
-    for relay in replica.groups.relays(replica.record.number):
+    for relay in replica.groups.carriers(replica.record.number):
         replica.epochs.queue_all(relay)

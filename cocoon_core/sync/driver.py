@@ -73,12 +73,21 @@ class RelayDriver:
 
     Args:
         progress: called with (envelopes read, envelopes there) while catching up.
+        reads_only: put nothing there, and prove nothing to it: it is a file.
     """
 
     def __init__(
-        self, replica: Replica, url: str, dial: Dial, dial_blobs: DialBlobs, progress: Progress | None = None
+        self,
+        replica: Replica,
+        url: str,
+        dial: Dial,
+        dial_blobs: DialBlobs,
+        progress: Progress | None = None,
+        *,
+        reads_only: bool = False,
     ) -> None:
         self._replica, self._url, self._dial, self._progress = replica, url, dial, progress
+        self._reads_only = reads_only
         self._dial_blobs = dial_blobs
         self._wake = asyncio.Event()
         self._reset()
@@ -86,7 +95,7 @@ class RelayDriver:
     def _reset(self) -> None:
         replica, url = self._replica, self._url
         self.result = Pass()
-        self._session = Session(normalize_origin(url))
+        self._session = Session(url if self._reads_only else normalize_origin(url))
         self._letters = Letters(replica, url, self._session, self._alarm)
         self._outbox = Outbox(replica, url, self._session, self._alarm)
         self._handover = Handover(replica, url, self._session, self._outbox)
@@ -240,11 +249,15 @@ class RelayDriver:
         return (
             self._all_live()
             and self._task is None
-            and self._handover.is_done
-            and (not self._handover.may_push() or (self._outbox.is_done and self._letters.is_done))
+            and (self._reads_only or self._has_put_all())
             and self._session.unanswered == 0
             and self._retry_at is None
         )
+
+    def _has_put_all(self) -> bool:
+        if not self._handover.is_done:
+            return False
+        return not self._handover.may_push() or (self._outbox.is_done and self._letters.is_done)
 
     def _topics(self) -> list[TopicKeys]:
         """What is to be read here: every epoch that is not finished, and where one is a dead end, what repairs it."""
@@ -354,7 +367,8 @@ class RelayDriver:
         if topic == self._replica.epoch.topic:
             self._outbox.begin(topic)
             self._outbox.became_live()
-            self._replica.level_relays.add(self._url)
+            if not self._is_guest:
+                self._replica.level_relays.add(self._url)
         return self._advance()
 
     def _acked(self, topic: TopicId, tag: int, seqs: tuple[int, ...]) -> list[Effect]:
@@ -404,8 +418,11 @@ class RelayDriver:
             return [*self._session.close_topic(before), *self._open(replica.epoch)]
         held = len(replica.epochs.held)
         work = self._following.advance()
-        if work is None and len(replica.epochs.held) == held and replica.epoch.topic == before:
-            tend(replica, sealed=self._session.is_sealed(before))
+        is_settled = work is None and len(replica.epochs.held) == held and replica.epoch.topic == before
+        if is_settled and self._reads_only:
+            return []
+        if is_settled:
+            tend(replica, sealed=self._session.is_sealed(before) and not self._is_guest)
             work = self._handover.next_upload(self._blobs) if replica.epoch.topic == before else None
         if work is not None:
             self._begin(work)
@@ -415,6 +432,11 @@ class RelayDriver:
         self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
         return [*repairs, *self._handover.advance(), *self._push()]
+
+    @property
+    def _is_guest(self) -> bool:
+        """A relay for a while: nothing that lacks there is lacking (guests.py)."""
+        return self._url in self._replica.guests
 
     def _push(self) -> list[Effect]:
         """Put what this relay has not acknowledged of what was written, then welcomes."""

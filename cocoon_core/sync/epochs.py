@@ -204,7 +204,7 @@ class Epochs:
         replica.level_relays.clear()
         if not self.held[topic].followed and topic != self._first:
             return  # all is queued when it is followed
-        for relay in replica.groups.relays(replica.record.number):
+        for relay in replica.groups.carriers(replica.record.number):
             replica.log.note_missed(relay, topic, 1)
             self.to_reread.add(relay)
 

@@ -48,7 +48,8 @@ class Following:
         self._replica, self._url, self._blobs, self._repairing = replica, url, blobs, repairing
         self._fetched: dict[BlobHash, bytes] = {}
         self._lost: set[BlobHash] = set()
-        self._closed = replica.epochs.closed
+        self._is_guest = url in replica.guests
+        self._closed = set(replica.epochs.closed) if self._is_guest else replica.epochs.closed
         self._unread: set[EntryId] = set()  # rotations beside the chosen one without a wrap for this device
         self._unchecked: tuple[Epoch, list[BlobHash]] | None = None
         self._proved: ProvedManifest | None = None  # the manifest whose blobs are on their way
@@ -146,9 +147,12 @@ class Following:
         replica = self._replica
         if not replica.members.has_begun or not replica.members.knows((operation,)):
             return
+        is_out = replica.members.member_of(replica.keys.id) is None
+        if self._is_guest and not is_out:
+            return  # it may only lack the page with this device's wrap
         self._repairing.complain_of(operation)
         with replica.transaction():
-            if replica.members.member_of(replica.keys.id) is None:
+            if is_out:
                 message = "this device was put out of the group: what is written from now on cannot be read here"
                 replica.alarm("out", replica.keys.id.hex(), message)
             else:
@@ -171,6 +175,8 @@ class Following:
                 try:
                     work = self._follow(stored.epoch, wire, adopts=is_needed)
                 except (UntrustedInputError, NotYetError) as error:
+                    if isinstance(error, NotYetError) and self._is_guest:
+                        continue  # a guest need not hold all of it
                     self._drop(topic, entry, error if stored.rotation is not None and is_needed else None)
                     continue
                 if work is not None:
@@ -257,7 +263,7 @@ class Following:
         """See whether the relay has what a newcomer will need: whoever made the manifest may have put nothing there."""
         replica, unchecked = self._replica, self._unchecked
         self._unchecked = None
-        if unchecked is None or not unchecked[1]:
+        if unchecked is None or not unchecked[1] or self._is_guest:
             return None
         epoch, pages = unchecked
         rank = rank_of(replica.keys.id, epoch.topic, replica.seen_lately())

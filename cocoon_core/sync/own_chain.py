@@ -110,7 +110,7 @@ class OwnChain:
         if not replica.is_writable or not replica.log.pending_count():
             return []
         entries = list(self.pending_entries())
-        relays = replica.groups.relays(replica.record.number)
+        relays = replica.groups.carriers(replica.record.number)
         heads = replica.heads_of(replica.keys.id)
         runs = []
         for batch in _cut_runs(entries, self._descriptor_of):

@@ -227,6 +227,8 @@ class _Reception:
         if last.kind is EntryKind.REKEY:
             replica.epochs.table.add_rekey(run.device, last.seq, run.wire)
         number = replica.store_run(verified)
+        if self._is_guest:
+            self._queue(verified, number)
         self._received.entries += len(verified.entries)
         self._note_changes(verified, list(verified.entries), number)
 
@@ -244,7 +246,7 @@ class _Reception:
         except SignatureError:
             return
         number = replica.store_run(verified)
-        for relay in replica.groups.relays(replica.record.number):
+        for relay in replica.groups.carriers(replica.record.number):
             if relay != self._relay:
                 replica.log.enqueue(relay, number, run.last_id)
         self._drop_pending(verified, number)
@@ -284,9 +286,7 @@ class _Reception:
         if next_seq == 0:
             self._first_seen.add(run.device)
         number = replica.store_run(run)
-        if self._delivery.topic != replica.epoch.topic:  # it must stand in the topic that is written to as well
-            for relay in replica.groups.relays(replica.record.number):
-                replica.log.enqueue(relay, number, run.last_id)
+        self._queue(run, number)
         replica.chains[run.device] = ChainEnd(last.seq, last.id, max(end.last_time_ms if end else 0, last.time_ms))
         self._touched_devices.add(run.device)
         self._received.entries += len(fresh)
@@ -296,6 +296,20 @@ class _Reception:
         self._check_heads(run, fresh)
         if run.device == replica.keys.id:
             replica.stop(ChainAheadError())
+
+    def _queue(self, run: Run, number: int) -> None:
+        """What stands in the topic that is written to at a relay, stands there; what came otherwise is to be put."""
+        replica = self._replica
+        is_current = self._delivery.topic == replica.epoch.topic
+        if is_current and not self._is_guest:
+            return
+        for carrier in replica.groups.carriers(replica.record.number):
+            if not is_current or carrier != self._relay:
+                replica.log.enqueue(carrier, number, run.last_id)
+
+    @property
+    def _is_guest(self) -> bool:
+        return self._relay in self._replica.guests
 
     def _introduces(self, run: Run) -> bool:
         """A chain begins with the operation that lets its device in; anything else is nobody's."""
@@ -375,8 +389,8 @@ class _Reception:
         self._add_operation(run, last)
         if replica.members.knows((last.id,)):
             replica.log.add_side_run(last.id, run.wire)
-            if self._delivery.topic != replica.epoch.topic:
-                replica.epochs.table.tell(replica.groups.relays(replica.record.number), last.id)
+            if self._delivery.topic != replica.epoch.topic or self._is_guest:
+                replica.epochs.table.tell(replica.groups.carriers(replica.record.number), last.id)
 
     def _refuse(self, device: DeviceId, error: UntrustedInputError) -> None:
         self._received.refused[error.code] += 1

@@ -84,6 +84,7 @@ class Replica:
         self._no_edits = asyncio.Event()
         self.shelf.pinned = self._editing.keys()
         self.level_relays: set[str] = set()  # kept by their drivers
+        self.guests: set[str] = set()  # used like relays for now (guests.py)
         self._incomplete: str | None = None
         self.load()
         self._tell_incomplete()

@@ -45,6 +45,7 @@ from cocoon_core.protocol.operation_forms import Pin, Role
 from cocoon_core.protocol.operations import Invite, Join, OperationBody, RevokeInvite, SetRole, decode_operation
 from cocoon_core.protocol.primitives import keyed_hash, wrap
 from cocoon_core.protocol.run import parse_run, verify_run
+from tests.support.bundle_parsers import bundle_parsers
 from tests.support.epoch_parsers import epoch_parsers
 from tests.support.link_parsers import link_parsers
 from tests.support.protocol_story import (
@@ -155,6 +156,7 @@ def all_parsers() -> tuple[Parser, ...]:
             b"wss://relay.example:443/path", b"http://[::1]"), malformed, is_cbor=False),
         *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in epoch_parsers()),
         *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in link_parsers()),
+        *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in bundle_parsers()),
     )  # fmt: skip
 
 

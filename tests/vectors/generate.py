@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.vectors.basics import make_encoding, make_identity, make_primitives
+from tests.vectors.carriers import make_bundle
 from tests.vectors.chains import make_entry, make_run
 from tests.vectors.epochs import KEPT as EPOCH_CIPHERTEXTS
 from tests.vectors.epochs import make_epochs, make_repair, make_rotation_vectors
@@ -57,6 +58,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "operations": ("specs/roster.md §2", make_operations),
     "rosters": ("specs/roster.md §3 to §11", make_rosters),
     "frames": ("specs/relay.md", make_frames),
+    "bundle": ("specs/bundle.md", make_bundle),
 }
 
 

@@ -1,0 +1,92 @@
+"""The blobs that an epoch needs at a relay: pages of its manifest and snapshots, and of the wraps of its rotation.
+
+What this device has of them it finds or makes again: they wait for a relay; or the manifest's content is stored here,
+and every device packs the same changes into the same pages. Whatever is made is the blob that the manifest names, or is
+none. Spec: specs/bundle.md §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import TYPE_CHECKING
+
+from cocoon_core.errors import UsageError
+from cocoon_core.protocol.constants import LABEL_MANIFEST_PAGE, MAX_PAGE_BYTES
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.protocol.manifest import DocumentState, ManifestBody, decode_manifest, read_manifest_body
+from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.run import parse_run
+from cocoon_core.protocol.sealed_pages import seal_page
+from cocoon_core.protocol.snapshot import seal_snapshot
+from cocoon_core.storage.epochs import StoredEpoch
+from cocoon_core.sync.blobs import name_blob
+from cocoon_core.sync.packing import select_changes
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+
+def blobs_of_epoch(replica: Replica, stored: StoredEpoch) -> list[BlobHash]:
+    """The names of all blobs that whoever comes to this epoch may need; its manifest was followed here."""
+    found = [*_wrap_pages(replica, stored), *(_body(replica, stored).pages if stored.manifest is not None else ())]
+    for state in _documents(replica, stored):
+        found += state.snapshot.pages if state.snapshot is not None else ()
+    return list(dict.fromkeys(found))
+
+
+def find_blobs(replica: Replica, stored: StoredEpoch, wanted: Set[BlobHash]) -> Iterator[bytes]:
+    """Those of these blobs that are here or can be made again, each once, one by one."""
+    left = set(wanted)
+    for data in replica.epochs.table.waiting_blobs(stored.epoch.topic):
+        if name_blob(data) in left:
+            left.discard(name_blob(data))
+            yield data
+    for data in _made_again(replica, stored, left):
+        if name_blob(data) in left:
+            left.discard(name_blob(data))
+            yield data
+
+
+def _made_again(replica: Replica, stored: StoredEpoch, left: Set[BlobHash]) -> Iterator[bytes]:
+    if stored.manifest is not None and not left.isdisjoint((body := _body(replica, stored)).pages):
+        content = replica.epochs.table.content(stored.epoch.topic)
+        if content is not None and body.key is not None:
+            for place, at in enumerate(range(0, len(content), MAX_PAGE_BYTES)):
+                part = content[at : at + MAX_PAGE_BYTES]
+                yield seal_page(part, body.key, place, LABEL_MANIFEST_PAGE, stored.epoch.topic)
+    for state in _documents(replica, stored):
+        if state.snapshot is not None and not left.isdisjoint(state.snapshot.pages):
+            yield from _pack_again(replica, state)
+
+
+def _pack_again(replica: Replica, state: DocumentState) -> list[bytes]:
+    record = replica.documents.find(state.descriptor.document_id(replica.group))
+    if record is None or state.snapshot is None:
+        return []
+    changes = select_changes(replica.shelf.counting_changes(record), state.heads)
+    if len(changes) != len(state.seqs):
+        return []  # something of it counts otherwise here
+    raws = [(arrival.device, arrival.change.raw) for arrival in changes]
+    try:
+        _, blobs = seal_snapshot(record.document, raws, state.snapshot.key)
+    except UsageError:
+        return []
+    return blobs
+
+
+def _body(replica: Replica, stored: StoredEpoch) -> ManifestBody:
+    assert stored.manifest is not None, "asked for by the caller"
+    return read_manifest_body(parse_run(stored.manifest, replica.group).stored().entries[-1].body)
+
+
+def _documents(replica: Replica, stored: StoredEpoch) -> tuple[DocumentState, ...]:
+    content = replica.epochs.table.content(stored.epoch.topic)
+    return decode_manifest(content, replica.group).stored_documents() if content is not None else ()
+
+
+def _wrap_pages(replica: Replica, stored: StoredEpoch) -> list[BlobHash]:
+    graph = replica.members.graph
+    if stored.rotation is None or stored.rotation not in graph:
+        return []
+    body = graph.operation(stored.rotation).body
+    return list(body.pages) if isinstance(body, Rotation) else []
