@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cocoon_core import errors
     from cocoon_core.admission import RequestInfo
     from cocoon_core.auditing import AppendProbe, AuditReport
+    from cocoon_core.backing_up import BackupReport, RestoreReport
     from cocoon_core.circle import RecoveryInfo, RecoveryRequestInfo
     from cocoon_core.cocoon import Cocoon
     from cocoon_core.device_linking import AcceptReport
@@ -37,6 +38,7 @@ __all__ = [
     "AcceptReport",
     "AppendProbe",
     "AuditReport",
+    "BackupReport",
     "Cocoon",
     "DeviceInfo",
     "Exported",
@@ -58,6 +60,7 @@ __all__ = [
     "RecoveryRequestInfo",
     "RelayReport",
     "RequestInfo",
+    "RestoreReport",
     "SafetyInfo",
     "SyncReport",
     "errors",
@@ -67,6 +70,7 @@ _HOMES = {
     "AcceptReport": "cocoon_core.device_linking",
     "AppendProbe": "cocoon_core.auditing",
     "AuditReport": "cocoon_core.auditing",
+    "BackupReport": "cocoon_core.backing_up",
     "Cocoon": "cocoon_core.cocoon",
     "DeviceInfo": "cocoon_core.devices",
     "Exported": "cocoon_core.sync.bundling",
@@ -88,6 +92,7 @@ _HOMES = {
     "RecoveryRequestInfo": "cocoon_core.circle",
     "RelayReport": "cocoon_core.syncing",
     "RequestInfo": "cocoon_core.admission",
+    "RestoreReport": "cocoon_core.backing_up",
     "SafetyInfo": "cocoon_core.verification",
     "SyncReport": "cocoon_core.syncing",
 }

@@ -26,8 +26,10 @@
         ├── NoKeyRingError
         ├── ProfileLockedError
         ├── ProfileDamagedError
+        ├── BackupDamagedError
         ├── StorageFullError
         ├── ChainAheadError
+        │   └── RestoredError
         ├── UpdateNeededError
         └── DocumentUnavailableError
 
@@ -215,6 +217,12 @@ class ProfileDamagedError(LocalStateError):
     code = "profile_damaged"
 
 
+class BackupDamagedError(LocalStateError):
+    """This file is not a whole backup: it is damaged, cut off, or something else. Nothing was restored."""
+
+    code = "backup_damaged"
+
+
 class StorageFullError(LocalStateError):
     """The disk is read-only or full; nothing was changed. Free some space and try again."""
 
@@ -225,6 +233,12 @@ class ChainAheadError(LocalStateError):
     """This profile is an older copy: others have later entries of this very device, so it must not write again."""
 
     code = "chain_ahead"
+
+
+class RestoredError(ChainAheadError):
+    """This profile was restored from a backup: `cocoon sync` first, and this device goes on as a new one."""
+
+    code = "restored"
 
 
 class UpdateNeededError(LocalStateError):

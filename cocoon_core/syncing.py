@@ -74,7 +74,7 @@ class Syncing(GroupPart):
         if not any(relay.ok for relay in relays):
             raise RelayUnavailable("; ".join(relay.error or "" for relay in relays))
         await self._replica.edits_ended()
-        if replace_own_device(self._replica) is not None:
+        if replace_own_device(self._replica, every_relay=all(relay.ok for relay in relays)) is not None:
             return await self.sync(progress)  # what the new device wrote is sent
         for relay in relays:
             if relay.ok:
@@ -133,7 +133,7 @@ class Syncing(GroupPart):
         while True:
             if self._replica.level_relays:
                 await self._replica.edits_ended()
-                replace_own_device(self._replica)
+                replace_own_device(self._replica, every_relay=self._replica.level_relays >= set(self.relays))
             for url in self.relays:
                 if url in self._replica.level_relays:
                     with suppress(RelayError):

@@ -160,6 +160,13 @@ def folder(value: str) -> Path:
     return Path(value)
 
 
+def file(value: str) -> Path:
+    """The name of a file, which may not be the empty text that an unset variable gives."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("this is empty; give the name of a file")
+    return Path(value)
+
+
 def relay_url(value: str) -> str:
     """The address of a relay, with its scheme."""
     if not value.startswith(("ws://", "wss://", "http://", "https://")):

@@ -7,9 +7,24 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from cocoon_cli.context import Context
-from cocoon_core.errors import UsageError
+from cocoon_core.errors import NoKeyRingError, UsageError
+
+Made = TypeVar("Made")
+
+
+def make_with_passphrase(context: Context, make: Callable[[str | None], Made]) -> Made:
+    """Make a profile under the passphrase of this call, else in the key ring; where there is none, ask a person."""
+    try:
+        return make(context.passphrase)
+    except NoKeyRingError:
+        if context.passphrase is not None or context.output.as_json or not sys.stdin.isatty():
+            raise
+        context.output.note("This system has no safe key ring; the profile is sealed under a passphrase instead.")
+        return make(ask_twice("New passphrase: "))
 
 
 def read_new_passphrase(context: Context, variable: str, prompt: str) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from cocoon_cli import passphrase
+from cocoon_cli import backup, passphrase
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context
 from cocoon_cli.output import Outcome
-from cocoon_cli.passphrases import ask_twice
-from cocoon_core.errors import NoKeyRingError
+from cocoon_cli.passphrases import make_with_passphrase
 
 
 def add_commands(commands: Commands) -> None:
@@ -21,20 +19,16 @@ def add_commands(commands: Commands) -> None:
         "make a profile on this device",
         "Its key goes into the system's key ring; with COCOON_PASSPHRASE set, it is sealed under that instead.",
     )
-    passphrase.add_commands(commands.nest("profile", "the profile itself: what opens it, and safe copies"))
+    keeping = commands.nest("profile", "the profile itself: what opens it, and safe copies")
+    passphrase.add_commands(keeping)
+    backup.add_commands(keeping)
 
 
 def initialise(context: Context, args: argparse.Namespace) -> Outcome:
-    """Make the profile; where there is no key ring, ask a person for a passphrase."""
+    """Make the profile."""
     from cocoon_core import Cocoon
 
-    try:
-        Cocoon.init(context.home, passphrase=context.passphrase)
-    except NoKeyRingError:
-        if context.passphrase is not None or context.output.as_json or not sys.stdin.isatty():
-            raise
-        context.output.note("This system has no safe key ring; the profile is sealed under a passphrase instead.")
-        Cocoon.init(context.home, passphrase=ask_twice("New passphrase: "))
+    make_with_passphrase(context, lambda passphrase: Cocoon.init(context.home, passphrase=passphrase))
     home = Cocoon.find_home(context.home)
     return Outcome(
         data={"home": str(home)},

@@ -174,6 +174,17 @@ ARGON2_MIN_MEMORY_KIB: Final = 19 * 1024  # KiB; less is refused
 ARGON2_MAX_OPS: Final = 64  # passes; more is refused
 ARGON2_MAX_MEMORY_KIB: Final = 1024 * 1024  # KiB; more is refused
 
+# --- backup: specs/backup.md
+BACKUP_VERSION: Final = 1
+BACKUP_CHUNK_BYTES: Final = 64 * 1024  # plaintext bytes of a chunk; the last may have fewer
+MAX_BACKUP_HEAD_BYTES: Final = 256  # bytes of the head's CBOR
+BACKUP_SUM_BYTES: Final = 16
+BACKUP_COMMITMENT_BYTES: Final = 32
+MAX_BACKUP_RECORD_BYTES: Final = 256 * 1024 * 1024  # bytes of one record's CBOR
+LABEL_BACKUP_SUM: Final = "cocoon/v1/backup-sum"
+LABEL_BACKUP_COMMITMENT: Final = "cocoon/v1/backup-commitment"
+LABEL_BACKUP_STREAM: Final = "cocoon/v1/backup-stream"
+
 # --- recovery: specs/recovery.md
 PHRASE_WORDS: Final = 12
 PHRASE_BYTES: Final = 16  # bytes of secret in a phrase

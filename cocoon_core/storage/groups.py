@@ -177,6 +177,11 @@ class GroupTable:
     def set_state(self, number: int, state: str, stopped_by: str | None = None) -> None:
         self._db.execute("UPDATE groups SET state=?, stopped_by=? WHERE id=?", (state, stopped_by, number))
 
+    def stopped_by(self, number: int) -> str | None:
+        """The code of the error that stopped a group for good; None where nothing did."""
+        found: str | None = self._db.query_value("SELECT stopped_by FROM groups WHERE id=?", (number,))
+        return found
+
     def set_keys(self, number: int, keys: DeviceKeys) -> None:
         """Go on as another device; the old one's keys are erased."""
         self._db.execute(

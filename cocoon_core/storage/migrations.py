@@ -20,6 +20,7 @@ from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.meta import META
 from cocoon_core.storage.recovery import RECOVERY
+from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
 
@@ -37,6 +38,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     COUNTING,
     EPOCHS,
     GUESTS,
+    RESTORED,
     # New steps go here.
 )
 

@@ -87,7 +87,7 @@ def write_private(path: Path, data: bytes) -> None:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:
             file.write(data)
             file.flush()
-            _sync_descriptor(file.fileno())
+            sync_descriptor(file.fileno())
     except OSError as error:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -151,7 +151,8 @@ def convert_os_error(error: OSError, what: str) -> LocalStateError:
     return LocalStateError(f"{what} cannot be used ({name})")
 
 
-def _sync_descriptor(descriptor: int) -> None:
+def sync_descriptor(descriptor: int) -> None:
+    """Have the disk itself keep what was written to an open file."""
     if sys.platform == "darwin":
         import fcntl
 
@@ -166,6 +167,6 @@ def _sync_directory(path: Path) -> None:
         return  # a directory has no handle to flush there; NTFS journals its names
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        _sync_descriptor(descriptor)
+        sync_descriptor(descriptor)
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -51,10 +52,14 @@ class Profile:
         passphrase: str | None = None,
         *,
         cost: Cost | None = None,
+        fill: Callable[[Database], None] = migrate,
     ) -> Profile:
         """Make a profile, its key sealed under the passphrase or, without one, kept in the key ring; and open it.
 
         Takes about 0.1 s of computing for a passphrase. After a crash there is no profile or a whole one.
+
+        Args:
+            fill: puts the schema, and what is to be in it, into the empty database.
 
         Raises:
             UsageError: there is one already; or an empty passphrase; or a cost under the floor.
@@ -70,7 +75,7 @@ class Profile:
         try:
             _require_no_profile(profile_paths)
             profile_id, key = secrets.token_bytes(PROFILE_ID_BYTES), Secret(secrets.token_bytes(32))
-            _make_database(profile_paths, key, profile_id)
+            _make_database(profile_paths, key, profile_id, fill)
             key_file = _keep_key(profile_id, key, passphrase, cost)
             try:
                 paths.write_private(profile_paths.key, encode_key_file(key_file))
@@ -255,17 +260,19 @@ def _take_new_database(profile_paths: ProfilePaths) -> None:
     paths.rename(profile_paths.database_new, profile_paths.database)
 
 
-def _make_database(profile_paths: ProfilePaths, key: Secret, profile_id: bytes) -> None:
+def _make_database(
+    profile_paths: ProfilePaths, key: Secret, profile_id: bytes, fill: Callable[[Database], None]
+) -> None:
     """Make the database under its first name, closed and durable, in place of what an earlier attempt left."""
     fresh = _make_room(profile_paths)
     try:
         with contextlib.closing(Database.open(fresh, key)) as database:
-            migrate(database)
+            fill(database)
             write_meta(database, _PROFILE_ID, profile_id)
             database.move_log()
     except BaseException:
         with contextlib.suppress(Exception):
-            paths.remove(fresh)
+            _drop_new_database(profile_paths)
         raise
 
 

@@ -10,6 +10,7 @@ somebody is out must be sealed without what was written before it. Spec: specs/e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from cocoon_core.errors import LocalStateError
@@ -109,7 +110,22 @@ class OwnChain:
         replica = self._replica
         if not replica.is_writable or not replica.log.pending_count():
             return []
-        entries = list(self.pending_entries())
+        return self._form(list(self.pending_entries()))
+
+    def form_beginning(self) -> None:
+        """Form the statements that this chain begins with, where none of it is in a run yet: a group that was made, or
+        a join, and nobody knows of it. Each stands in a run of its own, and signatures are deterministic, so any copy
+        of this device forms the very same bytes.
+        """
+        pending = self._replica.log.pending()
+        if not pending or pending[0].seq != 0:
+            return
+        entries = list(takewhile(lambda entry: entry.kind is not EntryKind.CHANGE, self.pending_entries()))
+        if entries:
+            self._form(entries)
+
+    def _form(self, entries: list[Entry]) -> list[Run]:
+        replica = self._replica
         relays = replica.groups.carriers(replica.record.number)
         heads = replica.heads_of(replica.keys.id)
         runs = []

@@ -1,8 +1,9 @@
-"""A device that finds its own chain ahead of its own store goes on as a fresh one.
+"""A device that finds its own chain ahead of its own store, or was restored from a backup, goes on as a fresh one.
 
 It was restored from an older copy, or copied. On that chain it never writes again: a fresh key enters with
 replace_device, signed by the old one, which is pinned at what the relays showed. What was written here and never sent
-is made again by the new device. Implements specs/counting.md §7.
+is made again by the new device. Implements specs/counting.md §7
+and specs/backup.md §5.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from cocoon_core.errors import ChainAheadError, UsageError
+from cocoon_core.errors import ChainAheadError, UpdateNeededError, UsageError
 from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
@@ -27,29 +28,29 @@ if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
 REPLACE_WAIT_MS: Final = 600_000  # a copy whose history does not decide lets the other replace itself first
+RESTORED_WAIT_MS: Final = 86_400_000  # a restored device waits so long for relays that it did not reach
 
 
-def replace_own_device(replica: Replica) -> DeviceId | None:
+def replace_own_device(replica: Replica, *, every_relay: bool = True) -> DeviceId | None:
     """Enter as a fresh device where the chain of this one went on elsewhere, and make lost edits again.
 
     To be called when level with every relay that can be reached: what they show is what the old device keeps. Not in an
     edit or a transaction.
 
+    Args:
+        every_relay: none of the group's relays was out of reach.
+
     Returns:
-        The new device; None where there was nothing to be done, or the member must decide.
+        The new device; None where there was nothing to be done yet, or the member must decide.
     """
-    if not replica.is_stopped_by(ChainAheadError):
-        return None
     old = replica.keys
     if replica.members.member_of(old.id) is None:
-        with replica.transaction():
-            replica.alarm(
-                "replaced-here",
-                old.id.hex(),
-                "another copy of this device goes on as a new one; link this one as a device of its own to write here",
-            )
+        _tell_out(replica)
         return None
-    if _waits_for_other(replica):
+    is_restored = replica.restored_ms is not None and not replica.is_stopped_by(UpdateNeededError)
+    if not replica.is_stopped_by(ChainAheadError) and not is_restored:
+        return None
+    if _waits_for_other(replica) or (is_restored and not _is_informed(replica, every_relay)):
         return None
     keys = DeviceKeys(Secret(secrets.token_bytes(32)), Secret(secrets.token_bytes(32)))
     try:
@@ -66,6 +67,8 @@ def replace_own_device(replica: Replica) -> DeviceId | None:
                 "this profile was an older or a second copy, so this device goes on under a fresh key; everybody is "
                 "told; if you did not restore or copy it, somebody else has a copy of it",
             )
+            for kind in ("restored-waits", "restored-late"):
+                replica.groups.end_alarm(replica.record.number, kind, old.id.hex())
     except UsageError as error:
         replica.become_again(old)
         with replica.transaction():
@@ -87,6 +90,46 @@ def _waits_for_other(replica: Replica) -> bool:
     return now - since_when(replica, f"replace {own}") < REPLACE_WAIT_MS
 
 
+def _tell_out(replica: Replica) -> None:
+    own = replica.keys.id
+    former = replica.members.roster.former_devices.get(own) if replica.members.has_begun else None
+    by = replica.members.operation(former.out_by).body if former is not None else None
+    if not isinstance(by, ReplaceDevice):
+        return  # removed, or never in: the roster says so
+    with replica.transaction():
+        replica.alarm(
+            "replaced-here",
+            own.hex(),
+            "another copy of this device goes on as a new one; link this one as a device of its own to write here",
+        )
+
+
+def _is_informed(replica: Replica, every_relay: bool) -> bool:
+    """Whether a restored device may leave its chain: it pins the old device, and what that wrote and only a relay has
+    that was not reached, or only an epoch that cannot be opened, would count no more.
+    """
+    own = replica.keys.id
+    if not replica.epochs.is_level:
+        with replica.transaction():
+            replica.alarm(
+                "restored-late",
+                own.hex(),
+                "the group's keys changed since this backup was made, and it has none that opens what came after; come "
+                "back by your recovery phrase, by linking this device from another one of yours, or by a new invite",
+            )
+        return False
+    if every_relay or replica.clock() - since_when(replica, f"restored {own}") >= RESTORED_WAIT_MS:
+        return True
+    with replica.transaction():
+        replica.alarm(
+            "restored-waits",
+            own.hex(),
+            "this profile was restored and waits, for a day at most, until every relay of the group was reached: one "
+            "of them may have what its device wrote last",
+        )
+    return False
+
+
 def _leave_chain(replica: Replica) -> set[DocumentId]:
     """Let of the old chain stand what the relays showed; note what else was written here as lost.
 
@@ -95,6 +138,7 @@ def _leave_chain(replica: Replica) -> set[DocumentId]:
     """
     own, table = replica.keys.id, replica.forks.table
     changed: set[DocumentId] = set()
+    replica.own_chain.form_beginning()
     written = 0
     for entry in replica.own_chain.pending_entries():
         written += entry.kind is EntryKind.ROSTER

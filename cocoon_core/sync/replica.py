@@ -21,6 +21,7 @@ from cocoon_core.errors import (
     CocoonError,
     DocumentUnavailableError,
     LocalStateError,
+    RestoredError,
     UpdateNeededError,
     UsageError,
 )
@@ -38,6 +39,7 @@ from cocoon_core.storage.database import Database
 from cocoon_core.storage.documents import DocumentTable
 from cocoon_core.storage.groups import ACTIVE, STOPPED, GroupRecord, GroupTable
 from cocoon_core.storage.log import ChainEnd, Log
+from cocoon_core.storage.restored import restored_since
 from cocoon_core.sync.epochs import Epochs
 from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
@@ -78,6 +80,7 @@ class Replica:
         self._heads: dict[DeviceId, DeviceHeads] = {}
         self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
         self._stopped_by: str | None = record.stopped_by
+        self.restored_ms = restored_since(database, record.number, record.keys.id)
         self._listeners: list[Callable[[GroupEvent], None]] = []
         self._events: list[GroupEvent] = []
         self._editing: dict[DocumentId, asyncio.Task[Any] | None] = {}
@@ -171,26 +174,31 @@ class Replica:
         """Go on as a fresh device, on a chain that begins anew. Inside a transaction (sync/replacing.py)."""
         self.groups.set_keys(self.record.number, keys)
         self.groups.set_state(self.record.number, ACTIVE)
-        self.keys, self._stopped_by = keys, None
+        self.keys, self._stopped_by, self.restored_ms = keys, None, None
         self.shelf.set_device(keys.id)
 
     def become_again(self, keys: DeviceKeys) -> None:
         """The transaction of `become` failed."""
-        self.keys, self._stopped_by = keys, ChainAheadError.code
+        self.restored_ms = restored_since(self.database, self.record.number, keys.id)
+        self.keys, self._stopped_by = keys, self.groups.stopped_by(self.record.number)
         self.shelf.set_device(keys.id)
         self.load()
 
     @property
     def is_writable(self) -> bool:
-        return self._stopped_by is None and self._incomplete is None
+        return self._stopped_by is None and self.restored_ms is None and self._incomplete is None
 
     def require_writable(self) -> None:
         """Raises:
         ChainAheadError, UpdateNeededError: the group was stopped for good on this device.
+        RestoredError: it came out of a backup, and this device has not entered it anew yet.
         """
-        for kind in (ChainAheadError, UpdateNeededError):
-            if self._stopped_by == kind.code:
-                raise kind
+        if self._stopped_by == UpdateNeededError.code:
+            raise UpdateNeededError
+        if self.restored_ms is not None:
+            raise RestoredError
+        if self._stopped_by == ChainAheadError.code:
+            raise ChainAheadError
         if self._stopped_by is not None:
             raise LocalStateError(f"this group was stopped on this device ({self._stopped_by})")
         if self._incomplete is not None:

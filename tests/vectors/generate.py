@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from tests.vectors.backups import make_backup
 from tests.vectors.basics import make_encoding, make_identity, make_primitives
 from tests.vectors.carriers import make_bundle
 from tests.vectors.chains import make_entry, make_run
@@ -59,6 +60,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "rosters": ("specs/roster.md §3 to §11", make_rosters),
     "frames": ("specs/relay.md", make_frames),
     "bundle": ("specs/bundle.md", make_bundle),
+    "backup": ("specs/backup.md", make_backup),
 }
 
 
