@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cocoon_core.membership import FormerMemberInfo, MemberInfo
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
+    from cocoon_core.relays import RelayInfo
     from cocoon_core.social.feed import Feed, Post
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
@@ -58,6 +59,7 @@ __all__ = [
     "RecoveredGroup",
     "RecoveryInfo",
     "RecoveryRequestInfo",
+    "RelayInfo",
     "RelayReport",
     "RequestInfo",
     "RestoreReport",
@@ -90,6 +92,7 @@ _HOMES = {
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",
     "RecoveryRequestInfo": "cocoon_core.circle",
+    "RelayInfo": "cocoon_core.relays",
     "RelayReport": "cocoon_core.syncing",
     "RequestInfo": "cocoon_core.admission",
     "RestoreReport": "cocoon_core.backing_up",

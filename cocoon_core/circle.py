@@ -21,6 +21,7 @@ from cocoon_core.protocol.roster_values import RequestState
 from cocoon_core.storage.recovery import RecoveryTable
 from cocoon_core.sync.circle import fetch_request, ripe_at, vouch, words_of
 from cocoon_core.sync.recovering import is_covered, recovery_of, write_recovery
+from cocoon_core.sync.relay_list import relays_to_tell
 
 DELAY: Final = timedelta(hours=72)
 
@@ -88,8 +89,9 @@ class Circle(GroupPart):
         if found is None or not found.guardians:
             raise UsageError("this member chose no guardians, so nobody can bring them back this way; invite them anew")
         known = dict(self._roster.policy.tokens)
-        tokens = tuple((url, known[url]) for url in sorted(self.relays) if url in known)
-        return write_help_code(HelpCode(self._replica.group, member, tuple(self.relays), tokens))
+        relays = relays_to_tell(self._replica)
+        tokens = tuple((url, known[url]) for url in sorted(relays) if url in known)
+        return write_help_code(HelpCode(self._replica.group, member, relays, tokens))
 
     async def read_circle_code(self, code: str) -> RecoveryRequestInfo:
         """The request that a lost member's code leads to.

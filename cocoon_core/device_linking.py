@@ -38,6 +38,7 @@ from cocoon_core.storage.device_links import DeviceLinkTable
 from cocoon_core.storage.epochs import EpochTable
 from cocoon_core.storage.groups import ACTIVE, JOINING, GroupRecord
 from cocoon_core.sync.link_conversation import PATIENCE_SECONDS, LinkConversation
+from cocoon_core.sync.relay_list import relays_to_tell
 
 Confirm = Callable[[tuple[str, ...]], Awaitable[bool]]
 PENDING_MS = 24 * 3_600_000  # that a group waits to be enrolled in before it is forgotten
@@ -289,7 +290,7 @@ class _OldSide:
 def _offer(group: Group) -> GroupOffer:
     replica = group.replica
     member = replica.members.roster.member_of(replica.keys.id)
-    return GroupOffer(replica.record.create, replica.epoch, tuple(group.relays), member.name, replica.keys.id)
+    return GroupOffer(replica.record.create, replica.epoch, relays_to_tell(replica), member.name, replica.keys.id)
 
 
 def _link_keys() -> LinkKeys:

@@ -1,8 +1,8 @@
 """One group, as an embedder sees it: members, invites, feed, documents, sync. Every key stays inside.
 
 Every edit is durable when its call returns and needs no relay; `sync` or `watch` sends it. Not for several threads at
-once. Each subject is a part of its own: membership (people, roles, going), verification, devices, policy, invites,
-admission, document_handle, syncing, carrying, auditing.
+once. Each subject is a part of its own: membership (people, roles, going), verification, devices, policy, relays,
+invites, admission, document_handle, syncing, carrying, auditing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cocoon_core.document_handle import DocumentHandle, Documents
 from cocoon_core.errors import LocalStateError, UsageError
 from cocoon_core.invites import InviteInfo, Invites
 from cocoon_core.membership import MemberInfo
-from cocoon_core.policy import Rules
 from cocoon_core.protocol.ids import GroupId
+from cocoon_core.relays import RelayInfo, Relays
 from cocoon_core.social.feed import Feed
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
@@ -33,12 +33,13 @@ __all__ = [
     "InviteInfo",
     "MemberInfo",
     "RelayAudit",
+    "RelayInfo",
     "RelayReport",
     "SyncReport",
 ]
 
 
-class Group(Verification, Devices, Rules, Invites, Admission, Circle, Documents, Syncing, Carrying, Auditing):
+class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents, Syncing, Carrying, Auditing):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
     def __init__(self, replica: Replica, dial: RelayAccess) -> None:

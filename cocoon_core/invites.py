@@ -14,6 +14,7 @@ from cocoon_core.protocol.invite import InviteKeys, Link, write_link
 from cocoon_core.protocol.operations import Invite, RevokeInvite
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.roster import InviteState
+from cocoon_core.sync.relay_list import relays_to_tell
 from cocoon_core.sync.welcomes import queue_welcome
 
 LAST_YEAR_MS = 253_402_300_799_000  # the last instant that a datetime can hold
@@ -58,7 +59,7 @@ class Invites(GroupPart):
         operation = Invite.make(
             keys.signing, hpke, keys.mailbox_secret, replica.group, replica.keys.id, uses=uses, expires_ms=expires_ms
         )
-        relays = tuple(self.relays)
+        relays = relays_to_tell(replica)
         with replica.transaction():
             replica.write_operation(operation, inside=True)
             queue_welcome(replica, replica.members.roster.invites[keys.id])

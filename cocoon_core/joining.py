@@ -7,9 +7,9 @@ Formats and order: specs/invite.md §5 and §6.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cocoon_core.cocoon_part import CocoonPart
@@ -35,7 +35,9 @@ from cocoon_core.storage.groups import ACTIVE, JOINING, GroupRecord, GroupTable
 from cocoon_core.storage.joins import PendingJoin, PendingJoinTable
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.admission import ask, make_request
-from cocoon_core.sync.driver import Progress, RelayDriver
+from cocoon_core.sync.driver import Progress
+from cocoon_core.sync.passes import sync_relays
+from cocoon_core.sync.relay_list import try_relay, usable
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
 from cocoon_core.sync.welcomes import fetch_welcomes
@@ -124,6 +126,14 @@ def require_own_epoch(replica: Replica) -> None:
         raise NotYetError(NOT_THERE)
 
 
+def _shows_group(replica: Replica) -> bool:
+    """Whether what was read leads into the group."""
+    with suppress(NotYetError):
+        require_own_epoch(replica)
+        return replica.members.has_begun
+    return False
+
+
 def write_join(replica: Replica, table: GroupTable, keys: InviteKeys, member_name: str) -> None:
     """Write the join, if the invite is there, open and not used up.
 
@@ -148,19 +158,14 @@ def write_join(replica: Replica, table: GroupTable, keys: InviteKeys, member_nam
 
 
 async def sync_any(replica: Replica, dial: RelayAccess, progress: Progress | None) -> None:
-    """Catch up from whichever relay can be reached.
+    """Catch up from every relay that can be reached: one alone may have lost what another has.
 
     Raises:
         RelayUnavailable: none.
     """
-    failures: list[str] = []
-    for url in replica.groups.relays(replica.record.number):
-        try:
-            await RelayDriver(replica, url, dial, dial.blobs, progress).sync_once()
-            return
-        except RelayError as error:
-            failures.append(str(error))
-    raise RelayUnavailable("; ".join(failures))
+    passes = await sync_relays(replica, dial, progress, joining=True)
+    if all(done.error is not None for done in passes if not done.on_trial):
+        raise RelayUnavailable("; ".join(str(done.error) for done in passes if done.error is not None))
 
 
 def asked(pending: PendingJoin) -> AwaitingAdmissionError:
@@ -211,18 +216,28 @@ class Joining(CocoonPart):
                 welcome.create, new_keys(), welcome.epoch, JOINING, name, parsed.relays, parsed.secret
             )
             try:
-                return await self._join(record, name, progress)
+                return await self._join(record, name, progress, welcome.relays)
             except NotYetError as error:
                 failure = failure or error
         assert failure is not None, "there was a welcome"
         raise failure
 
-    async def _join(self, record: GroupRecord, name: str, progress: Progress | None) -> Group:
-        """Catch up and write the join. Where it cannot be written, nothing is kept."""
+    async def _join(
+        self, record: GroupRecord, name: str, progress: Progress | None, elsewhere: Sequence[str] = ()
+    ) -> Group:
+        """Catch up and write the join. Where it cannot be written, nothing is kept.
+
+        Args:
+            elsewhere: where the welcome says that the group is: looked at if the link's relays do not show it.
+        """
         replica = self._replica(record)
         assert record.link_secret is not None, "kept until the join is written"
         try:
             await sync_any(replica, self._dial, progress)
+            if not _shows_group(replica):
+                tried = [try_relay(replica, url) for url in usable(elsewhere)]
+                if any(tried):
+                    await sync_any(replica, self._dial, progress)
             require_own_epoch(replica)
             write_join(replica, self._table, InviteKeys(record.link_secret), name)
         except (InvalidLinkError, UsageError, NotYetError):
@@ -265,7 +280,12 @@ class Joining(CocoonPart):
         record = self._find(pending.group)
         if record is not None:
             return await self._enter_admitted(record, pending, progress)
-        for welcome in await ask(self._dial, pending):
+        welcomes, relays = await ask(self._dial, pending)
+        if relays != pending.relays:
+            pending = replace(pending, relays=relays)
+            with self._profile.database.transaction():
+                self._pending_joins.set_relays(pending.group, relays)
+        for welcome in welcomes:
             assert welcome.epoch is not None, "`ask` gives no others"
             record = self._add(
                 welcome.create, pending.keys, welcome.epoch, JOINING, pending.member_name, pending.relays, None

@@ -5,17 +5,21 @@ What the rules do is the roster's (specs/roster.md); this reads and writes them.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cocoon_core.errors import MalformedError, UsageError
 from cocoon_core.group_part import GroupPart
 from cocoon_core.protocol.frames import normalize_origin
-from cocoon_core.protocol.invite import require_relays
+from cocoon_core.protocol.invite import mailbox_keys, require_relays
 from cocoon_core.protocol.operation_forms import Policy, Role
 from cocoon_core.protocol.operations import SetPolicy
 from cocoon_core.protocol.operations_rotation import Reason
-from cocoon_core.sync.relay_list import add_named_relays
+from cocoon_core.protocol.primitives import Secret
+from cocoon_core.storage.joins import TokenTable
+from cocoon_core.sync.mailbox import read_mailbox
+from cocoon_core.sync.relay_list import follow_policy
 
 LINKS_SUFFICE = 50  # members up to which a link lets in without being asked, unless the policy says otherwise
 
@@ -42,6 +46,7 @@ class Rules(GroupPart):
         epoch_days: int | None = None,
         relays: Sequence[str] | None = None,
         tokens: Mapping[str, str] | None = None,
+        force: bool = False,
     ) -> Policy:
         """Change the rules that are given, and leave the others. Only admins can. Gives the rules as they are then.
 
@@ -51,13 +56,14 @@ class Rules(GroupPart):
             inviters: the least role that may invite: member or admin.
             vouches: members who must want a newcomer. 0: a link suffices; 1: a member admits; more: others vouch too.
             epoch_days: after how many days an epoch ends by itself.
-            relays: where the group syncs; every device follows, and leaves a relay that is not named once it has
-                fetched what was there.
+            relays: where the group syncs, from now on these alone: `move_relays` (relays.py) is the same.
             tokens: access tokens by relay; relays that are not named keep theirs, an empty one takes it away. Every
                 member learns them.
+            force: name relays too that cannot be reached from here.
 
         Raises:
             UsageError: a value out of range, or this member may not.
+            RelayUnavailable, RelayRefused: a relay that would be new cannot be used from here.
         """
         self._require_admin("change the rules of the group")
         now = self.policy
@@ -77,12 +83,47 @@ class Rules(GroupPart):
         except MalformedError as error:
             raise UsageError(str(error)) from error
         if wanted != now:
-            self._replica.write_operation(SetPolicy(wanted))
-            if add_named_relays(self._replica):
-                self._replica.rotate(Reason.REQUEST)  # so that a new relay gets a topic that begins with its manifest
+            if not force:
+                await self._require_reachable([url for url in urls if url not in now.relays], dict(wanted.tokens))
+            self._write_policy(wanted)
         if self.policy != wanted:
             raise UsageError("the rules of the group are changed elsewhere at this moment; sync and try again")
         return self.policy
+
+    async def _require_reachable(self, urls: Sequence[str], tokens: Mapping[str, str]) -> None:
+        """Open an empty topic at each, as nobody's: that shows address, origin and access token to be right.
+
+        Raises:
+            RelayUnavailable, RelayRefused: one of them cannot be used.
+        """
+        self._keep_tokens({url: tokens[url] for url in urls if url in tokens})
+        for url in urls:
+            await read_mailbox(self._dial, url, mailbox_keys(Secret(secrets.token_bytes(32))))
+
+    def _keep_tokens(self, tokens: Mapping[str, str]) -> None:
+        """Pass by these where no policy names them yet."""
+        table = TokenTable(self._replica.database)
+        if tokens:
+            with self._replica.transaction():
+                for url, token in tokens.items():
+                    table.set(url, token)
+
+    def _write_policy(self, wanted: Policy) -> None:
+        """The operation and, where relays come or go, a rotation, in one transaction: a new relay gets a topic that
+        begins with its manifest, and one that is left a topic that holds nothing but where the group went.
+
+        Raises:
+            UsageError: it would not count, or the epoch cannot be ended here.
+        """
+        replica = self._replica
+        moves = set(wanted.relays) != set(self.policy.relays)
+        replica.require_writable()
+        if moves and not replica.epochs.is_level:
+            raise UsageError("somebody else rotated, and this device cannot open that yet; sync, and try again")
+        with replica.transaction():
+            replica.write_operation(SetPolicy(wanted), inside=True)
+            if moves:
+                follow_policy(replica, inside=True, between=lambda: replica.epochs.rotate(Reason.REQUEST))
 
 
 def _role(name: str) -> Role:

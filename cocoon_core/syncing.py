@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from cocoon_core.errors import RelayError, RelayUnavailable
 from cocoon_core.group_part import GroupPart
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.sync.admission import serve_mailboxes
 from cocoon_core.sync.driver import Progress, RelayDriver
-from cocoon_core.sync.events import GroupEvent
+from cocoon_core.sync.events import GroupEvent, RosterChanged
+from cocoon_core.sync.passes import RelayPass, sync_relays
 from cocoon_core.sync.ranges import DeviceRanges, held_ranges
-from cocoon_core.sync.relay_list import add_named_relays, leave_relay
+from cocoon_core.sync.relay_list import follow_policy, leave_relay
 from cocoon_core.sync.replacing import replace_own_device
 
 MOST_EVENTS = 10_000  # events kept for one listener that does not read
 MAILBOX_SECONDS = 60.0  # between two looks for requests while watching
+LIST_SECONDS = 10.0  # between two looks at which relays are to be left while watching
+MAILBOXES, LIST = "mailboxes", "relays"  # what is watched beside relays, whose names are addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,16 @@ class SyncReport:
     requests: int = 0
 
 
+def _report(done: RelayPass) -> RelayReport:
+    error = None if done.error is None else str(done.error)
+    return RelayReport(done.url, error is None, error, done.sent, done.received)
+
+
 class Syncing(GroupPart):
     """The part of a group that is about relays."""
 
     async def sync(self, progress: Progress | None = None) -> SyncReport:
-        """Pull from and push to every relay once.
+        """Pull from and push to every relay once, all at the same time.
 
         Args:
             progress: called with (envelopes read, envelopes there) while catching up.
@@ -55,20 +64,8 @@ class Syncing(GroupPart):
             RelayUnavailable: no relay could be used; each one's reason is in the message.
             LocalStateError: this device cannot go on.
         """
-        add_named_relays(self._replica)
-        relays: list[RelayReport] = []
-        requests = 0
-        todo = self.relays
-        while todo:
-            url = todo.pop(0)
-            try:
-                done = await RelayDriver(self._replica, url, self._dial, self._dial.blobs, progress).sync_once()
-                requests += await serve_mailboxes(self._replica, self._dial, url)
-                relays.append(RelayReport(url, True, None, done.sent, done.received))
-            except RelayError as error:
-                relays.append(RelayReport(url, False, str(error), 0, 0))
-            add_named_relays(self._replica)  # the policy may have come just now
-            todo += [new for new in self.relays if new not in todo and all(new != done.url for done in relays)]
+        passes = await sync_relays(self._replica, self._dial, progress)
+        relays = tuple(_report(done) for done in passes if not done.on_trial)
         if all(relay.ok for relay in relays):
             self._replica.report_withheld()
         if not any(relay.ok for relay in relays):
@@ -76,10 +73,8 @@ class Syncing(GroupPart):
         await self._replica.edits_ended()
         if replace_own_device(self._replica, every_relay=all(relay.ok for relay in relays)) is not None:
             return await self.sync(progress)  # what the new device wrote is sent
-        for relay in relays:
-            if relay.ok:
-                leave_relay(self._replica, relay.url)
-        return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), tuple(relays), requests)
+        requests = sum(done.requests for done in passes)
+        return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), relays, requests)
 
     @asynccontextmanager
     async def watch(self, on_state: Callable[[str, RelayError | None], None] | None = None) -> AsyncIterator[None]:
@@ -96,15 +91,8 @@ class Syncing(GroupPart):
         def follow(url: str) -> Callable[[RelayError | None], None] | None:
             return None if on_state is None else lambda error: on_state(url, error)
 
-        add_named_relays(self._replica)
-        tasks = [
-            asyncio.create_task(
-                RelayDriver(self._replica, url, self._dial, self._dial.blobs).watch(follow(url)), name=f"watch {url}"
-            )
-            for url in self.relays
-        ]
-        tasks.append(asyncio.create_task(self._watch_mailboxes(), name="watch mailboxes"))
         owner = asyncio.current_task()
+        tasks: dict[str, asyncio.Task[None]] = {}
         failures: list[BaseException] = []
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -114,8 +102,22 @@ class Syncing(GroupPart):
                 if owner is not None:
                     owner.cancel()
 
-        for task in tasks:
-            task.add_done_callback(ended)
+        def start(name: str, work: Coroutine[Any, Any, None]) -> None:
+            tasks[name] = asyncio.create_task(work, name=f"watch {name}")
+            tasks[name].add_done_callback(ended)
+
+        def follow_list() -> None:
+            """Watch what the list names by now; with a relay that was left its connection ends."""
+            follow_policy(self._replica)
+            for url in self.relays:
+                if url not in tasks:
+                    start(url, RelayDriver(self._replica, url, self._dial, self._dial.blobs).watch(follow(url)))
+            for url in [url for url in tasks if url not in self.relays and url not in (MAILBOXES, LIST)]:
+                tasks.pop(url).cancel()
+
+        follow_list()
+        start(MAILBOXES, self._watch_mailboxes())
+        start(LIST, self._watch_list(follow_list))
         try:
             yield
         except asyncio.CancelledError:
@@ -123,10 +125,27 @@ class Syncing(GroupPart):
                 raise failures[0] from None
             raise
         finally:
-            for task in tasks:
+            for task in tasks.values():
                 task.remove_done_callback(ended)
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _watch_list(self, follow_list: Callable[[], None]) -> None:
+        """Follow the policy's relays as they change, and leave those that were told where the group went."""
+        changed = asyncio.Event()
+        unlisten = self._replica.listen(lambda event: changed.set() if isinstance(event, RosterChanged) else None)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LIST_SECONDS):
+                        await changed.wait()
+                changed.clear()
+                for url in self.relays:
+                    if url in self._replica.level_relays:
+                        leave_relay(self._replica, url)
+                follow_list()
+        finally:
+            unlisten()
 
     async def _watch_mailboxes(self) -> None:
         """Look for requests every now and then; a relay that cannot be reached is told of by its driver."""

@@ -162,6 +162,10 @@ MAX_BUNDLE_PART: Final = 2 * 1024 * 1024 + 64  # bytes of one part's payload
 MAX_BUNDLE_TOPICS: Final = 4_096  # topics in one bundle
 MAX_BUNDLE_BLOBS: Final = 65_536  # blobs in one bundle
 
+# --- several relays: specs/relays.md
+LEAVE_DAYS: Final = 30  # days that a device tries to reach a relay which the policy names no more
+SIGNPOST_DAYS: Final = 3  # days that a device holds back where a topic is sealed by what may be a signpost
+
 # --- device storage: specs/storage.md
 PROFILE_VERSION: Final = 1  # of profile.key
 PROFILE_ID_BYTES: Final = 16

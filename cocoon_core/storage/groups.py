@@ -109,11 +109,12 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A value to be sealed into a mailbox and put at one relay."""
+    """A value to be sealed into a mailbox and put at one relay; a spare one only where no other welcome is there."""
 
     number: int
     mailbox_secret: Secret
     value: bytes
+    spare: bool = False
 
 
 class GroupTable:
@@ -197,7 +198,8 @@ class GroupTable:
         self._db.execute("DELETE FROM groups WHERE id=?", (number,))
 
     def relays(self, number: int) -> list[str]:
-        rows = self._db.query("SELECT url FROM relays WHERE group_no=? ORDER BY place", (number,))
+        """The relays that are given what is written: the policy's and those that are being left (storage/relays.py)."""
+        rows = self._db.query("SELECT url FROM relays WHERE group_no=? AND NOT on_trial ORDER BY place", (number,))
         return [url for (url,) in rows]
 
     def guests(self, number: int) -> list[str]:
@@ -212,13 +214,6 @@ class GroupTable:
     def add_guest(self, number: int, name: str) -> None:
         """`remove_relay` forgets it."""
         self._db.execute("INSERT OR IGNORE INTO guests (group_no, relay) VALUES (?,?)", (number, name))
-
-    def add_relay(self, number: int, url: str) -> None:
-        self._db.execute(
-            "INSERT OR IGNORE INTO relays (group_no, place, url) VALUES (?,"
-            "(SELECT coalesce(max(place) + 1, 0) FROM relays WHERE group_no=?),?)",
-            (number, number, url),
-        )
 
     def remove_relay(self, number: int, url: str) -> None:
         """Forget a relay: all that waits for it, and all that is known of what it has. Inside a transaction."""
@@ -253,17 +248,20 @@ class GroupTable:
 
     # --- letters
 
-    def add_letters(self, number: int, relays: Sequence[str], mailbox_secret: Secret, value: bytes) -> None:
+    def add_letters(
+        self, number: int, relays: Sequence[str], mailbox_secret: Secret, value: bytes, *, spare: bool = False
+    ) -> None:
         self._db.executemany(
-            "INSERT INTO letters (group_no, relay, mailbox_secret, value) VALUES (?,?,?,?)",
-            [(number, relay, mailbox_secret.reveal(), value) for relay in relays],
+            "INSERT INTO letters (group_no, relay, mailbox_secret, value, spare) VALUES (?,?,?,?,?)",
+            [(number, relay, mailbox_secret.reveal(), value, int(spare)) for relay in relays],
         )
 
     def letters(self, number: int, relay: str) -> list[Letter]:
         rows = self._db.query(
-            "SELECT id, mailbox_secret, value FROM letters WHERE group_no=? AND relay=? ORDER BY id", (number, relay)
+            "SELECT id, mailbox_secret, value, spare FROM letters WHERE group_no=? AND relay=? ORDER BY id",
+            (number, relay),
         )
-        return [Letter(letter, Secret(secret), value) for letter, secret, value in rows]
+        return [Letter(letter, Secret(secret), value, bool(spare)) for letter, secret, value, spare in rows]
 
     def letter_sent(self, letter: int) -> None:
         self._db.execute("DELETE FROM letters WHERE id=?", (letter,))

@@ -133,6 +133,12 @@ class PendingJoinTable:
             for group, link, signing, hpke, group_name, member_name, relays, since in rows
         ]
 
+    def set_relays(self, group: GroupId, relays: Sequence[str]) -> None:
+        """Where the request is put and the answer is looked for, from now on."""
+        self._db.execute(
+            "UPDATE pending_joins SET relays=? WHERE group_id=?", (encoding.encode(list(relays)), bytes(group))
+        )
+
     def remove(self, group: GroupId) -> None:
         self._db.execute("DELETE FROM pending_joins WHERE group_id=?", (bytes(group),))
 

@@ -20,6 +20,7 @@ from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.meta import META
 from cocoon_core.storage.recovery import RECOVERY
+from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
@@ -39,6 +40,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     EPOCHS,
     GUESTS,
     RESTORED,
+    RELAYS,
     # New steps go here.
 )
 

@@ -203,6 +203,10 @@ class RecoveryTable:
             (relay, index.digest, index.epochs, index.value, index.put_ms),
         )
 
+    def forget_index(self, relay: str) -> None:
+        """That relay may have lost it."""
+        self._db.execute("DELETE FROM recovery_indexes WHERE relay=?", (relay,))
+
     def replace_letters(self, group_no: int, relay: str, mailbox_secret: Secret, value: bytes) -> None:
         """Have this value put into that mailbox in the place of what still waits to be."""
         self._db.execute("DELETE FROM letters WHERE mailbox_secret=?", (mailbox_secret.reveal(),))

@@ -11,10 +11,12 @@ a request is granted is for the roster. Spec: specs/invite.md §6.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cocoon_core.errors import UntrustedInputError
+from cocoon_core.errors import RelayUnavailable, UntrustedInputError
+from cocoon_core.protocol.constants import MAX_RELAYS
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import InviteId
@@ -24,12 +26,14 @@ from cocoon_core.protocol.invite import (
     encode_request,
     mailbox_keys,
     open_admission,
+    open_welcome,
     read_request,
     wrap_welcome,
 )
-from cocoon_core.protocol.operations_admission import Newcomer, request_from, request_id
+from cocoon_core.protocol.operations_admission import Admit, Newcomer, request_from, request_id
 from cocoon_core.storage.joins import PendingJoin, RequestTable
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
+from cocoon_core.sync.relay_list import relays_to_tell, usable
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
 from cocoon_core.sync.welcomes import fetch_welcomes
@@ -94,10 +98,25 @@ def _keep(replica: Replica, invite: InviteId, keys: TopicKeys, envelopes: Iterab
     return new
 
 
+def owe_answers_again(replica: Replica, url: str) -> None:
+    """Have the welcomes put there again of those whom this device admitted and of whom nothing came yet. Inside a
+    transaction.
+    """
+    if not replica.members.has_begun:
+        return
+    table = RequestTable(replica.database, replica.record.number)
+    for operation in replica.members.graph.operations():
+        body = operation.body
+        if operation.device != replica.keys.id or not isinstance(body, Admit) or not isinstance(body.request, Newcomer):
+            continue
+        if body.request.device in replica.members.roster.devices and body.request.device not in replica.chains:
+            table.add_answers([url], request_id(body.request, replica.group))
+
+
 async def _put_answers(replica: Replica, dial: Dial, url: str) -> None:
     """Welcome those whom this device admitted, with the epoch as it is now."""
     table = RequestTable(replica.database, replica.record.number)
-    relays = tuple(replica.groups.relays(replica.record.number))
+    relays = relays_to_tell(replica)
     for owed in table.answers(url):
         stored = table.find(owed)
         request = None if stored is None else request_from(stored.body)
@@ -127,12 +146,13 @@ def make_request(pending: PendingJoin) -> Newcomer:
     )
 
 
-async def ask(dial: Dial, pending: PendingJoin) -> list[Welcome]:
+async def ask(dial: Dial, pending: PendingJoin) -> tuple[list[Welcome], tuple[str, ...]]:
     """Look for an answer at every relay of the link, and put the request where it is not shown.
 
     Returns:
         The welcomes to the newcomer's own key, the newest first: none as long as nobody granted the request. Any member
-        can make one, so the caller checks that what it leads to is the group.
+        can make one, so the caller checks that what it leads to is the group. And the relays that were asked: those of
+        the link, and those where the welcomes of the link say that the group is now.
 
     Raises:
         RelayUnavailable: no relay could be reached.
@@ -141,11 +161,18 @@ async def ask(dial: Dial, pending: PendingJoin) -> list[Welcome]:
     invite = InviteKeys(pending.link_secret)
     keys = mailbox_keys(invite.mailbox_secret)
     letter = seal_envelope(encode_request(make_request(pending)), keys)
-    found = await fetch_welcomes(
-        dial,
-        pending.relays,
-        keys,
-        lambda value: open_admission(value, pending.keys.hpke, invite.id, pending.group),
-        letter=letter,
-    )
-    return [welcome for welcome in found if welcome.epoch is not None]
+    elsewhere: dict[str, None] = {}
+
+    def open_value(value: bytes) -> Welcome:
+        try:
+            return open_admission(value, pending.keys.hpke, invite.id, pending.group)
+        except UntrustedInputError:
+            elsewhere.update(dict.fromkeys(usable(open_welcome(value, invite, pending.group).relays)))
+            raise
+
+    found = await fetch_welcomes(dial, pending.relays, keys, open_value, letter=letter)
+    more = [url for url in elsewhere if url not in pending.relays][:MAX_RELAYS]
+    if more:
+        with suppress(RelayUnavailable):
+            found += await fetch_welcomes(dial, more, keys, open_value, letter=letter)
+    return [welcome for welcome in found if welcome.epoch is not None], (*pending.relays, *more)[: 2 * MAX_RELAYS]

@@ -26,6 +26,7 @@ from cocoon_core.protocol.roster_values import RequestState
 from cocoon_core.storage.recovery import LostRequest, RecoveryTable, SeenRequest
 from cocoon_core.sync.mailbox import read_mailbox
 from cocoon_core.sync.pins import pin_devices
+from cocoon_core.sync.relay_list import relays_to_tell
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
 from cocoon_core.sync.turns import RANK_WAIT_MS
@@ -164,8 +165,8 @@ def _admit(replica: Replica, request: LostMember, seen: SeenRequest) -> None:
     devices = member.devices if member is not None else ()
     with replica.transaction():
         replica.write_operation(Admit(request, pin_devices(replica, devices)), inside=True)
-        relays = tuple(replica.groups.relays(number))
-        welcome = Welcome(replica.group, replica.record.create, replica.epoch, relays)
+        relays = replica.groups.relays(number)
+        welcome = Welcome(replica.group, replica.record.create, replica.epoch, relays_to_tell(replica))
         value = wrap_welcome(welcome, welcome_name(seen.request), request.hpke)
         replica.groups.add_letters(number, relays, seen.mailbox_secret, value)
 

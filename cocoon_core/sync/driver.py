@@ -18,17 +18,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cocoon_core.errors import CocoonError, RelayError, RelayMisbehaved, RelayRefused, RelayUnavailable
+from cocoon_core.protocol.constants import SIGNPOST_DAYS
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import ErrorCode, normalize_origin
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
+from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.following import Following
 from cocoon_core.sync.handover import Handover
 from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
 from cocoon_core.sync.outbox import OPERATIONS_TAG, Outbox
 from cocoon_core.sync.receiving import receive
+from cocoon_core.sync.refilling import refill
+from cocoon_core.sync.relay_list import DAY_MS, is_left, is_on_trial, usable
 from cocoon_core.sync.repairing import Repairing
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import (
@@ -45,6 +49,7 @@ from cocoon_core.sync.session import (
     TopicOpened,
 )
 from cocoon_core.sync.transport import Connection, Dial, send_in_time
+from cocoon_core.sync.turns import since_when
 
 SILENCE_SECONDS = 60.0  # a pass in which the relay owes an answer and says nothing of use ends after this
 FRUITLESS_SECONDS = 600.0  # a pass in which nothing new comes and nothing is acknowledged ends after this
@@ -56,11 +61,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass did: entries that the relay acknowledged, entries that came, and what was refused."""
+    """What one pass did: entries that the relay acknowledged, entries that came, and what was refused.
+
+    Attributes:
+        leads_to: relays to which the group went, if what ends the current topic here is true.
+    """
 
     sent: int = 0
     received: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    leads_to: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +114,9 @@ class RelayDriver:
         self._following = Following(replica, url, self._blobs, self._repairing)
         self._task: asyncio.Task[None] | None = None
         self._there = 0
+        self._refilled = False
         self._retry_at: float | None = None
-        self._watching = False
+        self._watching = self._is_reacting = False
         self._useful_at = self._fruitful_at = self._shown_at = 0.0
 
     # --- running
@@ -120,10 +131,13 @@ class RelayDriver:
         self._reset()
         connection = await self._dial(self._url)
         self._useful_at = self._fruitful_at = self._shown_at = self._now()
+        unlisten = self._replica.listen(self._note_event)  # another relay may bring what is to be done here
         try:
             while not self._is_level():
                 await self._step(connection)
+            self.result.leads_to = self._leads_to()
         finally:
+            unlisten()
             await self._end(connection)
         return self.result
 
@@ -151,7 +165,7 @@ class RelayDriver:
         self._watching = True
         self._useful_at = self._fruitful_at = self._shown_at = self._now()
         level = False
-        unlisten = self._replica.listen(lambda _: self._wake.set())
+        unlisten = self._replica.listen(self._note_event)
         try:
             while True:
                 await self._step(connection, patient=level)
@@ -162,6 +176,11 @@ class RelayDriver:
         finally:
             unlisten()
             await self._end(connection)
+
+    def _note_event(self, event: GroupEvent) -> None:
+        """What this driver did itself it goes on from by itself."""
+        if not self._is_reacting:
+            self._wake.set()
 
     async def _end(self, connection: Connection) -> None:
         self._replica.level_relays.discard(self._url)
@@ -257,7 +276,9 @@ class RelayDriver:
     def _has_put_all(self) -> bool:
         if not self._handover.is_done:
             return False
-        return not self._handover.may_push() or (self._outbox.is_done and self._letters.is_done)
+        if self._handover.may_push() and not self._outbox.is_done:
+            return False
+        return not self._handover.may_write_letters() or self._letters.is_done
 
     def _topics(self) -> list[TopicKeys]:
         """What is to be read here: every epoch that is not finished, and where one is a dead end, what repairs it."""
@@ -279,7 +300,11 @@ class RelayDriver:
             elif not isinstance(effect, CastArrived):
                 started = self._now()
                 await self._replica.edits_ended()
-                queue.extend(reversed(self._advance() if isinstance(effect, _Woken) else self._react(effect)))
+                self._is_reacting = True
+                try:
+                    queue.extend(reversed(self._advance() if isinstance(effect, _Woken) else self._react(effect)))
+                finally:
+                    self._is_reacting = False
                 self._allow(self._now() - started)
 
     def _allow(self, seconds: float) -> None:
@@ -318,7 +343,7 @@ class RelayDriver:
         cursor = replica.groups.cursor(replica.record.number, self._url, topic)
         with replica.transaction():
             missed = replica.log.take_missed(self._url, topic)
-            if missed is not None and missed <= 1 and topic == replica.epoch.topic:
+            if missed is not None and missed <= 1 and topic == replica.epoch.topic and not self._on_trial():
                 replica.epochs.queue_all(self._url)
             if cursor is not None and missed is not None and missed <= cursor.after:
                 cursor = Cursor(cursor.incarnation, missed - 1)
@@ -330,15 +355,19 @@ class RelayDriver:
         replica = self._replica
         if opened.topic == replica.epoch.topic:
             self._there = opened.last
-            if opened.lost:
+        if opened.lost and opened.topic in replica.epochs.held and not self._on_trial():
+            if not self._refilled:
+                self._refilled = True
                 with replica.transaction():
-                    replica.epochs.table.forget_shown(self._url, opened.topic)
-                    replica.epochs.table.unfinish(self._url)  # the topics before may lead elsewhere by now
-                    replica.epochs.queue_all(self._url)
+                    refill(replica, self._url)
+            if opened.topic == replica.epoch.topic:
                 self._alarm(
                     "relay-lost", f"the relay {self._url} no longer has what it had shown; it is given everything again"
                 )
         return []
+
+    def _on_trial(self) -> bool:
+        return is_on_trial(self._replica, self._url)
 
     def _deliver(self, delivery: Deliver) -> list[Effect]:
         self._useful_at = self._now()
@@ -422,8 +451,10 @@ class RelayDriver:
         if is_settled and self._reads_only:
             return []
         if is_settled:
-            tend(replica, sealed=self._session.is_sealed(before) and not self._is_guest)
-            work = self._handover.next_upload(self._blobs) if replica.epoch.topic == before else None
+            if not self._holds_back():
+                counts = not self._is_guest and not is_left(replica, self._url)
+                tend(replica, sealed=self._session.is_sealed(before) and counts)
+            work = self._handover.next_upload(self._blobs, self._dial_blobs) if replica.epoch.topic == before else None
         if work is not None:
             self._begin(work)
             return []
@@ -440,11 +471,35 @@ class RelayDriver:
 
     def _push(self) -> list[Effect]:
         """Put what this relay has not acknowledged of what was written, then welcomes."""
-        replica = self._replica
         if not self._handover.may_push():
-            return []
-        replica.form_runs()
+            return self._letters.push() if self._handover.may_write_letters() else []
+        self._replica.form_runs()
         return self._outbox.push() or (self._letters.push() if self._outbox.is_done else [])
+
+    def _holds_back(self) -> bool:
+        """True where what is here may be behind what the group did elsewhere: nothing is rotated or closed then."""
+        if self._on_trial():
+            return True
+        topic, replica = self._replica.epoch.topic, self._replica
+        if not self._leads_to(tried=True):
+            return is_left(replica, self._url) and self._session.is_sealed(topic)
+        return replica.clock() - since_when(replica, f"signpost {topic}") < SIGNPOST_DAYS * DAY_MS
+
+    def _leads_to(self, *, tried: bool = False) -> list[str]:
+        """The relays that the end of the current topic names, where nothing that is known here says whether it is true.
+
+        Args:
+            tried: also those that were tried.
+        """
+        replica, current = self._replica, self._replica.epochs.current
+        signpost = replica.relays.signpost(self._url, current.epoch.topic)
+        if signpost is None or current.followed or not self._handover.is_signposted(current.epoch.topic):
+            return []
+        operation, urls = signpost
+        if replica.members.knows((operation,)):
+            return []
+        known = [] if tried else [state.url for state in replica.relays.all()]
+        return [url for url in usable(urls) if url not in known]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Have blobs fetched or put while the connection goes on; `_advance` follows when they are there."""

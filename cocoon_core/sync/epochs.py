@@ -9,16 +9,17 @@ Spec: specs/epoch.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from cocoon_core.errors import LocalStateError
+from cocoon_core.errors import LocalStateError, UntrustedInputError
 from cocoon_core.protocol.constants import MAX_PUT_ENVELOPES, REPAIR_DAYS
-from cocoon_core.protocol.entry import EntryKind
+from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, choose_epoch, trace_epochs
 from cocoon_core.protocol.frontier import Frontier
 from cocoon_core.protocol.ids import DeviceId, EntryId, TopicId
-from cocoon_core.protocol.operations import Create, OperationBody
+from cocoon_core.protocol.operations import Create, OperationBody, SetPolicy, decode_operation
 from cocoon_core.protocol.operations_devices import ReplaceDevice
 from cocoon_core.protocol.operations_rotation import Reason, Rotation
 from cocoon_core.protocol.repair import RepairKeys, repair_keys
@@ -348,8 +349,18 @@ class Epochs:
             last = run.stored().entries[-1]
             if last.kind is EntryKind.ROSTER and last.body and last.body[0] == Rotation.CODE:
                 self.table.note_rotation_shown(relay, topic, last.id)
+            elif last.kind is EntryKind.ROSTER and topic in self.held:
+                self._note_signpost(relay, topic, last)
             elif last.kind is EntryKind.MANIFEST and topic in self.held and self.held[topic].manifest is None:
                 self.table.add_candidate(topic, last.id, run.wire)
+
+    def _note_signpost(self, relay: str, topic: TopicId, entry: Entry) -> None:
+        """Which relays a change of policy names: of a sealed topic it may tell where the group went."""
+        if entry.body and entry.body[0] == SetPolicy.CODE:
+            with suppress(UntrustedInputError):
+                body = decode_operation(entry.body)
+                if isinstance(body, SetPolicy):
+                    self._replica.relays.note_signpost(relay, topic, entry.id, body.policy.relays)
 
     def note_told(self, topic: TopicId, final: bytes) -> None:
         """Keep what the manifest of an epoch says that is not followed: others may judge by it. In a transaction."""

@@ -17,7 +17,7 @@ from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest import ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
@@ -34,6 +34,7 @@ from cocoon_core.sync.adopting import (
 from cocoon_core.sync.blobs import BlobRefused, BlobStore
 from cocoon_core.sync.receiving import retake_parked
 from cocoon_core.sync.recovering import unwrap_keys
+from cocoon_core.sync.refilling import pages_of
 from cocoon_core.sync.repairing import Repairing, open_repairs
 from cocoon_core.sync.replica import Replica
 
@@ -51,12 +52,11 @@ class Following:
         self._is_guest = url in replica.guests
         self._closed = set(replica.epochs.closed) if self._is_guest else replica.epochs.closed
         self._unread: set[EntryId] = set()  # rotations beside the chosen one without a wrap for this device
-        self._unchecked: tuple[Epoch, list[BlobHash]] | None = None
         self._proved: ProvedManifest | None = None  # the manifest whose blobs are on their way
 
     def advance(self) -> Work | None:
         """Follow as far as it goes. Gives work to be awaited where blobs are needed first."""
-        return self._open_chosen() or self._hop() or self._open_beside() or self._open_manifest() or self._check_blobs()
+        return self._open_chosen() or self._hop() or self._open_beside() or self._open_manifest()
 
     # --- the secret
 
@@ -207,7 +207,7 @@ class Following:
                 replica.epochs.note_told(epoch.topic, proved.write_final())
             return None
         needed = find_needed(replica, verified)
-        missing = self._missing(_pages_of(needed))
+        missing = self._missing(pages_of(needed))
         if missing:
             return self._fetch(epoch, missing)
         snapshots: dict[DocumentId, list[PackedChange]] = {}
@@ -218,7 +218,7 @@ class Following:
         was_member = replica.members.has_begun
         self._adopt(proved, snapshots)
         if was_member:
-            self._unchecked = epoch, [*body.pages, *_pages_of(verified.manifest.documents)]
+            self._have_checked(epoch)
         return None
 
     def _prove(self, epoch: Epoch, run: Run, body: ManifestBody) -> ProvedManifest:
@@ -259,24 +259,12 @@ class Following:
 
     # --- blobs
 
-    def _check_blobs(self) -> Work | None:
-        """See whether the relay has what a newcomer will need: whoever made the manifest may have put nothing there."""
-        replica, unchecked = self._replica, self._unchecked
-        self._unchecked = None
-        if unchecked is None or not unchecked[1] or self._is_guest:
-            return None
-        epoch, pages = unchecked
-        rank = rank_of(replica.keys.id, epoch.topic, replica.seen_lately())
-        return self._ask_for(epoch, pages) if rank < CHECKERS else None
-
-    async def _ask_for(self, epoch: Epoch, pages: list[BlobHash]) -> None:
-        there = await self._blobs.have(epoch, pages)
-        if lacking := len(set(pages) - there):
-            self._replica.epochs.broken.add(epoch.topic)
-            await self._replica.edits_ended()
-            with self._replica.transaction():
-                message = f"{lacking} blobs of the epoch's manifest are not at {self._url}; the epoch is ended"
-                self._replica.alarm("manifest", epoch.topic.hex(), message)
+    def _have_checked(self, epoch: Epoch) -> None:
+        """Have it seen whether the relays have what a newcomer needs: its author may have put nothing there."""
+        replica = self._replica
+        if not self._is_guest and rank_of(replica.keys.id, epoch.topic, replica.seen_lately()) < CHECKERS:
+            with replica.transaction():
+                replica.relays.note_restock(replica.groups.relays(replica.record.number), epoch.topic)
 
     def _missing(self, names: Iterable[BlobHash]) -> list[BlobHash]:
         """Those that are not here yet.
@@ -297,7 +285,3 @@ class Following:
                 if error.reason is not ErrorCode.NOT_FOUND:
                     raise
                 self._lost.add(name)
-
-
-def _pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
-    return [page for state in states if state.snapshot is not None for page in state.snapshot.pages]

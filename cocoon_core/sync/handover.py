@@ -5,6 +5,9 @@ For every epoch that is held, not written to any more and not finished at this r
     blobs of the new epoch → manifest into the new topic → what stands above its frontier
     → rotations into the old topic, with `seal` and `expect`
 
+At a relay that is being left, once another holds everything, the current topic is given the signpost alone, the change
+of policy that names the others, and is sealed with it (specs/relays.md §3). From one on trial is only read.
+
 Any device that followed does this, not the rotator alone: the bytes are the same, and a relay stores them once. A topic
 that somebody sealed without a rotation leads on through its repair topic, that one's repair topic if it too was sealed,
 and so on. Spec: specs/epoch.md.
@@ -20,14 +23,17 @@ from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import TopicId
-from cocoon_core.sync.blobs import BlobStore
+from cocoon_core.sync.blobs import BlobStore, DialBlobs
 from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.outbox import Outbox
+from cocoon_core.sync.refilling import restock
+from cocoon_core.sync.relay_list import deciding_change, has_signpost, is_left, is_on_trial, may_leave
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Effect, Refused, Session
 
 HANDOVER_TAG: Final = -1
 MANIFEST_TAG: Final = -2
+SIGNPOST_TAG: Final = -4
 ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
 
@@ -41,6 +47,7 @@ class Handover:
         self._reopened: set[TopicId] = set()
         self._expected: dict[TopicId, int] = {}  # topic -> place up to which it must be read before it is put to again
         self._rounds: dict[TopicId, int] = {}
+        self._stocked: set[TopicId] = set()  # epochs whose blobs were put here or looked for in this pass
 
     # --- what to read
 
@@ -81,6 +88,12 @@ class Handover:
         epochs = self._replica.epochs
         if self._putting:
             return False
+        if is_on_trial(self._replica, self._url):
+            return True
+        if self.is_parting:
+            return self._signpost() is None and not any(epochs.handover_from(one.topic) for one in self._to_end())
+        if self._is_closed():
+            return True
         if not self._is_begun():
             return epochs.current.manifest is None
         if self._is_left():
@@ -89,21 +102,51 @@ class Handover:
 
     def may_push(self) -> bool:
         """True where the current topic is begun and goes on here, and everybody who can read it is in the roster."""
+        if is_on_trial(self._replica, self._url) or self._is_closed() or self.is_parting:
+            return False
         return self._is_begun() and self._replica.epochs.may_seal() and not self._is_left()
 
-    def next_upload(self, blobs: BlobStore) -> Coroutine[Any, Any, None] | None:
+    def may_write_letters(self) -> bool:
+        """A relay that is being left is still told in mailboxes where the group went."""
+        return self.may_push() or (self.is_parting and not is_on_trial(self._replica, self._url))
+
+    @property
+    def is_parting(self) -> bool:
+        """Nothing goes to this relay any more but the signpost."""
+        return may_leave(self._replica, self._url)
+
+    def is_signposted(self, topic: TopicId) -> bool:
+        """True where the topic was ended here by a change of policy, and by no rotation."""
+        session, replica = self._session, self._replica
+        if not session.is_live(topic) or not session.is_sealed(topic):
+            return False
+        return has_signpost(replica, self._url, topic) and not replica.epochs.table.shown_rotations(self._url, topic)
+
+    def _is_closed(self) -> bool:
+        """The policy does not name this relay, and the current topic takes nothing more here."""
+        return self._session.is_sealed(self._replica.epoch.topic) and is_left(self._replica, self._url)
+
+    def next_upload(self, blobs: BlobStore, dial: DialBlobs) -> Coroutine[Any, Any, None] | None:
         """Blobs of the current epoch that this relay has not taken yet, as work to be awaited; its topic is open."""
-        epochs = self._replica.epochs
-        current = epochs.current
+        replica = self._replica
+        epochs, current = replica.epochs, replica.epochs.current
         topic = current.epoch.topic
-        if self._is_left() or not epochs.table.has_uploads(self._url, topic):
+        if self._is_left() or is_on_trial(replica, self._url) or self._is_closed() or self.is_parting:
             return None
-        return self._upload(blobs, current.epoch)
+        if epochs.table.has_uploads(self._url, topic):
+            return self._upload(blobs, current.epoch)
+        if topic in self._stocked or current.manifest is None or not epochs.may_seal() or self._url in replica.guests:
+            return None
+        if self._is_begun() and not replica.relays.lacks_restock(self._url, topic):
+            return None
+        self._stocked.add(topic)
+        return restock(replica, self._url, blobs, dial)
 
     async def _upload(self, blobs: BlobStore, epoch: Epoch) -> None:
         table = self._replica.epochs.table
         await blobs.put_blobs(epoch, table.uploads(self._url, epoch.topic))
         await self._replica.edits_ended()
+        self._stocked.add(epoch.topic)
         with self._replica.transaction():
             table.drop_uploads(self._url, epoch.topic)
 
@@ -111,6 +154,12 @@ class Handover:
         """The next puts. To be called when all that is to be read here was read."""
         epochs, session = self._replica.epochs, self._session
         current = epochs.current
+        if is_on_trial(self._replica, self._url):
+            return []
+        if self.is_parting:
+            return self._part()
+        if self._is_closed():
+            return []
         if not self._is_begun():
             key = current.epoch.topic, MANIFEST_TAG
             if current.manifest is None or key in self._putting:
@@ -124,6 +173,36 @@ class Handover:
             for epoch in epochs.watched():
                 effects += self._answer_fork(epoch)
         return effects
+
+    def _part(self) -> list[Effect]:
+        """The signpost, and then the ends of the topics before it: whoever follows those finds it there."""
+        effects: list[Effect] = []
+        wire, topic, key = self._signpost(), self._replica.epoch.topic, (self._replica.epoch.topic, SIGNPOST_TAG)
+        cursor = self._session.cursor(topic)
+        if any(self.is_signposted(one) for one in self._replica.epochs.held) or self._session.is_sealed(topic):
+            with self._replica.transaction():
+                self._replica.relays.set_signposted(self._url)
+        elif wire is not None and cursor is not None and self._session.is_live(topic) and key not in self._putting:
+            if cursor.after < self._expected.get(topic, 0):
+                return []
+            self._putting.add(key)
+            envelope = seal_envelope(wire, self._replica.epoch)
+            effects += self._session.put(*key, [envelope], seal=True, expect=cursor.after)
+        for epoch in self._to_end():
+            effects += self._end(epoch)
+        return effects
+
+    def _signpost(self) -> bytes | None:
+        """The run that names the group's relays, if this one is still to be given it.
+
+        Not before a manifest holds it: until then it may stand in the topic itself, and what stands there already
+        cannot be made its last envelope.
+        """
+        replica, state = self._replica, self._replica.relays.find(self._url)
+        change = deciding_change(replica)
+        if state is None or state.signposted or change is None or not replica.epochs.may_seal():
+            return None
+        return replica.log.operation_wire(change.id) if replica.epochs.has_final(change.id) else None
 
     def _answer_fork(self, epoch: Epoch) -> list[Effect]:
         """Where somebody told of a rotation of an ended epoch that is not followed here, tell of ours.
@@ -184,7 +263,8 @@ class Handover:
                 return self._reopen(place)
         key = topic, HANDOVER_TAG
         wires = epochs.handover_from(epoch.topic)
-        if key in self._putting or not wires or not self._outbox.is_done_in(epochs.current.epoch.topic):
+        is_there = self.is_parting or self._outbox.is_done_in(epochs.current.epoch.topic)
+        if key in self._putting or not wires or not is_there:
             return []  # what stands above the manifest must be in the new topic before the old one is ended
         self._putting.add(key)
         seals = place is epoch and epochs.is_before_current(epoch.topic)
@@ -212,6 +292,9 @@ class Handover:
         keys = self._replica.epochs.keys(topic)
         if tag == MANIFEST_TAG or keys is None:
             return []
+        if tag == SIGNPOST_TAG:
+            self._count_round(topic)
+            return self._reopen(keys)
         if topic in self._replica.epochs.held and not self._replica.epochs.is_before_current(topic):
             return self._finish(keys, for_now=True)  # a fork that was not chosen: told, and not sealed
         if topic not in self._replica.epochs.held:

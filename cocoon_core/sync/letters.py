@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.errors import UntrustedInputError
+from cocoon_core.protocol.encoding import decode
+from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import TopicId
@@ -78,6 +80,8 @@ class Letters:
     def delivered(self, delivery: Deliver) -> None:
         mail = self._mails[delivery.topic]
         mail.was_shown = mail.was_shown or mail.envelope in delivery.envelopes
+        if mail.letter.spare:
+            mail.was_shown = mail.was_shown or any(_is_welcome(one, mail.keys) for one in delivery.envelopes)
 
     def became_live(self, topic: TopicId) -> list[Effect]:
         """All that the mailbox holds was read: the welcome is there, or is put, or was lost after it was put."""
@@ -133,3 +137,12 @@ class Letters:
         secret = letter.mailbox_secret.reveal()
         invites = self._replica.members.roster.invites.values()
         return any(not invite.is_open for invite in invites if invite.mailbox_secret.reveal() == secret)
+
+
+def _is_welcome(envelope: bytes, keys: TopicKeys) -> bool:
+    """True of what has a welcome's form (specs/invite.md §3); only whoever has the link can open it."""
+    try:
+        value = decode(open_envelope(envelope, keys))
+    except UntrustedInputError:
+        return False
+    return type(value) is list and len(value) == 2 and type(value[1]) is bytes

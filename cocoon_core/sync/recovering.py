@@ -15,7 +15,7 @@ from typing import Final
 
 from cocoon_core.errors import NotPermittedError, RelayError, RelayUnavailable, UntrustedInputError, UsageError
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.constants import INDEX_TAG_BYTES, LABEL_INDEX, MAX_INDEX_KEYS
+from cocoon_core.protocol.constants import INDEX_TAG_BYTES, LABEL_INDEX, MAX_INDEX_KEYS, MAX_RELAYS
 from cocoon_core.protocol.frames import normalize_origin
 from cocoon_core.protocol.ids import GroupId, MemberId, RecipientId
 from cocoon_core.protocol.operations_admission import Recover, SetRecovery, sign_recovery
@@ -35,6 +35,7 @@ from cocoon_core.storage.epochs import EpochTable
 from cocoon_core.storage.groups import ACTIVE, JOINING, GroupTable
 from cocoon_core.storage.joins import TokenTable
 from cocoon_core.storage.recovery import IndexWriter, RecoveryTable, SealedSeed, StoredIndex
+from cocoon_core.storage.relays import RelayTable
 from cocoon_core.sync.mailbox import read_mailbox
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
@@ -222,10 +223,12 @@ def _list_groups(
         seeds = table.seeds(record.group)[:MAX_INDEX_KEYS]
         if record.state == JOINING or not seeds:
             continue
-        urls = groups.relays(record.number)
+        states = [state for state in RelayTable(database, record.number).all() if not state.on_trial]
+        urls = [state.url for state in sorted(states, key=lambda state: state.left_ms is not None)]
         epoch = EpochTable(database, record.number).all()[-1].epoch
-        tokens = tuple((url, token) for url in sorted(urls) if (token := known_tokens.find(normalize_origin(url))))
-        records.append(IndexRecord(record.create, epoch, tuple(urls), tuple(seed.sealed for seed in seeds), tokens))
+        told = tuple(urls[:MAX_RELAYS])
+        tokens = tuple((url, token) for url in sorted(told) if (token := known_tokens.find(normalize_origin(url))))
+        records.append(IndexRecord(record.create, epoch, told, tuple(seed.sealed for seed in seeds), tokens))
         for url in urls:
             if record.number == through or url not in relays:
                 relays[url] = record.number

@@ -22,6 +22,11 @@ PAUSE_MS: Final = 60_000
 _looked: WeakKeyDictionary[Replica, tuple[tuple[EntryId, ...], int]] = WeakKeyDictionary()
 
 
+def look_again(replica: Replica) -> None:
+    """Something is to be put that was there: look the next time, however soon that is."""
+    _looked.pop(replica, None)
+
+
 def keep_recovery(replica: Replica) -> None:
     """Do what is due. What does not count as things stand stops no sync."""
     if not replica.members.has_begun:

@@ -39,6 +39,7 @@ from cocoon_core.storage.database import Database
 from cocoon_core.storage.documents import DocumentTable
 from cocoon_core.storage.groups import ACTIVE, STOPPED, GroupRecord, GroupTable
 from cocoon_core.storage.log import ChainEnd, Log
+from cocoon_core.storage.relays import RelayTable
 from cocoon_core.storage.restored import restored_since
 from cocoon_core.sync.epochs import Epochs
 from cocoon_core.sync.equivocation import Forks
@@ -68,6 +69,7 @@ class Replica:
         self.group: GroupId = record.group
         self.keys = record.keys
         self.groups = GroupTable(database)
+        self.relays = RelayTable(database, record.number)
         self.log = Log(database, record.number)
         self.documents = DocumentTable(database, record.number)
         self.members = Members(record.group)

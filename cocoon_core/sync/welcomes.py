@@ -19,6 +19,7 @@ from cocoon_core.protocol.invite import Welcome, wrap_welcome
 from cocoon_core.protocol.roster_values import InviteState
 from cocoon_core.storage.joins import WelcomeTable
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
+from cocoon_core.sync.relay_list import relays_to_tell
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.transport import Dial
 
@@ -88,11 +89,31 @@ def _distinct(welcomes: Iterable[Welcome]) -> list[Welcome]:
 def queue_welcome(replica: Replica, invite: InviteState) -> None:
     """Have a welcome to the present epoch put into an invite's mailbox at every relay. Inside a transaction."""
     number = replica.record.number
-    relays = tuple(replica.groups.relays(number))
-    epoch = None if invite.by_request else replica.epoch
-    value = wrap_welcome(Welcome(replica.group, replica.record.create, epoch, relays), invite.id, invite.hpke)
-    replica.groups.add_letters(number, relays, invite.mailbox_secret, value)
+    value = _make_welcome(replica, invite)
+    replica.groups.add_letters(number, replica.groups.relays(number), invite.mailbox_secret, value)
     WelcomeTable(replica.database, number).set(invite.id, replica.epoch.topic)
+
+
+def queue_welcomes_at(replica: Replica, url: str, *, replaces: bool = False) -> None:
+    """Have a welcome put into the mailbox of every open invite at one relay: one that is new, or that lost what it had.
+    Of others' invites only where none is there: their devices may have come first. Inside a transaction.
+
+    Args:
+        replaces: those that are there lead nowhere soon; the own ones and those of members who sleep are told anew.
+    """
+    if not replica.members.has_begun:
+        return
+    me, number = replica.members.member_of(replica.keys.id), replica.record.number
+    for invite in replica.members.roster.open_invites():
+        spare = not replaces and invite.inviter != me
+        value = _make_welcome(replica, invite)
+        replica.groups.add_letters(number, [url], invite.mailbox_secret, value, spare=spare)
+
+
+def _make_welcome(replica: Replica, invite: InviteState) -> bytes:
+    epoch = None if invite.by_request else replica.epoch
+    welcome = Welcome(replica.group, replica.record.create, epoch, relays_to_tell(replica))
+    return wrap_welcome(welcome, invite.id, invite.hpke)
 
 
 def renew_welcomes(replica: Replica) -> int:

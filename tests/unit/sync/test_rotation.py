@@ -253,8 +253,8 @@ async def test_a_manifest_without_its_blobs_is_found_out_and_made_anew(
     with monkeypatch.context() as patched:
         patched.setattr(EpochTable, "add_uploads", lambda *_: None)
         await ben.group.rotate()
-    await ben.sync()
     bad = current(ben)
+    await ben.sync()
     for _ in range(3):
         await ana.sync()
         await ben.sync()
