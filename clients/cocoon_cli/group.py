@@ -113,7 +113,7 @@ async def show_group(cocoon: Cocoon, context: Context, args: argparse.Namespace)
         draw_policy(screen, policy)
         for relay in data["relays"]:
             if relay not in policy.relays:
-                screen.line(f"relay      {relay}")
+                screen.line(f"relay      {relay}", (", being left", "dim"))
         for member in members:
             screen.line("member     ", describe_member(member), (f"  {member.role}", "dim"))
 

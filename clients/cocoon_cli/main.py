@@ -25,6 +25,7 @@ from cocoon_cli import (
     profile,
     recovery,
     relay,
+    relays,
     sync,
     verify,
 )
@@ -118,7 +119,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
-    people = (profile, group, invites, members, devices, recovery, verify, policy)
+    people = (profile, group, invites, members, devices, recovery, verify, policy, relays)
     for family in (*people, posts, sync, export, audit, relay, demo):
         family.add_commands(commands)
     return parser

@@ -39,8 +39,13 @@ def add_commands(commands: Commands) -> None:
     )
     change.add_argument("--epoch-days", type=positive, metavar="N", help="days after which the group gets a fresh key")
     change.add_argument(
-        "--relay", action="append", type=relay_url, metavar="URL", help="where the group syncs; repeat it for each"
+        "--relay",
+        action="append",
+        type=relay_url,
+        metavar="URL",
+        help="where the group syncs, repeated for each; as `cocoon relays move`, which brings everything there at once",
     )
+    change.add_argument("--force", action="store_true", help="also where a new relay cannot be reached from here")
     change.add_argument(
         "--token",
         action="append",
@@ -100,6 +105,7 @@ async def set_policy(group: Group, context: Context, args: argparse.Namespace) -
         epoch_days=args.epoch_days,
         relays=args.relay,
         tokens=None if args.token is None else dict(args.token),
+        force=args.force,
     )
     notes = await context.notes_on_sending(group) if policy != before else ["That is so already."]
     if policy.vouches > before.vouches and args.vouches is None:

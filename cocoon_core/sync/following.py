@@ -17,7 +17,7 @@ from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.manifest import ManifestBody, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
@@ -34,7 +34,6 @@ from cocoon_core.sync.adopting import (
 from cocoon_core.sync.blobs import BlobRefused, BlobStore
 from cocoon_core.sync.receiving import retake_parked
 from cocoon_core.sync.recovering import unwrap_keys
-from cocoon_core.sync.refilling import pages_of
 from cocoon_core.sync.repairing import Repairing, open_repairs
 from cocoon_core.sync.replica import Replica
 
@@ -207,7 +206,7 @@ class Following:
                 replica.epochs.note_told(epoch.topic, proved.write_final())
             return None
         needed = find_needed(replica, verified)
-        missing = self._missing(pages_of(needed))
+        missing = self._missing(_pages_of(needed))
         if missing:
             return self._fetch(epoch, missing)
         snapshots: dict[DocumentId, list[PackedChange]] = {}
@@ -285,3 +284,7 @@ class Following:
                 if error.reason is not ErrorCode.NOT_FOUND:
                     raise
                 self._lost.add(name)
+
+
+def _pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
+    return [page for state in states if state.snapshot is not None for page in state.snapshot.pages]

@@ -4,31 +4,28 @@
     before it:  the rotations that end the epochs whose secrets are still here
     mailboxes:  a welcome for every open invite, the answers to requests, the index of a phrase
 
-Blobs are ciphertext that no device keeps: they are taken from another relay, and where none has them the epoch is
-ended, so that the next one brings its own. Spec: specs/relays.md §4.
+Blobs are ciphertext that no device keeps: it makes them again or takes them from another relay, and where neither can be
+the epoch is ended, so that the next one brings its own. Spec: specs/relays.md §4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from itertools import islice
 from typing import Final
 
-from cocoon_core.errors import RelayError, UntrustedInputError
+from cocoon_core.errors import RelayError
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_core.protocol.manifest import DocumentState, decode_manifest, read_manifest_body
-from cocoon_core.protocol.operations_rotation import Rotation
-from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.epochs import StoredEpoch
 from cocoon_core.storage.recovery import RecoveryTable
 from cocoon_core.sync.admission import owe_answers_again
-from cocoon_core.sync.blobs import BlobStore, DialBlobs
+from cocoon_core.sync.blobs import BlobRefused, BlobStore, DialBlobs, name_blob
+from cocoon_core.sync.manifest_blobs import blobs_of_epoch, find_blobs
 from cocoon_core.sync.recovery_upkeep import look_again
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.welcomes import queue_welcomes_at
 
-AT_ONCE: Final = 4  # blobs that are held in memory on their way from one relay to another
+AT_ONCE: Final = 4  # blobs that are held in memory on their way to a relay
 
 
 def refill(replica: Replica, url: str) -> None:
@@ -51,12 +48,14 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
         RelayError: this relay could not be used.
     """
     current = replica.epochs.current
-    epoch = current.epoch
-    names = blobs_of(replica, current)
-    lacking = [name for name in names if name not in await blobs.have(epoch, names)] if names else []
+    epoch, names = current.epoch, blobs_of_epoch(replica, current)
+    lacking = set(names) - await blobs.have(epoch, names) if names else set[BlobHash]()
+    if lacking:
+        await replica.edits_ended()
+        lacking -= await _put_own(replica, current, lacking, blobs)
     for other in replica.groups.relays(replica.record.number):
         if lacking and other != url:
-            lacking = await _copy(epoch, lacking, dial, other, blobs)
+            lacking -= await _copy(epoch, lacking, dial, other, blobs)
     await replica.edits_ended()
     with replica.transaction():
         if not lacking:
@@ -68,47 +67,34 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
         replica.alarm("manifest", epoch.topic.hex(), message)
 
 
-async def _copy(epoch: Epoch, names: list[BlobHash], dial: DialBlobs, source: str, blobs: BlobStore) -> list[BlobHash]:
-    """Bring blobs from another relay; those that it does not serve.
+async def _put_own(replica: Replica, current: StoredEpoch, wanted: set[BlobHash], blobs: BlobStore) -> set[BlobHash]:
+    """Put what this device has, or makes again; the names of that."""
+    put: set[BlobHash] = set()
+    found = find_blobs(replica, current, wanted)
+    while some := list(islice(found, AT_ONCE)):
+        await blobs.put_blobs(current.epoch, some)
+        put.update(map(name_blob, some))
+    return put
+
+
+async def _copy(epoch: Epoch, wanted: set[BlobHash], dial: DialBlobs, source: str, blobs: BlobStore) -> set[BlobHash]:
+    """Bring blobs from another relay; the names of those that it served.
 
     Raises:
         RelayError: the relay that they are for does not take them.
     """
-    left: list[BlobHash] = []
+    copied: set[BlobHash] = set()
     store = dial(source)
     try:
-        for start in range(0, len(names), AT_ONCE):
-            fetched = []
-            for name in names[start : start + AT_ONCE]:
-                try:
-                    fetched.append(await store.get_blob(epoch, name))
-                except RelayError:
-                    left.append(name)
-            if fetched:
-                await blobs.put_blobs(epoch, fetched)
-            elif start == 0:
-                return names  # it has nothing, or is not there
+        for name in sorted(wanted):
+            try:
+                data = await store.get_blob(epoch, name)
+            except BlobRefused:
+                continue
+            except RelayError:
+                break  # it is not there
+            await blobs.put_blobs(epoch, [data])
+            copied.add(name)
     finally:
         await store.close()
-    return left
-
-
-def blobs_of(replica: Replica, stored: StoredEpoch) -> list[BlobHash]:
-    """Every blob that a newcomer needs for this epoch: pages of its wraps, of its manifest, and of the snapshots."""
-    names: list[BlobHash] = []
-    if stored.manifest is None or stored.rotation is None:
-        return names
-    if stored.rotation in replica.members.graph:
-        body = replica.members.graph.operation(stored.rotation).body
-        if isinstance(body, Rotation) and body.paged is not None:
-            names += [name for _, name in body.paged.pages]
-    with suppress(UntrustedInputError):
-        names += read_manifest_body(parse_run(stored.manifest, replica.group).stored().entries[-1].body).pages
-    content = replica.epochs.table.content(stored.epoch.topic)
-    if content is not None:
-        names += pages_of(decode_manifest(content, replica.group).stored_documents())
-    return list(dict.fromkeys(names))
-
-
-def pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
-    return [page for state in states if state.snapshot is not None for page in state.snapshot.pages]
+    return copied

@@ -10,7 +10,7 @@ import pytest
 
 from cocoon_core.errors import NotYetError, RelayUnavailable, UsageError
 from cocoon_core.protocol.invite import read_link
-from cocoon_core.sync.refilling import blobs_of
+from cocoon_core.sync.manifest_blobs import blobs_of_epoch
 from cocoon_core.sync.relay_list import named_relays
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
@@ -77,7 +77,7 @@ async def test_the_blobs_of_a_wiped_relay_come_from_the_other_without_a_rotation
     await ana.sync()
     assert ana.replica.epoch.topic == topic
     assert one.blobs.kept.keys() == two.blobs.kept.keys() & one.blobs.kept.keys() != set()
-    assert set(blobs_of(ana.replica, ana.replica.epochs.current)) <= one.blobs.kept.keys()
+    assert set(blobs_of_epoch(ana.replica, ana.replica.epochs.current)) <= one.blobs.kept.keys()
 
 
 async def test_where_no_relay_has_the_blobs_the_epoch_is_ended(world: World) -> None:
