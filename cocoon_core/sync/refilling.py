@@ -4,8 +4,8 @@
     before it:  the rotations that end the epochs whose secrets are still here
     mailboxes:  a welcome for every open invite, the answers to requests, the index of a phrase
 
-Blobs are ciphertext that no device keeps: it makes them again or takes them from another relay, and where neither can be
-the epoch is ended, so that the next one brings its own. Spec: specs/relays.md §4.
+Blobs are ciphertext that no device keeps: it makes them again or takes them from another relay, and where neither can
+be the epoch is ended, so that the next one brings its own. Spec: specs/relays.md §4.
 """
 
 from __future__ import annotations
