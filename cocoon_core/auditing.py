@@ -103,7 +103,7 @@ class Auditing(GroupPart):
             return pages
         held = {page: await store.get_blob(epoch, page) for page in pages}
         documents = open_manifest(body, group, epoch.topic, held).stored_documents()
-        snapshots = [page for state in documents if state.snapshot is not None for page in state.snapshot.pages]
+        snapshots = [page.name for state in documents if state.snapshot is not None for page in state.snapshot.pages]
         return pages | (await store.have(epoch, snapshots) if snapshots else set())
 
     async def probe_ended(self) -> list[AppendProbe]:

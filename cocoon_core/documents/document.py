@@ -7,7 +7,7 @@ be thrown away at any time and are built again from them. No clock, no randomnes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -168,6 +168,10 @@ class Document:
     def read(self) -> MapView:
         """The root map, which follows the document as it changes."""
         return MapView(self._replica)
+
+    def root_keys(self) -> Collection[str]:
+        """The keys of the root map."""
+        return self.read().keys()
 
     def plain(self, key: str) -> Any:
         """What stands under a root key, as plain dicts, lists and scalars; None where nothing does."""

@@ -8,6 +8,7 @@ Implements specs/documents.md §6.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from cocoon_core.documents.change import BYTES, FALSE, INT, NULL, STRING, TRUE, ParsedChange
@@ -39,6 +40,21 @@ def read_record(parsed: ParsedChange) -> dict[str, Any]:
         content[key] = _read_scalar(meta & 15, values[at:end])
         at = end
     return content
+
+
+class Records:
+    """The content of a document all of whose changes are records, by root key: what a view reads, without a replica."""
+
+    def __init__(self, records: Mapping[str, ParsedChange]) -> None:
+        self._records = records
+
+    def root_keys(self) -> Collection[str]:
+        return self._records.keys()
+
+    def plain(self, key: str) -> Any:
+        """What stands under a root key, as plain scalars in a dict; None where nothing does."""
+        record = self._records.get(key)
+        return None if record is None else read_record(record)
 
 
 def _read_scalar(kind: int, raw: bytes) -> Any:

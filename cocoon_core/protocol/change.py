@@ -55,8 +55,8 @@ def split_change(raw: bytes) -> tuple[list[bytes], bytes, bytes]:
 def join_change(deps: Sequence[bytes], actor: ActorId, tail: bytes) -> RawChange:
     """Put a whole raw change together again: the inverse of `split_change`."""
     count = len(deps)
-    body = b"".join((_SHORT[count] if count < 0x80 else _leb128(count), *deps, _ACTOR_PREFIX, actor, tail))
-    chunk = b"".join((b"\x01", _leb128(len(body)), body))
+    body = b"".join((_SHORT[count] if count < 0x80 else encode_leb128(count), *deps, _ACTOR_PREFIX, actor, tail))
+    chunk = b"".join((b"\x01", encode_leb128(len(body)), body))
     digest = sha256(chunk)
     return _new(RawChange, (b"".join((MAGIC, digest[:4], chunk)), ChangeHash.unchecked(digest)))
 
@@ -96,7 +96,8 @@ def read_leb128(raw: bytes, at: int) -> tuple[int, int]:
     raise MalformedError("a LEB128 number does not end")
 
 
-def _leb128(value: int) -> bytes:
+def encode_leb128(value: int) -> bytes:
+    """The minimal unsigned LEB128 form of a number."""
     if value < 0x80:
         return _SHORT[value]
     if value < 0x4000:

@@ -7,6 +7,7 @@ Spec: specs/documents.md §1.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -19,6 +20,7 @@ from cocoon_core.protocol.primitives import hash_bytes
 
 MAX_SCHEMA_KEYS = 64
 SCHEMA_TYPES = ("list", "map", "text")
+_PERIOD = re.compile(r"/(\d{4}-(?:0[1-9]|1[0-2]))\Z", re.ASCII)
 
 
 class DocumentKind(IntEnum):
@@ -60,6 +62,12 @@ class Descriptor:
         if self.member is not None:
             return [int(self.kind), self.member, self.name]
         return [int(self.kind), self.name, dict(self.schema)]
+
+    @property
+    def period(self) -> str | None:
+        """The month that an owned document is about, "YYYY-MM", if its name ends with one after a slash."""
+        found = _PERIOD.search(self.name) if self.member is not None else None
+        return found[1] if found else None
 
     def document_id(self, group: GroupId) -> DocumentId:
         return DocumentId(hash_bytes(LABEL_DOCUMENT, group + encoding.encode(self.to_value())))

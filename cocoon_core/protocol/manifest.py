@@ -29,10 +29,10 @@ from cocoon_core.protocol.operation_forms import require_integer, require_rising
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
 from cocoon_core.protocol.sealed_pages import name_page, open_page, seal_page
-from cocoon_core.protocol.snapshot import SnapshotRef
+from cocoon_core.protocol.snapshot import PageRef, SnapshotRef
 from cocoon_core.protocol.statement import parse_statement
 
-_FIELDS: Final = 7
+_FIELDS: Final = 8
 
 Heads = Mapping[DeviceId, tuple[int, ChangeHash]]  # of one document: every device's newest change in it
 
@@ -41,21 +41,14 @@ Heads = Mapping[DeviceId, tuple[int, ChangeHash]]  # of one document: every devi
 class DocumentState:
     """One document in a manifest: what it is, what every device signed of it, and where its changes are.
 
-    `snapshot` is None where no change is left. `seqs` are those of the entries in which its changes stand, one for each
-    in their order: by them pins and finality hold where the entries are not. `ended` are the devices whose part of it
-    ends before their head, because the gate refused a change of theirs; the run with that change is among the
-    manifest's runs.
+    `snapshot` is None where no change is left. `ended` are the devices whose part of it ends before their head, because
+    the gate refused a change of theirs; the run with that change is among the manifest's runs.
     """
 
     descriptor: Descriptor
     heads: Heads
     snapshot: SnapshotRef | None
-    seqs: tuple[int, ...]
     ended: tuple[DeviceId, ...] = ()
-
-    def __post_init__(self) -> None:
-        if bool(self.seqs) != (self.snapshot is not None):
-            raise MalformedError("the seqs of a snapshot's entries come with it, and without it there are none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +88,10 @@ class UnverifiedManifest:
     def stored_documents(self) -> tuple[DocumentState, ...]:
         """What it says of documents, where it comes from one's own store: it was verified before it was stored."""
         return self._documents
+
+    def stored_runs(self) -> tuple[Run, ...]:
+        """The runs that it carries, where it comes from one's own store."""
+        return tuple(run.stored() for run in self._runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +178,11 @@ def open_manifest(
 
 
 def encode_manifest(manifest: Manifest, group: GroupId) -> bytes:
-    """CBOR [version, frontier, operations, final, rekeys, runs, documents]."""
+    """CBOR [version, frontier, operations, final, rekeys, runs, pages, documents]."""
     places = {device: place for place, device in enumerate(sorted(manifest.frontier))}
     documents = sorted(manifest.documents, key=lambda state: state.descriptor.document_id(group))
+    keys = {page.name: page.key for state in documents if state.snapshot for page in state.snapshot.pages}
+    pages = {name: place for place, name in enumerate(sorted(keys))}
     return encoding.encode(
         [
             VERSION,
@@ -192,7 +191,8 @@ def encode_manifest(manifest: Manifest, group: GroupId) -> bytes:
             [place for place, run in enumerate(manifest.operations) if run.last_id in manifest.final],
             [run.wire for run in manifest.rekeys],
             [run.wire for run in manifest.runs],
-            [_document_value(state, places) for state in documents],
+            [[name, keys[name].reveal()] for name in pages],
+            [_document_value(state, places, pages) for state in documents],
         ]
     )
 
@@ -211,9 +211,12 @@ def decode_manifest(content: bytes, group: GroupId) -> UnverifiedManifest:
         raise UpdateNeededError(f"a manifest is of version {value[0]}; install a newer Cocoon")
     if value[0] != VERSION or len(value) != _FIELDS or not all(isinstance(field, list) for field in value[1:]):
         raise MalformedError(f"a manifest of version {VERSION} has {_FIELDS} fields")
-    _, ends, operations, final, rekeys, runs, documents = value
+    _, ends, operations, final, rekeys, runs, pages, documents = value
     frontier = decode_frontier(ends)
-    states = tuple(_document_from(document, tuple(frontier)) for document in documents)
+    refs = _pages_from(pages)
+    states = tuple(_document_from(document, tuple(frontier), refs) for document in documents)
+    if {page.name for state in states if state.snapshot for page in state.snapshot.pages} != {ref.name for ref in refs}:
+        raise MalformedError("a manifest names a page in which no document is")
     require_rising(tuple(state.descriptor.document_id(group) for state in states), len(states), "documents")
     own = tuple(parse_statement(_wire(wire), group) for wire in rekeys)
     require_rising(tuple(run.device for run in own), len(own), "rekeys")
@@ -231,16 +234,28 @@ def _final_from(places: list[Any], operations: Sequence[UnverifiedRun]) -> froze
     return frozenset(operations[place].last_id for place in places)
 
 
-def _document_value(state: DocumentState, places: Mapping[DeviceId, int]) -> list[Any]:
+def _pages_from(values: list[Any]) -> tuple[PageRef, ...]:
+    found = []
+    for value in values:
+        match value:
+            case [bytes() as name, bytes() as key]:
+                found.append(PageRef(BlobHash(name), Secret(key)))
+            case _:
+                raise MalformedError("a page is [blob hash, key]")
+    require_rising(tuple(page.name for page in found), len(found), "pages")
+    return tuple(found)
+
+
+def _document_value(state: DocumentState, places: Mapping[DeviceId, int], pages: Mapping[BlobHash, int]) -> list[Any]:
     heads = sorted([places[device], seq, change] for device, (seq, change) in state.heads.items())
-    where = [state.snapshot.key.reveal(), list(state.snapshot.pages)] if state.snapshot else []
+    where = [pages[page.name] for page in state.snapshot.pages] if state.snapshot else []
     ended = sorted(places[device] for device in state.ended)
-    return [state.descriptor.to_value(), heads, where, list(state.seqs), ended]
+    return [state.descriptor.to_value(), heads, where, ended]
 
 
-def _document_from(value: object, devices: tuple[DeviceId, ...]) -> DocumentState:
+def _document_from(value: object, devices: tuple[DeviceId, ...], pages: tuple[PageRef, ...]) -> DocumentState:
     match value:
-        case [descriptor, list() as heads, list() as where, list() as seqs, list() as ended]:
+        case [descriptor, list() as heads, list() as where, list() as ended]:
             found: dict[DeviceId, tuple[int, ChangeHash]] = {}
             for item in heads:
                 device, head = _head_from(item, devices)
@@ -251,10 +266,8 @@ def _document_from(value: object, devices: tuple[DeviceId, ...]) -> DocumentStat
             require_rising(cut, len(devices), "devices that ended")
             if not set(cut) <= found.keys():
                 raise MalformedError("a device that ended has no head")
-            for seq in seqs:
-                require_integer(seq, 0, MAX_SEQ, "the seq of an entry")
-            return DocumentState(descriptor_from_value(descriptor), found, _snapshot_from(where), tuple(seqs), cut)
-    raise MalformedError("a document of a manifest is [descriptor, heads, snapshot, seqs, ended]")
+            return DocumentState(descriptor_from_value(descriptor), found, _snapshot_from(where, pages), cut)
+    raise MalformedError("a document of a manifest is [descriptor, heads, pages, ended]")
 
 
 def _head_from(value: object, devices: tuple[DeviceId, ...]) -> tuple[DeviceId, tuple[int, ChangeHash]]:
@@ -271,13 +284,10 @@ def _device_at(place: object, devices: tuple[DeviceId, ...]) -> DeviceId:
     return devices[place]
 
 
-def _snapshot_from(value: list[Any]) -> SnapshotRef | None:
-    match value:
-        case []:
-            return None
-        case [bytes() as key, list() as pages]:
-            return SnapshotRef(Secret(key), tuple(BlobHash(page) for page in pages))
-    raise MalformedError("a snapshot is [key, pages] or empty")
+def _snapshot_from(where: list[Any], pages: tuple[PageRef, ...]) -> SnapshotRef | None:
+    for place in where:
+        require_integer(place, 0, len(pages) - 1, "the place of a page")
+    return SnapshotRef(tuple(pages[place] for place in where)) if where else None
 
 
 def _wire(value: object) -> bytes:

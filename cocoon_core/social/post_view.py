@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from cocoon_core.documents import Document
 from cocoon_core.protocol.constants import LABEL_POST
 from cocoon_core.protocol.descriptor import DocumentKind
 from cocoon_core.protocol.ids import DocumentId
 from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.storage.database import Database
 from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.shelf import Readable
 
 FEED_PREFIX: Final = "feed/"
 POST_PREFIX: Final = "post:"
@@ -39,16 +39,20 @@ class PostView:
     def __init__(self, database: Database, group_no: int) -> None:
         self._db, self._no = database, group_no
 
-    def merged(self, record: DocumentRecord, document: Document, touched: set[str]) -> None:
+    def merged(self, record: DocumentRecord, document: Readable, touched: set[str]) -> None:
         if _is_feed(record):
             self._update(record, document, touched)
 
-    def rebuilt(self, record: DocumentRecord, document: Document) -> None:
+    def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
         if _is_feed(record):
             self._db.execute("DELETE FROM posts WHERE document_no=?", (record.number,))
-            self._update(record, document, document.read().keys())
+            self._update(record, document, document.root_keys())
 
-    def _update(self, record: DocumentRecord, document: Document, keys: Iterable[str]) -> None:
+    def adopted(self, record: DocumentRecord, document: Readable) -> None:
+        if _is_feed(record):
+            self._update(record, document, document.root_keys())
+
+    def _update(self, record: DocumentRecord, document: Readable, keys: Iterable[str]) -> None:
         rows: list[_Row] = []
         gone: list[tuple[int, bytes]] = []
         for key in keys:

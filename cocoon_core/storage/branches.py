@@ -28,10 +28,6 @@ CREATE TABLE loose_runs (
     wire      BLOB NOT NULL,
     UNIQUE (group_no, device, first_seq, last_id)
 ) STRICT;
-CREATE TABLE snapshots (
-    document_no INTEGER PRIMARY KEY REFERENCES documents(id) ON DELETE CASCADE,
-    changes     BLOB NOT NULL
-) STRICT;
 CREATE TABLE lost (
     document_no INTEGER NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
     change      BLOB NOT NULL,

@@ -141,20 +141,6 @@ class DocumentTable:
         assert row is not None, "a run that is named is not deleted without its name"
         return DocumentRun(run, row[0], row[1])
 
-    # --- snapshots
-
-    def snapshot(self, number: int) -> bytes | None:
-        """The changes that a manifest said of this document, packed; they need not be in any run here."""
-        row = self._db.query_one("SELECT changes FROM snapshots WHERE document_no=?", (number,))
-        return row[0] if row else None
-
-    def set_snapshot(self, number: int, changes: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO snapshots (document_no, changes) VALUES (?,?) "
-            "ON CONFLICT DO UPDATE SET changes=excluded.changes",
-            (number, changes),
-        )
-
     # --- cache
 
     def cache(self, number: int) -> tuple[bytes | None, int]:

@@ -5,7 +5,7 @@ Decides nothing: which epoch is written to is for sync/epochs.py. Spec: specs/st
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -393,24 +393,13 @@ class EpochTable:
             )
         )
 
-    def uploads(self, relay: str, topic: TopicId) -> list[bytes]:
+    def uploads(self, relay: str, topic: TopicId) -> list[BlobHash]:
+        """The names of the blobs that a relay must have."""
         rows = self._db.query(
-            "SELECT data FROM uploads WHERE group_no=? AND relay=? AND topic=? ORDER BY blob",
+            "SELECT blob FROM uploads WHERE group_no=? AND relay=? AND topic=? ORDER BY blob",
             (self._no, relay, bytes(topic)),
         )
-        return [data for (data,) in rows]
-
-    def waiting_blobs(self, topic: TopicId) -> Iterator[bytes]:
-        """Blobs that wait for a relay, one by one."""
-        rows = self._db.query(
-            "SELECT DISTINCT blob FROM uploads WHERE group_no=? AND topic=?", (self._no, bytes(topic))
-        )
-        for (blob,) in rows:
-            data: bytes | None = self._db.query_value(
-                "SELECT data FROM uploads WHERE group_no=? AND topic=? AND blob=?", (self._no, bytes(topic), blob)
-            )
-            if data is not None:
-                yield data
+        return [BlobHash(name) for (name,) in rows]
 
     def drop_uploads(self, relay: str, topic: TopicId) -> None:
         self._db.execute(

@@ -230,6 +230,16 @@ class GroupTable:
         )
         return [name for (name,) in rows]
 
+    # --- what is kept here
+
+    def kept_months(self, number: int) -> int | None:
+        """How many months of documents this device keeps, the current one among them; None for all."""
+        found: int | None = self._db.query_value("SELECT kept_months FROM groups WHERE id=?", (number,))
+        return found
+
+    def set_kept_months(self, number: int, months: int | None) -> None:
+        self._db.execute("UPDATE groups SET kept_months=? WHERE id=?", (months, number))
+
     # --- cursors
 
     def cursor(self, number: int, relay: str, topic: TopicId) -> Cursor | None:

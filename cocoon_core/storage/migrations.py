@@ -22,6 +22,7 @@ from cocoon_core.storage.meta import META
 from cocoon_core.storage.recovery import RECOVERY
 from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
+from cocoon_core.storage.snapshots import SNAPSHOTS
 from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
 
@@ -41,6 +42,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     GUESTS,
     RESTORED,
     RELAYS,
+    SNAPSHOTS,
     # New steps go here.
 )
 

@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cocoon_core.errors import ChainAheadError, MalformedError
-from cocoon_core.protocol.change import read_deps
+from cocoon_core.errors import ChainAheadError
 from cocoon_core.protocol.frontier import RunEnd
 from cocoon_core.protocol.heads import DeviceHeads
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, TopicId
+from cocoon_core.protocol.ids import DeviceId, TopicId
 from cocoon_core.protocol.manifest import DocumentState, encode_manifest
 from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, final_operations
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.run import Run
-from cocoon_core.protocol.snapshot import PackedChange, check_heads
 from cocoon_core.storage.log import ChainEnd
-from cocoon_core.sync.arrivals import Said, in_causal_order
 from cocoon_core.sync.events import RosterChanged
 from cocoon_core.sync.final import write_final
 from cocoon_core.sync.key_care import erase_old_keys
+from cocoon_core.sync.owed import changes_in
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -67,25 +65,23 @@ def find_behind(replica: Replica, verified: VerifiedManifest) -> dict[DeviceId, 
 
 
 def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentState]:
-    """The documents whose snapshots hold something that is not here."""
+    """The documents whose snapshots hold something that is not here, those that are owed already among them."""
     behind = find_behind(replica, verified)
     return [
         state
         for state in verified.manifest.documents
-        if state.snapshot is not None and not behind.keys().isdisjoint(state.heads)
+        if state.snapshot is not None
+        and (
+            not behind.keys().isdisjoint(state.heads)
+            or replica.debts.find(state.descriptor.document_id(replica.group)) is not None
+        )
     ]
 
 
-def adopt_manifest(
-    replica: Replica, proved: ProvedManifest, snapshots: Mapping[DocumentId, list[PackedChange]]
-) -> None:
+def adopt_manifest(replica: Replica, proved: ProvedManifest) -> None:
     """Take a manifest in. Inside a transaction, in which what is parked is to be tried again.
 
-    Args:
-        snapshots: of the documents that `find_needed` named.
-
-    Raises:
-        UntrustedInputError: a snapshot is not what the heads say, or the gate refuses it; nothing was changed.
+    What its snapshots hold and is not here is owed from then on (sync/owed.py).
     """
     verified = proved.verified
     behind = find_behind(replica, verified)
@@ -93,6 +89,7 @@ def adopt_manifest(
         replica.stop(ChainAheadError())
         if replica.has_unsent:  # what was written here stands in the way of what this device wrote elsewhere
             return
+    needed = find_needed(replica, verified)
     before_members, standings = replica.members.ids(), replica.members.standings()
     new = behind.keys() - replica.chains.keys()
     known = [operation.id for operation in verified.operations if replica.members.knows((operation.id,))]
@@ -105,10 +102,7 @@ def adopt_manifest(
         replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
     _move_chains(replica, verified, behind)
     _keep_epoch(replica, proved)
-    for state in verified.manifest.documents:
-        document = state.descriptor.document_id(replica.group)
-        if document in snapshots:
-            _adopt_document(replica, verified, state, snapshots[document])
+    replica.debts.owe(proved.topic, needed, changes_in(verified.manifest.runs))
     fresh = tuple(operation.id for operation in verified.operations if operation.id not in set(known))
     if fresh:
         joined = tuple(replica.members.ids() - before_members)
@@ -153,44 +147,6 @@ def _find_handover(verified: VerifiedManifest) -> list[bytes]:
         run = by_id[prev]
         wires.insert(0, run.wire)
     return wires
-
-
-def _adopt_document(
-    replica: Replica, verified: VerifiedManifest, state: DocumentState, packed: list[PackedChange]
-) -> None:
-    check_heads(packed, state.heads, state.ended)
-    if len(state.seqs) != len(packed):
-        raise MalformedError("a snapshot holds more or fewer changes than seqs of their entries were given")
-    changes = {one.raw: Said(one.device, one.raw, seq) for one, seq in zip(packed, state.seqs, strict=True)}
-    document = state.descriptor.document_id(replica.group)
-    beyond: dict[ChangeHash, Said] = {}
-    for run in verified.manifest.runs:
-        for entry in run.entries:
-            for change in entry.changes:
-                if change.document == document:
-                    beyond[change.hash] = Said(run.device, change.raw, entry.seq)
-    wanted = _called_by(changes, beyond)
-    if wanted:
-        changes |= wanted
-        changes = {raw: changes[raw] for raw in in_causal_order(changes)}
-    replica.shelf.adopt_snapshot(state.descriptor, list(changes.values()))
-
-
-def _called_by(changes: Mapping[bytes, Said], beyond: Mapping[ChangeHash, Said]) -> dict[bytes, Said]:
-    """Changes beyond a cut that those of the snapshot depend on, by their bytes."""
-    wanted: dict[bytes, Said] = {}
-    queue = list(changes)
-    while queue and beyond:
-        try:
-            deps = read_deps(queue.pop())
-        except MalformedError:
-            continue
-        for dep in deps:
-            found = beyond.get(ChangeHash(dep))
-            if found is not None and found.raw not in wanted and found.raw not in changes:
-                wanted[found.raw] = found
-                queue.append(found.raw)
-    return wanted
 
 
 def queue_missing(replica: Replica) -> None:

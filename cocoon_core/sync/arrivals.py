@@ -6,17 +6,23 @@ Implements specs/storage.md §5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from cocoon_core.errors import LocalStateError, UntrustedInputError
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.entry import DocumentChange, document_change
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.part import Said, open_part
 from cocoon_core.protocol.primitives import sha256
 from cocoon_core.protocol.run import parse_run
+from cocoon_core.protocol.snapshot import read_snapshot
 from cocoon_core.storage.documents import DocumentRecord, DocumentRun, DocumentTable
+from cocoon_core.storage.snapshots import SnapshotTable
 
+OPEN_PARTS: Final = 3  # pages of snapshots kept open in memory, each of SNAPSHOT_PART_BYTES at most
 NO_RUN: Final = 0  # in place of a run's number: pending, or from a snapshot; that of a run apart is negative
 
 
@@ -39,14 +45,6 @@ class Arrival(NamedTuple):
     place: int = 0
 
 
-class Said(NamedTuple):
-    """A change that a manifest's snapshot says, with the seq of its entry."""
-
-    device: DeviceId
-    raw: bytes
-    seq: int
-
-
 class Arrivals:
     """Finds the changes of one group's documents.
 
@@ -59,9 +57,11 @@ class Arrivals:
         group: GroupId,
         device: DeviceId,
         table: DocumentTable,
+        snapshots: SnapshotTable,
         own_pending: Callable[[], Iterable[tuple[DocumentId, int, bytes]]],
     ) -> None:
-        self._group, self._table, self._own_pending = group, table, own_pending
+        self._group, self._table, self._snapshots, self._own_pending = group, table, snapshots, own_pending
+        self._opened: OrderedDict[int, dict[DocumentId, bytes]] = OrderedDict()
         self.device = device
 
     def of(self, record: DocumentRecord) -> list[Arrival]:
@@ -104,13 +104,43 @@ class Arrivals:
         """What the newest manifest's snapshot said of the document, in causal order; and what earlier ones said
         besides, which stands in its chain.
         """
-        packed = self._table.snapshot(record.number)
-        newest, left = encoding.decode(packed, max_bytes=len(packed)) if packed is not None else ((), ())
+        stored = self._snapshots.get(record.number)
+        if stored is None:
+            return [], []
         document = record.document
-        return (
-            [Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN, False, True) for d, raw, seq in newest],
-            [Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN) for d, raw, seq in left],
-        )
+        besides, left = encoding.decode(stored.said, max_bytes=len(stored.said))
+        newest = self._in_pages(document, stored.pages)
+        if besides:
+            said = [
+                Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN, False, True)
+                for d, raw, seq in besides
+            ]
+            found = {arrival.change.raw: arrival for arrival in (*newest, *said)}
+            newest = [found[raw] for raw in in_causal_order(found)]
+        return newest, [Arrival(document_change(document, raw), DeviceId(d), seq, NO_RUN) for d, raw, seq in left]
+
+    def _in_pages(self, document: DocumentId, pages: Sequence[int]) -> list[Arrival]:
+        try:
+            packed = read_snapshot(document, map(self._open, pages))
+        except UntrustedInputError as error:
+            raise LocalStateError(f"a stored page of a snapshot cannot be read: {error}") from error
+        return [
+            Arrival(DocumentChange(document, one.raw, one.hash, one.seq), one.device, one.entry, NO_RUN, False, True)
+            for one in packed
+        ]
+
+    def _open(self, page: int) -> dict[DocumentId, bytes]:
+        """A stored page, opened; the last ones stay, since documents that lie together are asked for together."""
+        opened = self._opened.pop(page, None)
+        if opened is None:
+            part = self._snapshots.part(page)
+            if part is None:
+                raise LocalStateError("a page that a document is built on is not here")
+            opened = open_part(part)
+        self._opened[page] = opened
+        while len(self._opened) > OPEN_PARTS:
+            self._opened.popitem(last=False)
+        return opened
 
     def pending(self, document: DocumentId) -> Iterator[Arrival]:
         """Own changes that are in no run yet."""
@@ -119,9 +149,12 @@ class Arrivals:
                 yield Arrival(document_change(document, raw), self.device, seq, NO_RUN)
 
 
-def pack_changes(changes: Iterable[Said], left: Iterable[Said]) -> bytes:
-    """The form in which a snapshot's changes are stored here, and what earlier ones said besides."""
-    return encoding.encode([[[bytes(device), raw, seq] for device, raw, seq in part] for part in (changes, left)])
+def pack_said(besides: Iterable[Said], left: Iterable[Said]) -> bytes:
+    """The form in which is stored what the newest snapshot says besides its pages, and what earlier ones said."""
+    return encoding.encode([[[bytes(device), raw, seq] for device, raw, seq in part] for part in (besides, left)])
+
+
+NOTHING_SAID: Final = pack_said((), ())
 
 
 def hash_of(raw: bytes) -> ChangeHash:

@@ -163,7 +163,7 @@ class RelayBlobs:
                 await self._ask("PUT", f"/v1/blobs/{name.hex()}", keys, named[name])
                 put += 1
 
-        await _run_together([put_some() for _ in range(min(IN_FLIGHT, len(named) - len(there)))])
+        await run_together([put_some() for _ in range(min(IN_FLIGHT, len(named) - len(there)))])
         return put
 
     async def get_blob(self, keys: TopicKeys, blob: BlobHash) -> bytes:
@@ -285,8 +285,8 @@ def _read_refusal(answer: Answer) -> BlobRefused:
 # --- several at once
 
 
-async def _run_together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all; the first failure ends the others and is raised as it is."""
+async def run_together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once; the first failure ends the others and is raised as it is."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await asyncio.gather(*tasks)

@@ -268,6 +268,7 @@ class RelayDriver:
         return (
             self._all_live()
             and self._task is None
+            and self._following.is_done
             and (self._reads_only or self._has_put_all())
             and self._session.unanswered == 0
             and self._retry_at is None

@@ -203,6 +203,7 @@ class Epochs:
         replica, self._written = self._replica, topic
         replica.log.forget_acks()
         replica.level_relays.clear()
+        replica.debts.follow_choice(topic)
         if not self.held[topic].followed and topic != self._first:
             return  # all is queued when it is followed
         for relay in replica.groups.carriers(replica.record.number):

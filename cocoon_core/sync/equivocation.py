@@ -335,6 +335,9 @@ class Forks:
         replica.forget_heads(device)
 
     def _head_in_snapshot(self, record: DocumentRecord, device: DeviceId) -> tuple[int, ChangeHash] | None:
+        debt = self._replica.debts.find(record.document)
+        if debt is not None and device in debt.state.heads:
+            return debt.state.heads[device]
         found = [
             (arrival.change.seq, arrival.change.hash)
             for arrival in chain(*self._replica.shelf.arrivals.in_snapshots(record))

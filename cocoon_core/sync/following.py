@@ -6,7 +6,7 @@ goes on when they are there. A manifest that cannot serve is noted, and is a rea
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.ids import BlobHash, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
 from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
@@ -24,20 +24,20 @@ from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.primitives import HpkeKey
 from cocoon_core.protocol.rotation import find_page, find_wrap, open_rotation
 from cocoon_core.protocol.run import Run, parse_run, verify_run
-from cocoon_core.protocol.snapshot import PackedChange, open_snapshot
 from cocoon_core.sync.adopting import (
     ProvedManifest,
     adopt_manifest,
-    find_needed,
     queue_missing,
 )
-from cocoon_core.sync.blobs import BlobRefused, BlobStore
+from cocoon_core.sync.blobs import IN_FLIGHT, BlobRefused, BlobStore, run_together
+from cocoon_core.sync.owed import Lot
 from cocoon_core.sync.receiving import retake_parked
 from cocoon_core.sync.recovering import unwrap_keys
 from cocoon_core.sync.repairing import Repairing, open_repairs
 from cocoon_core.sync.replica import Replica
 
 Work = Coroutine[Any, Any, None]
+FETCHED_TOGETHER = 8  # pages of documents that are asked for at once, if one document has no more
 CHECKERS = 3  # devices, the first by rank, that look whether the blobs of a manifest are there
 
 
@@ -55,7 +55,12 @@ class Following:
 
     def advance(self) -> Work | None:
         """Follow as far as it goes. Gives work to be awaited where blobs are needed first."""
-        return self._open_chosen() or self._hop() or self._open_beside() or self._open_manifest()
+        return self._open_chosen() or self._hop() or self._open_beside() or self._open_manifest() or self._read_owed()
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing that this relay could give is owed."""
+        return next(self._open_lots(), None) is None
 
     # --- the secret
 
@@ -200,22 +205,12 @@ class Following:
         if missing:
             return self._fetch(epoch, missing)
         proved = self._prove(epoch, run, body)
-        verified = proved.verified
         if not adopts:
             with replica.transaction():
                 replica.epochs.note_told(epoch.topic, proved.write_final())
             return None
-        needed = find_needed(replica, verified)
-        missing = self._missing(_pages_of(needed))
-        if missing:
-            return self._fetch(epoch, missing)
-        snapshots: dict[DocumentId, list[PackedChange]] = {}
-        for state in needed:
-            document = state.descriptor.document_id(replica.group)
-            if state.snapshot is not None:
-                snapshots[document] = open_snapshot(state.snapshot, document, self._fetched)
         was_member = replica.members.has_begun
-        self._adopt(proved, snapshots)
+        self._adopt(proved)
         if was_member:
             self._have_checked(epoch)
         return None
@@ -235,10 +230,10 @@ class Following:
             self._proved = proved
         return proved
 
-    def _adopt(self, proved: ProvedManifest, snapshots: dict[DocumentId, list[PackedChange]]) -> None:
+    def _adopt(self, proved: ProvedManifest) -> None:
         replica = self._replica
         with replica.transaction():
-            adopt_manifest(replica, proved, snapshots)
+            adopt_manifest(replica, proved)
             queue_missing(replica)
             retake_parked(replica, self._url)
         self._fetched.clear()
@@ -255,6 +250,41 @@ class Following:
                 return
             replica.epochs.broken.add(topic)
             replica.alarm("manifest", entry.hex(), f"a manifest cannot be used ({error}); the epoch is ended")
+
+    # --- what is owed
+
+    def _open_lots(self) -> Iterator[Lot]:
+        """What can be asked of this relay, the newest month first."""
+        for lot in self._replica.debts.lots():
+            if not any(page.name in self._lost for page in lot.pages):
+                yield lot
+
+    def _read_owed(self) -> Work | None:
+        """Read the documents whose pages came; work to be awaited where others are to be fetched.
+
+        Pages are let go as soon as they are read, so no more than a few are in memory.
+        """
+        replica = self._replica
+        while (lot := next(self._open_lots(), None)) is not None:
+            missing = [page.name for page in replica.debts.to_fetch(lot) if page.name not in self._fetched]
+            if missing:
+                break
+            with replica.transaction():
+                replica.debts.pay(lot, self._fetched)
+            for page in lot.pages:
+                self._fetched.pop(page.name, None)
+        else:
+            return None
+        names: list[BlobHash] = []
+        topic = None
+        for lot in self._open_lots():
+            wanted = [page.name for page in replica.debts.to_fetch(lot) if page.name not in self._fetched]
+            if names and (len(names) + len(wanted) > FETCHED_TOGETHER or lot.topic != topic):
+                break
+            topic = lot.topic
+            names += wanted
+        held = replica.epochs.held.get(topic) if topic is not None else None
+        return self._fetch(held.epoch if held is not None else replica.epoch, list(dict.fromkeys(names)))
 
     # --- blobs
 
@@ -277,14 +307,21 @@ class Following:
         return wanted
 
     async def _fetch(self, keys: TopicKeys, names: list[BlobHash]) -> None:
-        for name in names:
-            try:
-                self._fetched[name] = await self._blobs.get_blob(keys, name)
-            except BlobRefused as error:
-                if error.reason is not ErrorCode.NOT_FOUND:
-                    raise
-                self._lost.add(name)
+        """Fetch a few at once; those that the relay does not have are noted."""
+        waiting = iter(names)
+
+        async def fetch_some() -> None:
+            for name in waiting:  # shared by all that fetch
+                try:
+                    self._fetched[name] = await self._blobs.get_blob(keys, name)
+                except BlobRefused as error:
+                    if error.reason is not ErrorCode.NOT_FOUND:
+                        raise
+                    self._lost.add(name)
+
+        await run_together([fetch_some() for _ in range(min(IN_FLIGHT, len(names)))])
 
 
 def _pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
-    return [page for state in states if state.snapshot is not None for page in state.snapshot.pages]
+    """The names of the pages of these documents, each once."""
+    return list({page.name: None for state in states if state.snapshot for page in state.snapshot.pages})

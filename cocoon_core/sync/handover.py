@@ -16,6 +16,7 @@ and so on. Spec: specs/epoch.md.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from itertools import islice
 from typing import Any, Final
 
 from cocoon_core.errors import RelayMisbehaved
@@ -35,6 +36,7 @@ HANDOVER_TAG: Final = -1
 MANIFEST_TAG: Final = -2
 SIGNPOST_TAG: Final = -4
 ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
+UPLOADED_TOGETHER: Final = 8  # blobs that are in memory at once
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
 
 
@@ -143,11 +145,16 @@ class Handover:
         return restock(replica, self._url, blobs, dial)
 
     async def _upload(self, blobs: BlobStore, epoch: Epoch) -> None:
-        table = self._replica.epochs.table
-        await blobs.put_blobs(epoch, table.uploads(self._url, epoch.topic))
-        await self._replica.edits_ended()
-        self._stocked.add(epoch.topic)
-        with self._replica.transaction():
+        """Put what this relay lacks, a few blobs at a time."""
+        replica, table = self._replica, self._replica.epochs.table
+        lacking = set(names := table.uploads(self._url, epoch.topic)) - await blobs.have(epoch, names)
+        found = table.waiting_blobs(epoch.topic, lacking)
+        while some := list(islice(found, UPLOADED_TOGETHER)):
+            await blobs.put_blobs(epoch, some)
+        await replica.edits_ended()
+        if not replica.relays.lacks_restock(self._url, epoch.topic):
+            self._stocked.add(epoch.topic)
+        with replica.transaction():
             table.drop_uploads(self._url, epoch.topic)
 
     def advance(self) -> list[Effect]:

@@ -1,7 +1,7 @@
 """Packs a manifest out of what this device holds: frontier, operations, and a snapshot of every document.
 
-Inside the transaction that writes the rotation; nothing of this device is pending then but the rotation itself.
-Spec: specs/manifest.md §4.
+Inside the transaction that writes the rotation; nothing of this device is pending then but the rotation itself. What
+did not change keeps its page: which documents go into which pages is paging.py's. Spec: specs/manifest.md §4.
 """
 
 from __future__ import annotations
@@ -14,34 +14,28 @@ from typing import TYPE_CHECKING
 from cocoon_core.errors import SignatureError
 from cocoon_core.protocol.frontier import Frontier, RunEnd, frontier_of, run_end_of
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId, TopicId
-from cocoon_core.protocol.manifest import (
-    DocumentState,
-    Manifest,
-    ManifestBody,
-    decode_manifest,
-    encode_manifest,
-    seal_manifest,
-)
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, EntryId, TopicId
+from cocoon_core.protocol.manifest import DocumentState, Manifest, ManifestBody, encode_manifest, seal_manifest
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
-from cocoon_core.protocol.snapshot import seal_snapshot
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.arrivals import Arrival, in_causal_order
+from cocoon_core.sync.paging import Heads, Pager, states_before
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
-Heads = dict[DeviceId, tuple[int, ChangeHash]]
-MappedHeads = Mapping[DeviceId, tuple[int, ChangeHash]]
-
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A manifest, ready to be written: the body of its entry, and the blobs that must be at the relay before it."""
+    """A manifest, ready to be written: the body of its entry, and the blobs that must be at the relay before it.
+
+    Attributes:
+        kept: pages of an earlier manifest, which a relay should have.
+    """
 
     body: ManifestBody
     blobs: list[bytes]
+    kept: frozenset[BlobHash]
     frontier: Frontier
     operations: frozenset[EntryId]
     content: bytes
@@ -56,7 +50,8 @@ class _Packer:
     def __init__(self, replica: Replica, topic: TopicId) -> None:
         self._replica, self._topic = replica, topic
         self._before_frontier = replica.epochs.frontier()
-        self._before_heads = _heads_in(replica)
+        self._before = states_before(replica)
+        self._before_heads = _heads_in(self._before)
         self._runs: dict[tuple[DeviceId, int], Run] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
 
@@ -67,14 +62,13 @@ class _Packer:
         for device in frontier:
             for document, seq, change in self._heads[device].items():
                 by_document.setdefault(document, {})[device] = seq, change
-        blobs: list[bytes] = []
-        states = []
+        pager = Pager(replica, self._before)
         for record in replica.documents.all():
             heads = by_document.get(record.document)
             if heads:
-                state, pages = self._pack_document(record, heads)
-                states.append(state)
-                blobs += pages
+                for left_out in pager.take(record, heads):
+                    self._keep_reasons(record, left_out, heads)
+        states, blobs = pager.finish()
         operations = self._operations()
         manifest = Manifest(
             frontier,
@@ -86,7 +80,8 @@ class _Packer:
         )
         body, pages = seal_manifest(manifest, replica.group, self._topic, Secret(secrets.token_bytes(32)))
         content = encode_manifest(manifest, replica.group)
-        return Packed(body, blobs + pages, frontier, self._final(frontier, operations), content)
+        final = self._final(frontier, operations)
+        return Packed(body, blobs + pages, pager.kept, frontier, final, content)
 
     def _final(self, frontier: Frontier, operations: Iterable[EntryId]) -> frozenset[EntryId]:
         """The operations that count, within the frontier."""
@@ -134,8 +129,11 @@ class _Packer:
         """Find the heads of a device at a run end. False where they are not those that it signed, or not here whole:
         whoever reads the manifest compares them.
         """
-        self._heads[device] = self._heads_at(device, end.seq)
-        return self._heads[device].digest() == end.digest
+        heads = self._heads[device] = self._heads_at(device, end.seq)
+        if heads.digest() != end.digest:
+            return False
+        debts = self._replica.debts  # nothing newer of what was not read here can be packed: it is put again instead
+        return all(heads.get(debt.record.document) == debt.state.heads.get(device) for debt in debts.all())
 
     def _keep_runs(self, device: DeviceId, after: int, limit: int) -> None:
         """Runs that go on from the run end up to the pin travel whole."""
@@ -160,24 +158,6 @@ class _Packer:
         return heads
 
     # --- documents
-
-    def _pack_document(self, record: DocumentRecord, heads: Heads) -> tuple[DocumentState, list[bytes]]:
-        replica = self._replica
-        counting = replica.shelf.counting_changes(record)
-        changes = select_changes(counting, heads)
-        last: Heads = {}
-        for arrival in changes:
-            device, seq = arrival.device, arrival.change.seq or 0
-            last[device] = max(last.get(device, (0, heads[device][1])), (seq, heads[device][1]))
-        ended = sorted(device for device, (seq, _) in heads.items() if last.get(device, (0,))[0] != seq)
-        if ended or len(changes) != len(counting):
-            self._keep_reasons(record, set(ended), heads)
-        if not changes:
-            return DocumentState(record.descriptor, heads, None, (), tuple(ended)), []
-        raws = [(arrival.device, arrival.change.raw) for arrival in changes]
-        ref, blobs = seal_snapshot(record.document, raws, Secret(secrets.token_bytes(32)))
-        seqs = tuple(arrival.seq for arrival in changes)
-        return DocumentState(record.descriptor, heads, ref, seqs, tuple(ended)), blobs
 
     def _keep_reasons(self, record: DocumentRecord, ended: set[DeviceId], heads: Heads) -> None:
         """Runs with changes that the snapshot leaves out: refused by the gate, uncounted, or beyond a cut."""
@@ -208,26 +188,12 @@ class _Packer:
         return tuple(newest[device] for device in sorted(newest))
 
 
-def select_changes(counting: Iterable[Arrival], heads: MappedHeads) -> list[Arrival]:
-    """The changes that a snapshot with these heads holds, in the order in which every device packs them: so whoever has
-    them can make the very same pages again.
-    """
-    chosen: dict[bytes, Arrival] = {}
-    for arrival in sorted(counting, key=lambda one: (one.device, one.change.seq or 0)):
-        device, seq = arrival.device, arrival.change.seq
-        if seq is not None and device in heads and seq <= heads[device][0]:
-            chosen[arrival.change.raw] = arrival
-    return [chosen[raw] for raw in in_causal_order(chosen)]
-
-
-def _heads_in(replica: Replica) -> Mapping[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]]:
-    """The heads that the manifest before this one names."""
-    before = replica.epochs.last_followed()
-    content = replica.epochs.table.content(before.topic) if before is not None else None
+def _heads_in(
+    states: Mapping[DocumentId, DocumentState],
+) -> Mapping[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]]:
+    """The heads that a manifest names, by device."""
     found: dict[DeviceId, dict[DocumentId, tuple[int, ChangeHash]]] = {}
-    if content is not None:
-        for state in decode_manifest(content, replica.group).stored_documents():
-            document = state.descriptor.document_id(replica.group)
-            for device, head in state.heads.items():
-                found.setdefault(device, {})[document] = head
+    for document, state in states.items():
+        for device, head in state.heads.items():
+            found.setdefault(device, {})[document] = head
     return found

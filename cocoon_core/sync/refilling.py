@@ -56,6 +56,7 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
     for other in replica.groups.relays(replica.record.number):
         if lacking and other != url:
             lacking -= await _copy(epoch, lacking, dial, other, blobs)
+    lacking -= replica.debts.page_names()  # those were not read here, and somebody else has them
     await replica.edits_ended()
     with replica.transaction():
         if not lacking:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from cocoon_core.documents.proxies import MapEdit
@@ -41,10 +42,12 @@ from cocoon_core.storage.groups import ACTIVE, STOPPED, GroupRecord, GroupTable
 from cocoon_core.storage.log import ChainEnd, Log
 from cocoon_core.storage.relays import RelayTable
 from cocoon_core.storage.restored import restored_since
+from cocoon_core.storage.snapshots import SnapshotTable
 from cocoon_core.sync.epochs import Epochs
 from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
 from cocoon_core.sync.members import Members, Standing
+from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
 from cocoon_core.sync.ranges import missing_ranges, name_device, name_ranges
 from cocoon_core.sync.shelf import Shelf, View
@@ -74,10 +77,19 @@ class Replica:
         self.documents = DocumentTable(database, record.number)
         self.members = Members(record.group)
         self.own_chain = OwnChain(self)
-        self.shelf = Shelf(record.group, record.keys.id, self.documents, self.members, self.own_chain.pending_changes)
+        self.snapshots = SnapshotTable(database, record.number)
+        self.shelf = Shelf(
+            record.group,
+            record.keys.id,
+            self.documents,
+            self.snapshots,
+            self.members,
+            self.own_chain.pending_changes,
+        )
         self.forks = Forks(self)
         self.shelf.judge.called_late = lambda record, arrival: tell_late(self, record, arrival)
         self.epochs = Epochs(self)
+        self.debts = Debts(self)
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
         self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
@@ -110,6 +122,7 @@ class Replica:
         lacking = self.members.load(wires, pending)
         self.forks.load()
         self.epochs.load()
+        self.debts.load()
         if lacking:
             self._incomplete = f"{lacking} stored operations need others that are not here"
 
@@ -241,12 +254,14 @@ class Replica:
 
         Raises:
             UsageError: this member may not change that document.
+            DocumentUnavailableError: what others wrote into it was not read here yet.
             StorageFullError: it could not be made durable; the document is as before.
             LocalStateError: the document was loaded anew under the edit, since something else failed; nothing is
                 written.
         """
         self.require_writable()
         self.members.require_right(self.keys.id, descriptor)
+        self.debts.require_read(descriptor)
         document = descriptor.document_id(self.group)
         with self._only_edit(document):
             edited = self.shelf.get(descriptor)
@@ -352,6 +367,15 @@ class Replica:
         devices = self.members.roster.devices
         seen = {device for device, end in self.chains.items() if device in devices and end.last_time_ms >= after}
         return seen | {self.keys.id}
+
+    def kept_from(self) -> str | None:
+        """The first month, "YYYY-MM", of which this device keeps documents without being asked; None for all."""
+        months = self.groups.kept_months(self.record.number)
+        if months is None:
+            return None
+        now = datetime.fromtimestamp(self.clock() / 1000, UTC)
+        first = now.year * 12 + now.month - months
+        return f"{first // 12:04}-{first % 12 + 1:02}"
 
     def is_confirmed(self, operation: EntryId) -> bool:
         """True where a manifest of the epoch that is written to holds the operation: nothing can take its place."""

@@ -66,7 +66,10 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     epochs.table.set_manifest(epoch.topic, manifest.wire)
     epochs.table.set_followed(epoch.topic, write_final(packed.frontier, packed.operations), packed.content, handover)
     blobs = [(name_blob(blob), blob) for blob in (*pages, *packed.blobs)]
-    epochs.table.add_uploads(replica.groups.relays(replica.record.number), epoch.topic, blobs)
+    relays = replica.groups.relays(replica.record.number)
+    epochs.table.add_uploads(relays, epoch.topic, blobs)
+    if packed.kept:  # each relay should have those; it is asked, which renews their leases
+        replica.relays.note_restock(relays, epoch.topic)
     epochs.table.told({operation.id for operation in replica.members.graph.operations()})
     replica.log.dequeue([*(stored.last_id for stored in unsent), rotation.last_id])
     epochs.refresh()

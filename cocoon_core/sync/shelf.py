@@ -10,34 +10,49 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from cocoon_core.documents import Document, Gate, MissingDependencyError, Saved
+from cocoon_core.documents import Document, Gate, MissingDependencyError, ParsedChange, Records, Saved
 from cocoon_core.errors import DocumentUnavailableError, LocalStateError, MalformedError, UsageError
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.descriptor import Descriptor, actor_of
-from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId, MemberId
+from cocoon_core.protocol.part import PackedChange, Said
 from cocoon_core.storage.documents import DocumentRecord, DocumentTable
-from cocoon_core.sync.arrivals import NO_RUN, Arrival, Arrivals, Said, hash_of, in_causal_order, pack_changes
+from cocoon_core.storage.snapshots import SnapshotTable
+from cocoon_core.sync.arrivals import NO_RUN, NOTHING_SAID, Arrival, Arrivals, hash_of, in_causal_order, pack_said
 from cocoon_core.sync.judging import NOBODY, Judge, OpenDocument, Rights
 
-__all__ = ["NO_RUN", "Arrival", "Rights", "Said", "Shelf", "View", "in_causal_order"]
+__all__ = ["NO_RUN", "Arrival", "Readable", "Rights", "Said", "Shelf", "View", "in_causal_order"]
 
 OPEN_DOCUMENTS = 48  # documents kept in memory
 CACHE_AFTER = 256  # changes merged since the last cache before a new one is worth its bytes,
 CACHE_BYTES_A_CHANGE = 2_000  # or one for so many bytes of that cache, if that is more: writing one costs by its size
+NOT_SAVED: Final = b""  # in place of a cache: the verdicts hold, and the document is built from its changes
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024  # raw changes of one document that a manifest may say
+
+
+class Readable(Protocol):
+    """A document's content, by root key."""
+
+    def root_keys(self) -> Collection[str]: ...
+
+    def plain(self, key: str) -> Any: ...
 
 
 class View(Protocol):
     """A table computed from documents. Called inside the transaction that stores what changed."""
 
-    def merged(self, record: DocumentRecord, document: Document, touched: set[str]) -> None:
+    def merged(self, record: DocumentRecord, document: Readable, touched: set[str]) -> None:
         """These root keys of the document may have changed."""
         ...
 
-    def rebuilt(self, record: DocumentRecord, document: Document) -> None:
+    def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
         """Anything of the document may have changed."""
+        ...
+
+    def adopted(self, record: DocumentRecord, document: Readable) -> None:
+        """The document is new: nothing of it was shown so far."""
         ...
 
 
@@ -53,11 +68,12 @@ class Shelf:
         group: GroupId,
         device: DeviceId,
         table: DocumentTable,
+        snapshots: SnapshotTable,
         rights: Rights,
         own_pending: Callable[[], Iterable[tuple[DocumentId, int, bytes]]],
     ) -> None:
-        self._group, self._table, self._rights = group, table, rights
-        self.arrivals = Arrivals(group, device, table, own_pending)
+        self._group, self._table, self._snapshots, self._rights = group, table, snapshots, rights
+        self.arrivals = Arrivals(group, device, table, snapshots, own_pending)
         self.judge = Judge(table, rights, self.arrivals)
         self._open: OrderedDict[DocumentId, OpenDocument] = OrderedDict()
         self.views: list[View] = []
@@ -138,14 +154,21 @@ class Shelf:
     def _note_runs(self, record: DocumentRecord, arrivals: Iterable[Arrival]) -> None:
         self._table.add_runs({(record.number, arrival.run) for arrival in arrivals if arrival.run != NO_RUN})
 
-    def adopt_snapshot(self, descriptor: Descriptor, changes: Sequence[Said]) -> bool:
+    def adopt_snapshot(
+        self,
+        descriptor: Descriptor,
+        packed: Sequence[PackedChange],
+        pages: Sequence[int] = (),
+        besides: Sequence[Said] = (),
+    ) -> bool:
         """Take what a manifest on the chosen path says of a document: entries that are not here, each with its seq.
 
         Whether they count goes by the roster and by what is final, as for entries that are. What an earlier snapshot
         said besides stays. Runs of the log may say the same, and more. Inside a transaction.
 
         Args:
-            changes: in causal order.
+            packed: in causal order, what stands in `pages` (their numbers here).
+            besides: what it says and no page holds.
 
         Returns:
             Whether it said anything that did not count here.
@@ -153,26 +176,68 @@ class Shelf:
         Raises:
             MalformedError, NotPermittedError, EquivocationError: the gate refuses one of them; nothing was changed.
         """
-        if sum(len(change.raw) for change in changes) > MAX_SNAPSHOT_BYTES:
+        size = sum(len(change.raw) for change in packed) + sum(len(change.raw) for change in besides)
+        if size > MAX_SNAPSHOT_BYTES:
             raise MalformedError(f"a snapshot says more than {MAX_SNAPSHOT_BYTES} bytes of one document")
-        document = descriptor.document_id(self._group)
-        gate = Gate(descriptor, document)
-        for device, raw, _ in changes:
-            try:
-                gate.admit(raw, device, self._rights.member_ever(device) or NOBODY)
-            except MissingDependencyError as error:
-                raise MalformedError("a snapshot lacks what its changes depend on") from error
-        record = self._table.ensure(document, descriptor)
+        record = self._table.ensure(descriptor.document_id(self._group), descriptor)
+        if besides or self._rights.may_be_cut(descriptor) or not self.is_bare(record):
+            return self._adopt_beside(record, packed, pages, besides)
+        self._adopt_new(record, packed, pages)
+        return True
+
+    def is_bare(self, record: DocumentRecord) -> bool:
+        """True where nothing of the document is here."""
+        return (
+            not self._table.last_run(record.number)
+            and not self._table.wires(record.number)
+            and self._snapshots.get(record.number) is None
+            and next(self.arrivals.pending(record.document), None) is None
+        )
+
+    def _adopt_new(self, record: DocumentRecord, packed: Sequence[PackedChange], pages: Sequence[int]) -> None:
+        """All of it counts and nothing else is here: one pass through the gate, and the views read what it says.
+
+        Automerge is not asked as long as every change is a record, and the document is built when it is opened.
+        """
+        records: dict[str, ParsedChange] = {}
+        gate = Gate(record.descriptor, record.document)
+        members: dict[DeviceId, MemberId] = {}
+        for change in packed:
+            device = change.device
+            member = members.get(device)
+            if member is None:
+                member = members[device] = self._rights.member_ever(device) or NOBODY
+            admitted = _admit_packed(gate, change.raw, device, member)
+            if gate.record is not None:
+                records[admitted] = gate.record
+        self._open.pop(record.document, None)
+        self._snapshots.set(record.number, pages, NOTHING_SAID)
+        self._table.set_cache(record.number, NOT_SAVED, 0)
+        shown: Readable
+        if len(records) == len(packed):
+            shown = Records(records)
+        else:
+            actor = actor_of(self.arrivals.device, record.document)
+            shown = Document(record.descriptor, record.document, actor, lambda: [change.raw for change in packed])
+        for view in self.views:
+            view.adopted(record, shown)
+
+    def _adopt_beside(
+        self, record: DocumentRecord, packed: Sequence[PackedChange], pages: Sequence[int], besides: Sequence[Said]
+    ) -> bool:
+        gate = Gate(record.descriptor, record.document)
+        authors = {change.raw: change.device for change in packed} | {said.raw: said.device for said in besides}
+        for raw in in_causal_order(authors) if besides else authors:
+            _admit_packed(gate, raw, authors[raw], self._rights.member_ever(authors[raw]) or NOBODY)
         counted = {arrival.change.hash for arrival in self.counting_changes(record)}
-        is_new = any(hash_of(change.raw) not in counted for change in changes)
-        said = {change.raw for change in changes}
+        is_new = any(hash_of(raw) not in counted for raw in authors)
         left = [
             Said(one.device, one.change.raw, one.seq)
             for one in chain(*self.arrivals.in_snapshots(record))
-            if one.change.raw not in said
+            if one.change.raw not in authors
         ]
-        if is_new or self._table.snapshot(record.number) is not None:
-            self._table.set_snapshot(record.number, pack_changes(changes, left))
+        if is_new or self._snapshots.get(record.number) is not None:
+            self._snapshots.set(record.number, pages, pack_said(besides, left))
             self.rebuild(record)
         return is_new
 
@@ -192,6 +257,8 @@ class Shelf:
 
     def _load(self, record: DocumentRecord) -> OpenDocument:
         cache, cached_run = self._table.cache(record.number)
+        if cache == NOT_SAVED:
+            return self._load_changes(record)
         if cache is not None:
             try:
                 return self._load_cached(record, cache, cached_run)
@@ -208,6 +275,14 @@ class Shelf:
         number = record.number
         waiting, called = self._table.has_waiting(number), self._table.called(number)
         return OpenDocument(record, document, len(late), len(cache), waiting, called)
+
+    def _load_changes(self, record: DocumentRecord) -> OpenDocument:
+        """Build a document from its changes, whose verdicts hold."""
+        source = _Stored(self, record)
+        document = self._new_document(record, source, None)
+        number = record.number
+        waiting, called = self._table.has_waiting(number), self._table.called(number)
+        return OpenDocument(record, document, source.given, 0, waiting, called)
 
     def rebuild(self, record: DocumentRecord, *, tell: bool = True) -> OpenDocument:
         """Build a document from what is stored alone, with fresh verdicts.
@@ -310,15 +385,26 @@ class Shelf:
             view.merged(opened.record, opened.document, touched)
 
 
+def _admit_packed(gate: Gate, raw: bytes, device: DeviceId, member: MemberId) -> str:
+    """Ask the gate of a change out of a snapshot; the first root key that it touches."""
+    try:
+        return next(iter(gate.admit(raw, device, member).touched), "")
+    except MissingDependencyError as error:
+        raise MalformedError("a snapshot lacks what its changes depend on") from error
+
+
 class _Stored:
     """Gives a document its stored changes, when it builds its gate or itself."""
 
     def __init__(self, shelf: Shelf, record: DocumentRecord) -> None:
         self._shelf, self._record = shelf, record
         self.hidden = False
+        self.given = 0  # changes, the last time
 
-    def __call__(self) -> Iterator[bytes]:
-        return iter(()) if self.hidden else self.after(0)
+    def __call__(self) -> list[bytes]:
+        raws = [] if self.hidden else list(self.after(0))
+        self.given = len(raws)
+        return raws
 
     def after(self, run: int) -> Iterator[bytes]:
         return in_causal_order(self._shelf.admitted_changes(self._record, run))

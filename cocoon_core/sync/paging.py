@@ -1,0 +1,286 @@
+"""Decides which documents are packed anew for a manifest, and which pages they share.
+
+A document that did not change keeps its page, if that is known to hold what it should: it was packed or read here, or
+packing it again gives the same bytes. What is being written to has pages of its own, so that a change of it packs
+nothing else again; closed months share pages. Implements specs/manifest.md §5.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from cocoon_core.protocol.change import read_deps
+from cocoon_core.protocol.constants import SNAPSHOT_PART_BYTES
+from cocoon_core.protocol.descriptor import Descriptor
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId
+from cocoon_core.protocol.manifest import DocumentState, decode_manifest
+from cocoon_core.protocol.part import Said, pack_parts
+from cocoon_core.protocol.primitives import Secret
+from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
+from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.arrivals import Arrival
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+Heads = dict[DeviceId, tuple[int, ChangeHash]]
+SETTLE_MS = 2 * 86_400_000  # after the end of a month, before it counts as closed
+LOOSE_DOCUMENTS = 12  # a page of closed months with fewer than this many documents can be joined with others,
+LOOSE_PAGES = 4  # once there are this many such pages
+LIVE_PART = 0.85  # of a page's changes must still be of use, or what is of use in it moves to another
+LARGE_BYTES = SNAPSHOT_PART_BYTES // 2  # raw changes of a document that has pages of its own
+
+
+def states_before(replica: Replica) -> dict[DocumentId, DocumentState]:
+    """What the manifest before this one says of documents."""
+    before = replica.epochs.last_followed()
+    content = replica.epochs.table.content(before.topic) if before is not None else None
+    if content is None:
+        return {}
+    states = decode_manifest(content, replica.group).stored_documents()
+    return {state.descriptor.document_id(replica.group): state for state in states}
+
+
+@dataclass(slots=True)
+class _ToPack:
+    record: DocumentRecord
+    heads: Heads
+    ended: tuple[DeviceId, ...]
+    changes: list[Said]
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page of the manifest before, as far as what is in it did not change."""
+
+    ref: PageRef
+    documents: list[tuple[DocumentRecord, DocumentState]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> int:
+        return sum(seq for _, state in self.documents for seq, _ in state.heads.values())
+
+
+class Pager:
+    """Takes the documents of a manifest one by one, and gives their states and the new pages.
+
+    Attributes:
+        kept: the pages of the manifest before that the new one names.
+    """
+
+    def __init__(self, replica: Replica, before: Mapping[DocumentId, DocumentState]) -> None:
+        self._replica, self._before = replica, before
+        self._known = replica.snapshots.known_pages()
+        self._states: dict[DocumentId, DocumentState] = {}
+        self._fresh: list[_ToPack] = []
+        self._same: list[tuple[DocumentRecord, DocumentState]] = []
+        self._blobs: list[bytes] = []
+        self.kept: frozenset[BlobHash] = frozenset()
+
+    # --- taking
+
+    def take(self, record: DocumentRecord, heads: Heads) -> list[set[DeviceId]]:
+        """Take a document with the heads that its devices signed.
+
+        Returns:
+            Where the snapshot leaves changes out, the devices whose part ends before their head: the manifest says why.
+        """
+        debt = self._replica.debts.find(record.document)
+        if debt is not None:  # what was not read here is carried on as it stands: heads are those that it has
+            self._states[record.document] = debt.state
+            return []
+        before = self._before.get(record.document)
+        is_same = before is not None and before.heads == heads
+        if before is not None and is_same and not before.ended and not self._may_be_cut(record):
+            self._keep(record, before)
+            return []
+        packed, counting = self._read(record, heads)
+        if before is not None and is_same and before.ended == packed.ended:
+            self._keep(record, before)
+        elif packed.changes:
+            self._fresh.append(packed)
+        else:
+            self._states[record.document] = DocumentState(record.descriptor, heads, None, packed.ended)
+        return [set(packed.ended)] if packed.ended or len(packed.changes) != counting else []
+
+    def _may_be_cut(self, record: DocumentRecord) -> bool:
+        return self._replica.members.may_be_cut(record.descriptor)
+
+    def _keep(self, record: DocumentRecord, before: DocumentState) -> None:
+        if before.snapshot is None:
+            self._states[record.document] = before
+        else:
+            self._same.append((record, before))
+
+    def _read(self, record: DocumentRecord, heads: Heads) -> tuple[_ToPack, int]:
+        changes, ended, counting = read_changes(self._replica, record, heads)
+        return _ToPack(record, heads, ended, changes), counting
+
+    # --- packing
+
+    def finish(self) -> tuple[list[DocumentState], list[bytes]]:
+        """Every document's state, and the new pages."""
+        self._keep_pages()
+        closed = [one for one in self._fresh if self._is_shared(one)]
+        together = {one.record.document for one in closed}
+        for one in self._fresh:
+            if one.record.document not in together:
+                self._pack([one])
+        self._pack(closed)
+        names = {page.name for state in self._states.values() if state.snapshot for page in state.snapshot.pages}
+        self._replica.snapshots.forget_pages(names)
+        return [state for _, state in sorted(self._states.items())], self._blobs
+
+    def _keep_pages(self) -> None:
+        """Keep the pages that are known to be good and of use; what is in the others is packed anew."""
+        pages: dict[BlobHash, _Page] = {}
+        large: list[tuple[DocumentRecord, DocumentState]] = []
+        for record, state in self._same:
+            refs = state.snapshot.pages if state.snapshot else ()
+            if len(refs) > 1:
+                large.append((record, state))
+            else:
+                pages.setdefault(refs[0].name, _Page(refs[0])).documents.append((record, state))
+        kept: set[BlobHash] = set()
+        for record, state in large:
+            names = [page.name for page in state.snapshot.pages] if state.snapshot else []
+            if all(name in self._known for name in names) or self._is_packed_so(record, state):
+                kept.update(names)
+                self._states[record.document] = state
+            else:
+                self._pack_anew(record, state)
+        good = [page for page in pages.values() if self._is_good(page)]
+        loose = [page for page in good if self._is_loose(page)]
+        joined = loose if len(loose) >= LOOSE_PAGES else []
+        for page in pages.values():
+            is_kept = page in good and page not in joined
+            if is_kept:
+                kept.add(page.ref.name)
+            for record, state in page.documents:
+                if is_kept:
+                    self._states[record.document] = state
+                else:
+                    self._pack_anew(record, state)
+        self.kept = frozenset(kept | {page.name for debt in self._replica.debts.all() for page in debt.pages})
+
+    def _pack_anew(self, record: DocumentRecord, state: DocumentState) -> None:
+        packed, _ = self._read(record, dict(state.heads))
+        self._fresh.append(packed)
+
+    def _is_good(self, page: _Page) -> bool:
+        """Known to hold what it should, and most of it of use."""
+        changes = self._known.get(page.ref.name)
+        if changes is None:
+            return self._is_same_page(page)
+        return page.changes >= LIVE_PART * changes
+
+    def _is_same_page(self, page: _Page) -> bool:
+        """Whether what is here, packed in the order of documents, gives this very page: then its packer was honest."""
+        packed = [
+            (record.document, self._read(record, dict(state.heads))[0].changes) for record, state in page.documents
+        ]
+        parts = pack_parts(sorted(packed))
+        if len(parts) != 1 or seal_part(parts[0].data, page.ref.key, self._replica.group)[0] != page.ref:
+            return False
+        self._note(page.ref, page.changes)
+        return True
+
+    def _is_packed_so(self, record: DocumentRecord, state: DocumentState) -> bool:
+        """The same of a document that has several pages."""
+        refs = state.snapshot.pages if state.snapshot else ()
+        parts = pack_parts([(record.document, self._read(record, dict(state.heads))[0].changes)])
+        sealed = [seal_part(part.data, ref.key, self._replica.group)[0] for part, ref in zip(parts, refs, strict=False)]
+        if len(parts) != len(refs) or tuple(sealed) != refs:
+            return False
+        for ref in refs:
+            self._note(ref, 0)
+        return True
+
+    def _note(self, ref: PageRef, changes: int) -> None:
+        self._known[ref.name] = changes
+        self._replica.snapshots.add_page(ref, changes, None)
+
+    def _is_loose(self, page: _Page) -> bool:
+        """One of a few small documents of closed months, which can be joined with others."""
+        return len(page.documents) < LOOSE_DOCUMENTS and all(
+            self._is_closed(record.descriptor) for record, _ in page.documents
+        )
+
+    def _is_closed(self, descriptor: Descriptor) -> bool:
+        period = descriptor.period
+        now = datetime.fromtimestamp((self._replica.clock() - SETTLE_MS) / 1000, UTC)
+        return period is not None and period < now.strftime("%Y-%m")
+
+    def _is_shared(self, one: _ToPack) -> bool:
+        """Whether a document that is packed anew goes into a page with others: of a closed month, not large, and not
+        one that somebody has just changed, who may change it again.
+        """
+        before = self._before.get(one.record.document)
+        is_quiet = before is None or before.heads == one.heads
+        size = sum(len(change.raw) for change in one.changes)
+        return is_quiet and size <= LARGE_BYTES and self._is_closed(one.record.descriptor)
+
+    def _pack(self, documents: Sequence[_ToPack]) -> None:
+        ordered = sorted(documents, key=lambda one: one.record.document)
+        places: dict[DocumentId, list[PageRef]] = {}
+        counts = {one.record.document: len(one.changes) for one in documents}
+        for part in pack_parts((one.record.document, one.changes) for one in ordered):
+            ref, blob = seal_part(part.data, Secret(secrets.token_bytes(32)), self._replica.group)
+            self._note(ref, sum(counts[document] for document in part.documents))
+            self._blobs.append(blob)
+            for document in part.documents:
+                places.setdefault(document, []).append(ref)
+        for one in documents:
+            snapshot = SnapshotRef(tuple(places[one.record.document]))
+            state = DocumentState(one.record.descriptor, one.heads, snapshot, one.ended)
+            self._states[one.record.document] = state
+
+
+def read_changes(
+    replica: Replica, record: DocumentRecord, heads: Mapping[DeviceId, tuple[int, ChangeHash]]
+) -> tuple[list[Said], tuple[DeviceId, ...], int]:
+    """The changes of a document that go into its snapshot, the devices whose part ends before their head, and how many
+    changes count.
+    """
+    changes: list[Arrival] = []
+    last: dict[DeviceId, int] = {}
+    counting = replica.shelf.counting_changes(record)
+    for arrival in counting:
+        device, seq = arrival.device, arrival.change.seq
+        if seq is not None and device in heads and seq <= heads[device][0]:
+            changes.append(arrival)
+            last[device] = max(last.get(device, 0), seq)
+    ended = tuple(sorted(device for device, (seq, _) in heads.items() if last.get(device) != seq))
+    return canonical_order(changes), ended, len(counting)
+
+
+def canonical_order(changes: Iterable[Arrival]) -> list[Said]:
+    """Put changes after those that they depend on; of several that could come next that of the smallest device id.
+
+    So whoever holds the same changes packs the same bytes.
+    """
+    by_hash = {arrival.change.hash: arrival for arrival in changes}
+    waits: dict[ChangeHash, int] = {}
+    blocks: dict[bytes, list[ChangeHash]] = {}
+    for digest, arrival in by_hash.items():
+        deps = [dep for dep in read_deps(arrival.change.raw) if dep in by_hash]
+        waits[digest] = len(deps)
+        for dep in deps:
+            blocks.setdefault(dep, []).append(digest)
+    ready = [(by_hash[digest].device, by_hash[digest].change.seq or 0, digest) for digest in waits if not waits[digest]]
+    heapify(ready)
+    ordered: list[Said] = []
+    while ready:
+        _, _, digest = heappop(ready)
+        arrival = by_hash[digest]
+        ordered.append(Said(arrival.device, arrival.change.raw, arrival.seq))
+        for blocked in blocks.get(digest, ()):
+            waits[blocked] -= 1
+            if not waits[blocked]:
+                heappush(ready, (by_hash[blocked].device, by_hash[blocked].change.seq or 0, blocked))
+    return ordered
