@@ -158,12 +158,13 @@ def write_join(replica: Replica, table: GroupTable, keys: InviteKeys, member_nam
 
 
 async def sync_any(replica: Replica, dial: RelayAccess, progress: Progress | None) -> None:
-    """Catch up from every relay that can be reached: one alone may have lost what another has.
+    """Catch up from every relay that can be reached, as far as it takes to show the newest months: one alone may have
+    lost what another has.
 
     Raises:
         RelayUnavailable: none.
     """
-    passes = await sync_relays(replica, dial, progress, joining=True)
+    passes = await sync_relays(replica, dial, progress, joining=True, reads_all=False)
     if all(done.error is not None for done in passes if not done.on_trial):
         raise RelayUnavailable("; ".join(str(done.error) for done in passes if done.error is not None))
 
@@ -179,11 +180,17 @@ def asked(pending: PendingJoin) -> AwaitingAdmissionError:
 class Joining(CocoonPart):
     """The part of a profile that is about entering groups by links."""
 
-    async def join(self, link: str, *, member_name: str, progress: Progress | None = None) -> Group:
+    async def join(
+        self, link: str, *, member_name: str, progress: Progress | None = None, reads_all: bool = True
+    ) -> Group:
         """Join a group by its link. Needs one of its relays.
 
         A join that was interrupted goes on where it stopped when it is called again with the same link. Where members
         admit newcomers, it asks to be let in; calling it again, or `finish_joins`, looks for the answer.
+
+        Args:
+            reads_all: return once all that was ever written is here; else as soon as the newest months can be shown:
+                the next sync brings what is older.
 
         Raises:
             AwaitingAdmissionError: it asked, and nobody has let this device in yet.
@@ -205,7 +212,7 @@ class Joining(CocoonPart):
             if record.state != JOINING:
                 out = "" if self._group(record).me is not None else "; you are no longer in it: `cocoon group forget`"
                 raise UsageError(f"this profile has that group already{out}")
-            return await self._join(record, name, progress)
+            return await self._join(record, name, progress, reads_all)
         failure: NotYetError | None = None
         for welcome in await welcomes_of(self._dial, parsed):
             if welcome.epoch is None:
@@ -216,14 +223,19 @@ class Joining(CocoonPart):
                 welcome.create, new_keys(), welcome.epoch, JOINING, name, parsed.relays, parsed.secret
             )
             try:
-                return await self._join(record, name, progress, welcome.relays)
+                return await self._join(record, name, progress, reads_all, welcome.relays)
             except NotYetError as error:
                 failure = failure or error
         assert failure is not None, "there was a welcome"
         raise failure
 
     async def _join(
-        self, record: GroupRecord, name: str, progress: Progress | None, elsewhere: Sequence[str] = ()
+        self,
+        record: GroupRecord,
+        name: str,
+        progress: Progress | None,
+        reads_all: bool,
+        elsewhere: Sequence[str] = (),
     ) -> Group:
         """Catch up and write the join. Where it cannot be written, nothing is kept.
 
@@ -245,7 +257,7 @@ class Joining(CocoonPart):
             raise
         group = self._group(self._record(record.number))
         with suppress(RelayError):  # the join is durable: the next sync sends it
-            await group.sync(progress)
+            await group.sync(progress, reads_all=reads_all)
         return group
 
     def pending_joins(self) -> list[PendingJoinInfo]:

@@ -54,17 +54,19 @@ def _report(done: RelayPass) -> RelayReport:
 class Syncing(GroupPart):
     """The part of a group that is about relays."""
 
-    async def sync(self, progress: Progress | None = None) -> SyncReport:
+    async def sync(self, progress: Progress | None = None, *, reads_all: bool = True) -> SyncReport:
         """Pull from and push to every relay once, all at the same time.
 
         Args:
-            progress: called with (envelopes read, envelopes there) while catching up.
+            progress: called with (envelopes read, envelopes there) while catching up, and then with (documents read,
+                documents there).
+            reads_all: read all documents of which others have more; else the newest months alone.
 
         Raises:
             RelayUnavailable: no relay could be used; each one's reason is in the message.
             LocalStateError: this device cannot go on.
         """
-        passes = await sync_relays(self._replica, self._dial, progress)
+        passes = await sync_relays(self._replica, self._dial, progress, reads_all=reads_all)
         relays = tuple(_report(done) for done in passes if not done.on_trial)
         if all(relay.ok for relay in relays):
             self._replica.report_withheld()
@@ -72,7 +74,7 @@ class Syncing(GroupPart):
             raise RelayUnavailable("; ".join(relay.error or "" for relay in relays))
         await self._replica.edits_ended()
         if replace_own_device(self._replica, every_relay=all(relay.ok for relay in relays)) is not None:
-            return await self.sync(progress)  # what the new device wrote is sent
+            return await self.sync(progress, reads_all=reads_all)  # what the new device wrote is sent
         requests = sum(done.requests for done in passes)
         return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), relays, requests)
 

@@ -5,7 +5,7 @@ Decides nothing: which epoch is written to is for sync/epochs.py. Spec: specs/st
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -400,6 +400,16 @@ class EpochTable:
             (self._no, relay, bytes(topic)),
         )
         return [BlobHash(name) for (name,) in rows]
+
+    def waiting_blobs(self, topic: TopicId, wanted: Set[BlobHash]) -> Iterator[bytes]:
+        """Blobs of these names that wait for a relay, one by one."""
+        for name in sorted(wanted):
+            data: bytes | None = self._db.query_value(
+                "SELECT data FROM uploads WHERE group_no=? AND topic=? AND blob=? AND length(data)>0 LIMIT 1",
+                (self._no, bytes(topic), bytes(name)),
+            )
+            if data is not None:
+                yield data
 
     def drop_uploads(self, relay: str, topic: TopicId) -> None:
         self._db.execute(

@@ -82,7 +82,9 @@ class RelayDriver:
     """One group at one relay.
 
     Args:
-        progress: called with (envelopes read, envelopes there) while catching up.
+        progress: called with (envelopes read, envelopes there) while catching up, and then with (documents read,
+            documents there).
+        reads_all: read all documents that are owed; else the newest months alone.
         reads_only: put nothing there, and prove nothing to it: it is a file.
     """
 
@@ -94,10 +96,11 @@ class RelayDriver:
         dial_blobs: DialBlobs,
         progress: Progress | None = None,
         *,
+        reads_all: bool = True,
         reads_only: bool = False,
     ) -> None:
         self._replica, self._url, self._dial, self._progress = replica, url, dial, progress
-        self._reads_only = reads_only
+        self._reads_all, self._reads_only = reads_all, reads_only
         self._dial_blobs = dial_blobs
         self._wake = asyncio.Event()
         self._reset()
@@ -111,7 +114,9 @@ class RelayDriver:
         self._handover = Handover(replica, url, self._session, self._outbox)
         self._blobs: BlobStore = self._dial_blobs(url)
         self._repairing = Repairing(replica, url, self._session)
-        self._following = Following(replica, url, self._blobs, self._repairing)
+        self._following = Following(
+            replica, url, self._blobs, self._repairing, self._progress, reads_all=self._reads_all
+        )
         self._task: asyncio.Task[None] | None = None
         self._there = 0
         self._refilled = False

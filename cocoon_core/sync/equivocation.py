@@ -95,6 +95,7 @@ class Forks:
         self._touched: set[DeviceId] = set()
         self._ends: dict[DeviceId, EntryId] = {}  # of those devices, when they were last settled
         self._fresh: list[tuple[int, Run]] = []
+        self._has_operations = False  # some came with a history that was put in
 
     def load(self) -> None:
         """After the log was read anew: what pins reach is worked out again."""
@@ -138,6 +139,9 @@ class Forks:
         for device in sorted(devices):
             if device != self._replica.keys.id:  # the own one is replaced: sync/replacing.py
                 changed |= self.switch(device)
+        if self._has_operations:
+            self._has_operations = False
+            self._replica.epochs.follow_choice()
         self._ends = {device: chains[device].last_id for device in apart if device in chains}
         self._find_reach()
         rebuild_documents(self._replica, changed)
@@ -287,6 +291,14 @@ class Forks:
         if last.kind is EntryKind.ROSTER and self._replica.members.knows((last.id,)):
             self._replica.log.add_side_run(last.id, run.wire)
 
+    def _take_operation(self, run: Run) -> None:
+        """An operation that stands in the chain from now on, and may have waited in vain until then."""
+        last, members = run.entries[-1], self._replica.members
+        if last.kind is EntryKind.ROSTER and not members.knows((last.id,)):
+            with suppress(UntrustedInputError):  # a body that is none is a link all the same
+                members.add_entry(last)
+                self._has_operations = True
+
     def _put_in(self, device: DeviceId, path: Sequence[Entry]) -> set[DocumentId]:
         """Put the runs that hold these entries into the log, in their order; the documents that they change."""
         replica = self._replica
@@ -301,6 +313,8 @@ class Forks:
             stored = replica.store_run(run)
             if reach < run.last_seq:
                 self.table.cut(stored, reach, seqs[reach])
+            else:
+                self._take_operation(run)
             self.table.remove(number)
             self.table.renumber(-number, stored)
             changed.update(change.document for entry in run.entries for change in entry.changes)

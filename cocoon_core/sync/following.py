@@ -6,7 +6,7 @@ goes on when they are there. A manifest that cannot serve is noted, and is a rea
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_core.protocol.ids import BlobHash, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
 from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
@@ -42,10 +42,27 @@ CHECKERS = 3  # devices, the first by rank, that look whether the blobs of a man
 
 
 class Following:
-    """What this device has yet to follow, with the help of one relay."""
+    """What this device has yet to follow, with the help of one relay.
 
-    def __init__(self, replica: Replica, url: str, blobs: BlobStore, repairing: Repairing) -> None:
+    Args:
+        progress: called with (documents read, documents there).
+        reads_all: read all that is owed; else the newest months alone.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        url: str,
+        blobs: BlobStore,
+        repairing: Repairing,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        reads_all: bool = True,
+    ) -> None:
         self._replica, self._url, self._blobs, self._repairing = replica, url, blobs, repairing
+        self._progress, self._read = progress, 0
+        self._reads_all = reads_all
+        self._first: set[DocumentId] | None = None  # what is read where not all is
         self._fetched: dict[BlobHash, bytes] = {}
         self._lost: set[BlobHash] = set()
         self._is_guest = url in replica.guests
@@ -255,8 +272,12 @@ class Following:
 
     def _open_lots(self) -> Iterator[Lot]:
         """What can be asked of this relay, the newest month first."""
-        for lot in self._replica.debts.lots():
-            if not any(page.name in self._lost for page in lot.pages):
+        debts = self._replica.debts
+        if self._first is None and debts and not self._reads_all:
+            self._first = {debt.record.document for lot in debts.newest() for debt in lot.debts}
+        for lot in debts.lots():
+            is_wanted = self._reads_all or any(debt.record.document in (self._first or ()) for debt in lot.debts)
+            if is_wanted and not any(page.name in self._lost for page in lot.pages):
                 yield lot
 
     def _read_owed(self) -> Work | None:
@@ -273,6 +294,9 @@ class Following:
                 replica.debts.pay(lot, self._fetched)
             for page in lot.pages:
                 self._fetched.pop(page.name, None)
+            self._read += len(lot.debts)
+            if self._progress is not None:
+                self._progress(self._read, self._read + len(list(replica.debts.all())))
         else:
             return None
         names: list[BlobHash] = []

@@ -29,6 +29,7 @@ from cocoon_core.sync.events import DocumentChanged
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
+SHOWN_FIRST = 200  # changes that whoever comes anew waits for, if months have so many
 FIRST = "9999-99"  # in place of a month: what is of none is read before all
 
 
@@ -158,6 +159,18 @@ class Debts:
                     found.setdefault(names, Lot(debt.topic, debt.pages)).debts.append(debt)
             self._lots = sorted(found.values(), key=lambda lot: lot.period, reverse=True)
         return self._lots
+
+    def newest(self) -> list[Lot]:
+        """Of what is to be fetched, the newest months that hold enough to show."""
+        found: list[Lot] = []
+        changes = 0
+        for lot in self.lots():
+            if changes >= SHOWN_FIRST and found[-1].period != lot.period:
+                break
+            found.append(lot)
+            if lot.period != FIRST:
+                changes += sum(seq for debt in lot.debts for seq, _ in debt.state.heads.values())
+        return found
 
     def to_fetch(self, lot: Lot) -> list[PageRef]:
         """The pages of a lot that are not stored here."""

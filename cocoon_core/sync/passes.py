@@ -48,11 +48,17 @@ class RelayPass:
 
 
 async def sync_relays(
-    replica: Replica, access: RelayAccess, progress: Progress | None = None, *, joining: bool = False
+    replica: Replica,
+    access: RelayAccess,
+    progress: Progress | None = None,
+    *,
+    joining: bool = False,
+    reads_all: bool = True,
 ) -> list[RelayPass]:
     """Pull from and push to every relay of the group.
 
     Args:
+        reads_all: read all documents that are owed; else the newest months alone.
         progress: called with (envelopes read, envelopes there), of all relays together.
         joining: nothing is looked for in mailboxes.
 
@@ -69,7 +75,7 @@ async def sync_relays(
         if not todo:
             break
         again = set()
-        await _run_round(replica, access, todo, done, again, total, joining=joining)
+        await _run_round(replica, access, todo, done, again, total, joining=joining, reads_all=reads_all)
     for url in list(done):
         if done[url].on_trial and end_trial(replica, url) is False:
             done[url].on_trial = False  # it proved to be one of the group's
@@ -98,6 +104,7 @@ async def _run_round(
     total: _Progress,
     *,
     joining: bool,
+    reads_all: bool,
 ) -> None:
     left = [url for url in todo if is_left(replica, url)]
     first = [url for url in todo if url not in left]
@@ -112,7 +119,7 @@ async def _run_round(
             await enough.wait()
         result = done.setdefault(url, RelayPass(url))
         try:
-            leads_to = await _run_one(replica, access, result, total.of(url), joining=joining)
+            leads_to = await _run_one(replica, access, result, total.of(url), joining=joining, reads_all=reads_all)
             for hint in leads_to:
                 try_relay(replica, hint)
             if not waits:
@@ -135,6 +142,8 @@ async def _run_round(
             again.add(state.url)  # the policy came just now: it is told where the group went
         elif replica.log.unsent_count(state.url) and not is_left(replica, state.url) and state.url not in again:
             _once_more(again, result)
+        elif reads_all and not state.on_trial and replica.debts.lots():
+            _once_more(again, result)  # another relay was asked for it, and failed
         leave_relay(replica, state.url)
 
 
@@ -144,11 +153,17 @@ def _once_more(again: set[str], result: RelayPass) -> None:
 
 
 async def _run_one(
-    replica: Replica, access: RelayAccess, result: RelayPass, progress: Progress | None, *, joining: bool
+    replica: Replica,
+    access: RelayAccess,
+    result: RelayPass,
+    progress: Progress | None,
+    *,
+    joining: bool,
+    reads_all: bool,
 ) -> list[str]:
     state = replica.relays.find(result.url)
     result.on_trial = state is not None and state.on_trial
-    driver = RelayDriver(replica, result.url, access, access.blobs, progress)
+    driver = RelayDriver(replica, result.url, access, access.blobs, progress, reads_all=reads_all)
     done = await driver.sync_once()
     result.sent += done.sent
     result.received += done.received
