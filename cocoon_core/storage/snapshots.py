@@ -28,7 +28,8 @@ CREATE TABLE pages (
 ) STRICT;
 CREATE TABLE snapshots (
     document_no INTEGER PRIMARY KEY REFERENCES documents(id) ON DELETE CASCADE,
-    said        BLOB NOT NULL
+    said        BLOB NOT NULL,
+    last_entry  INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE document_pages (
     document_no INTEGER NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
@@ -56,10 +57,12 @@ class StoredSnapshot:
     Attributes:
         pages: the numbers of the pages that hold its changes, in order.
         said: what was said besides, in a form of sync/arrivals.py.
+        last_entry: the greatest seq of an entry that it names, of any device.
     """
 
     pages: tuple[int, ...]
     said: bytes
+    last_entry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +135,17 @@ class SnapshotTable:
     # --- what documents are built on
 
     def get(self, number: int) -> StoredSnapshot | None:
-        row = self._db.query_one("SELECT said FROM snapshots WHERE document_no=?", (number,))
+        row = self._db.query_one("SELECT said, last_entry FROM snapshots WHERE document_no=?", (number,))
         if row is None:
             return None
         pages = self._db.query("SELECT page FROM document_pages WHERE document_no=? ORDER BY place", (number,))
-        return StoredSnapshot(tuple(page for (page,) in pages), row[0])
+        return StoredSnapshot(tuple(page for (page,) in pages), row[0], row[1])
 
-    def set(self, number: int, pages: Sequence[int], said: bytes) -> None:
+    def set(self, number: int, pages: Sequence[int], said: bytes, last_entry: int) -> None:
         self._db.execute(
-            "INSERT INTO snapshots (document_no, said) VALUES (?,?) ON CONFLICT DO UPDATE SET said=excluded.said",
-            (number, said),
+            "INSERT INTO snapshots (document_no, said, last_entry) VALUES (?,?,?) "
+            "ON CONFLICT DO UPDATE SET said=excluded.said, last_entry=excluded.last_entry",
+            (number, said, last_entry),
         )
         self._db.execute("DELETE FROM document_pages WHERE document_no=?", (number,))
         self._db.executemany(

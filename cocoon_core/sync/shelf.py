@@ -211,7 +211,7 @@ class Shelf:
             if gate.record is not None:
                 records[admitted] = gate.record
         self._open.pop(record.document, None)
-        self._snapshots.set(record.number, pages, NOTHING_SAID)
+        self._snapshots.set(record.number, pages, NOTHING_SAID, max((change.entry for change in packed), default=0))
         self._table.set_cache(record.number, NOT_SAVED, 0)
         shown: Readable
         if len(records) == len(packed):
@@ -237,7 +237,8 @@ class Shelf:
             if one.change.raw not in authors
         ]
         if is_new or self._snapshots.get(record.number) is not None:
-            self._snapshots.set(record.number, pages, pack_said(besides, left))
+            last = max(*(change.entry for change in packed), *(said.seq for said in (*besides, *left)), 0, 0)
+            self._snapshots.set(record.number, pages, pack_said(besides, left), last)
             self.rebuild(record)
         return is_new
 

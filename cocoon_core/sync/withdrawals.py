@@ -19,7 +19,7 @@ from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId
 from cocoon_core.protocol.operations_devices import ReplaceDevice, Suspend
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.arrivals import NOTHING_SAID, Arrival
+from cocoon_core.sync.arrivals import Arrival
 from cocoon_core.sync.events import DocumentChanged, EntriesWithdrawn
 from cocoon_core.sync.members import ALL, NOBODY, Standing
 
@@ -118,14 +118,13 @@ def _find_concerned(replica: Replica, device: DeviceId, was: Standing, now: Stan
 
 def _find_in_snapshots(replica: Replica, device: DeviceId, was: Standing, now: Standing) -> Iterator[DocumentId]:
     """Documents that the device changed by entries which are not here, but for what a snapshot says of them."""
-    end = replica.epochs.frontier().get(device)
     for document, _, _ in replica.log.heads(device).items():
         record = replica.documents.find(document)
         stored = replica.snapshots.get(record.number) if record is not None else None
         if record is None or stored is None:
             continue
         low, high = sorted(_limits_in(record, was, now))
-        if low == high or (end is not None and end.seq <= low and stored.said == NOTHING_SAID):
+        if low == high or stored.last_entry <= low:
             continue
         said = chain(*replica.shelf.arrivals.in_snapshots(record))
         if any(one.device == device and low < one.seq <= high for one in said):
