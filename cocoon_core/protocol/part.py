@@ -23,7 +23,7 @@ from cocoon_core.protocol.primitives import sha256
 
 _SECTION: Final = struct.Struct(">32sI")  # document, bytes of what follows
 _COUNTS: Final = struct.Struct(">HII")  # devices, changes, links
-_ROW: Final = 18  # bytes of one change in the tables: author, entry, dependencies, first operation, length of its head
+_ROW: Final = 20  # bytes of one change in the tables: author, entry, dependencies, first operation, length of its head
 _LINK: Final = 4
 _ACTOR: Final = 17  # bytes of another actor in a head, its length among them
 _COLUMNS: Final = 12  # kinds of columns that a change can have
@@ -118,7 +118,7 @@ class _Section:
                 struct.pack(f">{changes}Q", *self.entries),
                 struct.pack(f">{changes}H", *self.counts),
                 struct.pack(f">{changes}I", *self.starts),
-                struct.pack(f">{changes}H", *self.sizes),
+                struct.pack(f">{changes}I", *self.sizes),
                 struct.pack(f">{links}I", *self.links),
                 *self.outside,
                 *self.heads,
@@ -363,7 +363,7 @@ def _read_tables(section: bytes) -> tuple[list[DeviceId], Sequence[int], _Rows, 
         raise MalformedError("a section of a part is empty, or shorter than its tables")
     devices = [DeviceId(section[start : start + 32]) for start in range(_COUNTS.size, at, 32)]
     columns = []
-    for kind, size in (("H", 2), ("Q", 8), ("H", 2), ("I", 4), ("H", 2)):
+    for kind, size in (("H", 2), ("Q", 8), ("H", 2), ("I", 4), ("I", 4)):
         columns.append(struct.unpack_from(f">{count}{kind}", section, at))
         at += size * count
     rows = _Rows(*columns)
