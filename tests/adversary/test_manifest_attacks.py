@@ -6,28 +6,38 @@ Each is the attack, then the same attack on a build that was weakened where the 
 
 from __future__ import annotations
 
+import bz2
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from cocoon_core.errors import CocoonError, DecryptionError, MalformedError, NotPermittedError, SignatureError
+from cocoon_core.errors import (
+    CocoonError,
+    DecryptionError,
+    MalformedError,
+    NotPermittedError,
+    SignatureError,
+    UsageError,
+)
 from cocoon_core.protocol import epoch as epoch_module
 from cocoon_core.protocol import manifest_check as check_module
 from cocoon_core.protocol import rotation as rotation_module
+from cocoon_core.protocol import sealed_pages as pages_module
 from cocoon_core.protocol.change import join_change, split_change
-from cocoon_core.protocol.descriptor import actor_of
+from cocoon_core.protocol.descriptor import Descriptor, actor_of
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.epoch import Epoch, unwrap_epoch, wrap_epoch
 from cocoon_core.protocol.frontier import frontier_digest, join_frontiers, run_end_of
-from cocoon_core.protocol.ids import DeviceId, DocumentId, RecipientId
+from cocoon_core.protocol.ids import BlobHash, DeviceId, DocumentId, RecipientId
 from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.manifest import Manifest, ManifestBody, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest import Heads, Manifest, ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import check_against_roster
 from cocoon_core.protocol.operations import Invite, member_id_of
 from cocoon_core.protocol.operations_devices import RemoveMember
 from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.part import PackedChange, Said, pack_parts
 from cocoon_core.protocol.primitives import Secret, wrap
 from cocoon_core.protocol.repair import Complaint, Repair, encode_repair_value, read_repair_value
 from cocoon_core.protocol.roster import RosterGraph
@@ -35,7 +45,7 @@ from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.rotation import check_wraps, make_rotation, open_rotation
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
-from cocoon_core.protocol.snapshot import PackedChange, check_heads, open_snapshot, seal_snapshot
+from cocoon_core.protocol.snapshot import SnapshotRef, check_heads, open_snapshot, seal_part, unseal_part
 from tests.support.epoch_story import (
     BEN,
     BEN_FEED,
@@ -48,7 +58,8 @@ from tests.support.epoch_story import (
     told,
     with_document,
 )
-from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, Writer, change_tail, device_keys, named_secret
+from tests.support.part_tables import encode_table, parse_table
+from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, Writer, device_keys, named_secret, whole_tail
 
 KEY = named_secret("a key")
 OTHER = Epoch(named_secret("another epoch"))
@@ -170,51 +181,60 @@ def test_attack_30_a_wrap_or_page_says_one_thing_since_what_is_signed_names_its_
 # --- 36: forged or incomplete snapshots and manifests
 
 
-def feed_of(story: EpochStory) -> tuple[DocumentId, list[tuple[DeviceId, bytes]]]:
+def feed_of(story: EpochStory) -> tuple[DocumentId, list[Said]]:
     document = FEED.document_id(GROUP)
     return document, changes_of(story.ana, document)
 
 
-def _altered(changes: list[tuple[DeviceId, bytes]], document: DocumentId, place: int) -> list[tuple[DeviceId, bytes]]:
+def _altered(changes: list[Said], document: DocumentId, place: int) -> list[Said]:
     """One change with another text in it, and those after it upon that: what a forger would pack."""
     done: list[bytes] = []
     altered = []
-    for number, (device, raw) in enumerate(changes):
-        _, _, tail = split_change(raw)
+    for number, said in enumerate(changes):
+        _, _, tail = split_change(said.raw)
         if number == place:
-            tail = tail[:-1] + bytes((tail[-1] ^ 1,))
-        made = join_change(done[-1:], actor_of(device, document), tail)
+            tail = tail[:-3] + bytes((tail[-3] ^ 1,)) + tail[-2:]  # its last letter; what follows are two runs
+        made = join_change(done[-1:], actor_of(said.device, document), tail)
         done.append(made.hash)
-        altered.append((device, made.raw))
+        altered.append(said._replace(raw=made.raw))
     return altered
 
 
-def _forgeries(story: EpochStory) -> dict[str, list[tuple[DeviceId, bytes]]]:
+def _forgeries(story: EpochStory) -> dict[str, list[Said]]:
     document, changes = feed_of(story)
-    addition = join_change([], actor_of(BEN.id, document), change_tail(1, b"put into Ben's mouth"))
+    addition = join_change([], actor_of(BEN.id, document), whole_tail(1, b"put into Ben's mouth"))
+    more = join_change([], actor_of(ANA.id, document), whole_tail(4, b"and more"))
     return {
         "a word altered": _altered(changes, document, 0),
         "the last word altered": _altered(changes, document, 2),
         "the last change left out": changes[:-1],
-        "the first change left out": changes[1:],
-        "the middle left out": [changes[0], changes[2]],
         "everything left out but one": changes[:1],
-        "a change in another's name": [*changes, (BEN.id, addition.raw)],
-        "one more in her name": [
-            *changes,
-            (ANA.id, join_change([], actor_of(ANA.id, document), change_tail(4, b"and more")).raw),
-        ],
+        "a change in another's name": [*changes, Said(BEN.id, addition.raw, 0)],
+        "one more in her name": [*changes, Said(ANA.id, more.raw, 9)],
     }
 
 
-def _packed(document: DocumentId, changes: list[tuple[DeviceId, bytes]]) -> list[PackedChange]:
-    ref, blobs = seal_snapshot(document, changes, KEY)
-    return open_snapshot(ref, document, pages_of(blobs))
+def _page(*documents: tuple[DocumentId, list[Said]]) -> tuple[SnapshotRef, dict[BlobHash, bytes]]:
+    """All of it in one page, as whoever packs a manifest seals it."""
+    (part,) = pack_parts(sorted(documents))
+    ref, blob = seal_part(part.data, KEY, GROUP)
+    return SnapshotRef((ref,)), {ref.name: blob}
+
+
+def _packed(document: DocumentId, changes: list[Said]) -> list[PackedChange]:
+    ref, blobs = _page((document, changes))
+    return open_snapshot(ref, document, GROUP, blobs)
+
+
+def _heads_of(story: EpochStory, descriptor: Descriptor) -> Heads:
+    return next(
+        one for one in read_back(*manifest_entry(story)).manifest.documents if one.descriptor == descriptor
+    ).heads
 
 
 def test_attack_36_a_snapshot_that_is_not_what_was_signed_is_refused(story: EpochStory) -> None:
     document, changes = feed_of(story)
-    heads = next(one for one in read_back(*manifest_entry(story)).manifest.documents if one.descriptor == FEED).heads
+    heads = _heads_of(story, FEED)
     check_heads(_packed(document, changes), heads)
     for name, forged in _forgeries(story).items():
         with pytest.raises(MalformedError):
@@ -222,11 +242,80 @@ def test_attack_36_a_snapshot_that_is_not_what_was_signed_is_refused(story: Epoc
             raise AssertionError(name)
 
 
+def test_attack_36_of_several_documents_in_a_page_only_the_forged_one_is_refused(story: EpochStory) -> None:
+    """Whoever packed the page spoiled one document of it: the other is read as it was signed."""
+    document, _ = feed_of(story)
+    other = BEN_FEED.document_id(GROUP)
+    his = [said for said in changes_of(story.ben, other) if said.seq <= 2]
+    for name, forged in _forgeries(story).items():
+        ref, blobs = _page((document, forged), (other, his))
+        check_heads(open_snapshot(ref, other, GROUP, blobs), _heads_of(story, BEN_FEED))
+        with pytest.raises(MalformedError):
+            check_heads(open_snapshot(ref, document, GROUP, blobs), _heads_of(story, FEED))
+            raise AssertionError(name)
+
+
+def test_attack_36_what_is_another_documents_is_not_taken_for_this_ones(story: EpochStory) -> None:
+    """Ben's posts under the name of Ana's feed, in a table that was put together by hand: other actors and hashes."""
+    document, _ = feed_of(story)
+    other = BEN_FEED.document_id(GROUP)
+    (part,) = pack_parts([(other, [said for said in changes_of(story.ben, other) if said.seq <= 2])])
+    section = replace(parse_table(bz2.decompress(part.data))[other], document=document)
+    ref, blob = seal_part(bz2.compress(encode_table(section)), KEY, GROUP)
+    moved = open_snapshot(SnapshotRef((ref,)), document, GROUP, {ref.name: blob})
+    for heads in (_heads_of(story, FEED), _heads_of(story, BEN_FEED)):
+        with pytest.raises(MalformedError):
+            check_heads(moved, heads)
+
+
+def test_attack_36_an_earlier_change_left_out_shows_since_the_others_move_up(story: EpochStory) -> None:
+    """A change's number is not in the table, so a gap cannot even be said: what is left hashes to something else."""
+    document, changes = feed_of(story)
+    with pytest.raises(UsageError):
+        pack_parts([(document, changes[1:])])
+    for place in (0, 1):
+        kept = [said for number, said in enumerate(changes) if number != place]
+        renumbered = []
+        for number, said in enumerate(kept, 1):
+            deps, _, tail = split_change(said.raw)
+            made = join_change(deps, actor_of(said.device, document), bytes((number,)) + tail[1:])
+            renumbered.append(said._replace(raw=made.raw))
+        with pytest.raises(MalformedError):
+            check_heads(_packed(document, renumbered), _heads_of(story, FEED))
+
+
+def test_attack_36_a_reused_page_that_its_packer_filled_otherwise_is_refused(story: EpochStory) -> None:
+    """A page is named by its bytes, so a manifest's author cannot put others under the name of one that is known."""
+    document, changes = feed_of(story)
+    ref, blobs = _page((document, changes))
+    page = ref.pages[0]
+    _, others = _page((document, _altered(changes, document, 0)))
+    assert unseal_part(page, blobs[page.name], GROUP)
+    with pytest.raises(DecryptionError):
+        unseal_part(page, next(iter(others.values())), GROUP)
+
+
 def test_attack_36_weakened_if_only_the_seqs_are_compared_words_can_be_altered(story: EpochStory) -> None:
     document, changes = feed_of(story)
-    altered = _packed(document, _altered(changes, document, 0))
+    other = BEN_FEED.document_id(GROUP)
+    his = [said for said in changes_of(story.ben, other) if said.seq <= 2]
+    ref, blobs = _page((document, _altered(changes, document, 0)), (other, his))
+    altered = open_snapshot(ref, document, GROUP, blobs)
     claimed = {ANA.id: (3, altered[-1].hash)}  # heads that were computed from the snapshot, instead of the signed ones
     check_heads(altered, claimed)
+
+
+def test_attack_36_weakened_if_a_page_is_not_compared_with_its_name_another_is_read(
+    story: EpochStory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, changes = feed_of(story)
+    ref, _ = _page((document, changes))
+    forged, blobs = _page((document, changes[:1]))
+    given = {ref.pages[0].name: blobs[forged.pages[0].name]}
+    with pytest.raises(DecryptionError):
+        open_snapshot(ref, document, GROUP, given)
+    monkeypatch.setattr(pages_module, "name_page", lambda blob: ref.pages[0].name)
+    assert len(open_snapshot(ref, document, GROUP, given)) == 1
 
 
 def _with_operation(story: EpochStory, manifest: Manifest) -> Manifest:

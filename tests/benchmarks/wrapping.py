@@ -17,19 +17,20 @@ from cocoon_core.protocol.entry import EntryKind, EntryMaker
 from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.heads import DeviceHeads
-from cocoon_core.protocol.ids import BlobHash, DeviceId, EntryId, RecipientId
+from cocoon_core.protocol.ids import BlobHash, DeviceId, DocumentId, EntryId, RecipientId
 from cocoon_core.protocol.operation_forms import Pin
 from cocoon_core.protocol.operations import OperationBody, member_id_of
 from cocoon_core.protocol.operations_devices import RemoveMember
 from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.part import PackedChange, Part, Said, open_part, pack_parts
 from cocoon_core.protocol.primitives import Secret, sha256
 from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.rotation import check_wraps, find_page, make_rotation, open_rotation
 from cocoon_core.protocol.run import sign_run
 from cocoon_core.protocol.sealed_pages import name_page
-from cocoon_core.protocol.snapshot import check_heads, pack_snapshot, unpack_snapshot
+from cocoon_core.protocol.snapshot import check_heads, read_snapshot
 from tests.benchmarks.table import Row, Samples, compare, compare_freely
-from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, TAILS, named_secret
+from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, named_secret, whole_tail
 
 DEVICES: Final = 1_000
 CHANGES: Final = 10_000
@@ -144,15 +145,15 @@ def _own_opening(count: int) -> Samples:
 def _measure_snapshot() -> list[Row]:
     changes = _changes()
     document = FEED.document_id(GROUP)
-    raws = [raw[8:] for _, raw in changes]
+    raws = [said.raw[8:] for said in changes]
     floor = _time(lambda: [sha256(raw) for raw in raws])
-    parts = pack_snapshot(document, changes)
-    packing = _time(lambda: pack_snapshot(document, changes), 3)
-    unpacking = _time(lambda: unpack_snapshot(document, parts))
-    unpacked = unpack_snapshot(document, parts)
+    parts = pack_parts([(document, changes)])
+    packing = _time(lambda: pack_parts([(document, changes)]), 3)
+    unpacking = _time(lambda: _unpack(document, parts))
+    unpacked = _unpack(document, parts)
     heads = {ANA.id: (CHANGES, unpacked[-1].hash)}
     checking = _time(lambda: check_heads(unpacked, heads))
-    size, whole = sum(map(len, parts)), sum(map(len, raws))
+    size, whole = sum(len(part.data) for part in parts), sum(map(len, raws))
     return [
         compare_freely(f"8 unpacking {CHANGES} changes", unpacking, floor, "hashing them"),
         compare_freely(f"8 packing {CHANGES} changes", packing, floor, "hashing them"),
@@ -163,17 +164,20 @@ def _measure_snapshot() -> list[Row]:
     ]
 
 
-def _changes() -> list[tuple[DeviceId, bytes]]:
+def _unpack(document: DocumentId, parts: list[Part]) -> list[PackedChange]:
+    return read_snapshot(document, [open_part(part.data) for part in parts])
+
+
+def _changes() -> list[Said]:
     """A feed of posts of 25 words, as one device writes it."""
     rng = random.Random(8)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(2_000)]
     actor = actor_of(ANA.id, FEED.document_id(GROUP))
-    made: list[tuple[DeviceId, bytes]] = []
+    made: list[Said] = []
     before: list[bytes] = []
     for number in range(1, CHANGES + 1):
-        seq = bytes((number,)) if number < 128 else bytes((number & 127 | 128, number >> 7))
-        tail = seq + TAILS[0][1:60] + rng.randbytes(8) + " ".join(rng.choices(words, k=25)).encode()
-        change = join_change(before, actor, tail)
+        text = rng.randbytes(8) + " ".join(rng.choices(words, k=25)).encode()
+        change = join_change(before, actor, whole_tail(number, text, start=3 * number - 2))
         before = [change.hash]
-        made.append((ANA.id, change.raw))
+        made.append(Said(ANA.id, change.raw, number))
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import bz2
 from collections.abc import Callable
 
 from cocoon_core.errors import CocoonError, MalformedError, UntrustedInputError, UpdateNeededError
@@ -15,20 +15,19 @@ from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, read
 from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapPages
+from cocoon_core.protocol.part import open_part, read_sections
 from cocoon_core.protocol.rekey import read_rekey, rekey_body
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
 from cocoon_core.protocol.rotation import find_wrap
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
-from cocoon_core.protocol.snapshot import unpack_snapshot
 from tests.support.epoch_story import BEN, NEXT, RENEWED, manifest_entry, state
-from tests.support.protocol_story import ANA, CREATE, EPOCH, FEED, GROUP, Writer, named_secret
+from tests.support.protocol_story import ANA, CREATE, EPOCH, GROUP, Writer, named_secret
 from tests.vectors.epochs import kept, kept_story
 
 Described = tuple[str, Callable[[bytes], object], tuple[bytes, ...], tuple[type[CocoonError], ...], bool]
 
 _UNTRUSTED = (UntrustedInputError, UpdateNeededError)
 _KEY = named_secret("page key")
-_DOCUMENT = FEED.document_id(GROUP)
 
 
 def _find_in_page(records: bytes) -> object:
@@ -37,6 +36,12 @@ def _find_in_page(records: bytes) -> object:
     first = RecipientId(records[:32].ljust(32, b"\0"))
     rotation = Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, (), WrapPages(_KEY, ((first, name_page(blob)),)))
     return find_wrap(rotation, RecipientId(ANA.id), {name_page(blob): blob})
+
+
+def _read_part(table: bytes) -> object:
+    """Read a part whose table is this, to the last change of each document."""
+    sections = open_part(bz2.compress(table, 1))
+    return [read_sections(document, [section]) for document, section in sections.items()]
 
 
 def _rekey(raw: bytes) -> object:
@@ -54,7 +59,7 @@ def epoch_parsers() -> tuple[Described, ...]:
     manifest, rotation = story.manifest(), story.runs[-1].last_id
     entry, _ = manifest_entry(story)
     content = encode_manifest(manifest, GROUP)
-    part = bytes.fromhex(kept()[f"part {_DOCUMENT.hex()}"])
+    part = bytes.fromhex(kept()["part"])
     wrapped = bytes.fromhex(kept()[BEN.id.hex()])
     signature = ANA.signing.sign(LABEL_REPAIR, GROUP + rotation + BEN.id + wrapped)
     repair = Repair(rotation, RecipientId(BEN.id), wrapped, ANA.id, signature)
@@ -80,9 +85,8 @@ def epoch_parsers() -> tuple[Described, ...]:
         ("read_manifest_body", lambda raw: read_manifest_body(decode(raw)), (encode(entry.body),), _UNTRUSTED, True),
         ("decode_manifest", lambda raw: decode_manifest(raw, GROUP), (content,), _UNTRUSTED, True),
         ("verify_manifest", verify, (content,), _UNTRUSTED, True),
-        ("unpack_snapshot", lambda raw: unpack_snapshot(_DOCUMENT, [raw]), (part,), _UNTRUSTED, False),
-        ("unpack_snapshot with table", lambda raw: unpack_snapshot(_DOCUMENT, [zlib.compress(raw, 1)]), (
-            zlib.decompress(part),), _UNTRUSTED, False),
+        ("open_part", open_part, (part,), _UNTRUSTED, False),
+        ("read_sections", _read_part, (bz2.decompress(part),), _UNTRUSTED, False),
         ("read_repair_value", lambda raw: read_repair_value(raw, GROUP), tuple(
             map(encode_repair_value, values)), _UNTRUSTED, True),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frontier import Frontier, frontier_of, run_end_of
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
 from cocoon_core.protocol.manifest import DocumentState, Manifest, open_manifest, read_manifest_body, seal_manifest
 from cocoon_core.protocol.manifest_check import VerifiedManifest, verify_manifest
@@ -21,12 +21,13 @@ from cocoon_core.protocol.operation_forms import Pin
 from cocoon_core.protocol.operations import Invite, Join, OperationBody, member_id_of
 from cocoon_core.protocol.operations_devices import RemoveMember
 from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.part import Part, Said, pack_parts
 from cocoon_core.protocol.rekey import rekey_body
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Operation, Roster
 from cocoon_core.protocol.run import Run
 from cocoon_core.protocol.sealed_pages import name_page
-from cocoon_core.protocol.snapshot import pack_snapshot, seal_parts
+from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
 from tests.support.protocol_story import (
     ANA,
     CREATE,
@@ -48,7 +49,7 @@ LINK_KEYS = InviteKeys(named_secret("ben's link"))
 RENEWED = device_keys("ana renewed")
 
 Wrap = Callable[[Epoch, DeviceKeys], bytes]
-Pack = Callable[[DocumentId, list[tuple[DeviceId, bytes]]], list[bytes]]
+Pack = Callable[[list[tuple[DocumentId, list[Said]]]], list[Part]]
 
 
 def pages_of(blobs: list[bytes]) -> dict[BlobHash, bytes]:
@@ -72,7 +73,7 @@ class EpochStory:
     """The writers, every run in the order written, and what the manifest is made of."""
 
     wrap: Wrap
-    pack: Pack = pack_snapshot
+    pack: Pack = pack_parts
     ana: Writer = field(default_factory=Writer)
     ben: Writer = field(default_factory=lambda: Writer(BEN))
     runs: list[Run] = field(default_factory=list)
@@ -101,7 +102,7 @@ class EpochStory:
             Invite.make(LINK_KEYS.signing, LINK_KEYS.hpke().public, LINK_KEYS.mailbox_secret, GROUP, ANA.id),
         )
         self.operate(self.ben, Join.make(LINK_KEYS.signing, GROUP, BEN.id, BEN.hpke_public, "Ben"))
-        self.edit(self.ben, BEN_FEED, (None, None))
+        self.edit(self.ben, BEN_FEED, TAILS[:2])
         self.edit(self.ben, LIST, (None,))
         state(self.ana, EntryKind.REKEY, rekey_body(RENEWED.hpke_public))
         self.runs.append(self.ana.run(1))
@@ -132,30 +133,48 @@ class EpochStory:
         """What Ana packs: both feeds, every operation, her rekey. Ben's later entries do not count."""
         statements = [run for run in self.runs if run.entries[-1].kind is EntryKind.ROSTER]
         rekeys = [run for run in self.runs if run.entries[-1].kind is EntryKind.REKEY]
-        documents = [self._document(FEED, self.ana), self._document(BEN_FEED, self.ben)]
-        documents.sort(key=lambda one: one.descriptor.document_id(GROUP))
-        return Manifest(self.frontier(), tuple(statements), frozenset(), tuple(rekeys), (), tuple(documents))
+        documents = self._documents((FEED, self.ana), (BEN_FEED, self.ben))
+        return Manifest(self.frontier(), tuple(statements), frozenset(), tuple(rekeys), (), documents)
 
-    def _document(self, descriptor: Descriptor, writer: Writer) -> DocumentState:
-        document = descriptor.document_id(GROUP)
-        changes = changes_of(writer, document)
-        ref, blobs = seal_parts(document, self.pack(document, changes), named_secret(f"snapshot {document.hex()}"))
-        self.blobs.update(pages_of(blobs))
-        head = (len(changes), newest_change(writer, document))
-        seqs = tuple(entry.seq for entry in writer.entries for one in entry.changes if one.document == document)
-        return DocumentState(descriptor, {writer.keys.id: head}, ref, seqs)
+    def _documents(self, *written: tuple[Descriptor, Writer]) -> tuple[DocumentState, ...]:
+        """These documents, each by its writer alone, in one page."""
+        by_id = sorted(((one.document_id(GROUP), one, writer) for one, writer in written), key=lambda each: each[0])
+        said = {document: changes_of(writer, document) for document, _, writer in by_id}
+        (page,) = self.seal(self.pack(list(said.items())))
+        return tuple(
+            DocumentState(
+                descriptor,
+                {writer.keys.id: (len(said[document]), newest_change(writer, document))},
+                SnapshotRef((page,)),
+            )
+            for document, descriptor, writer in by_id
+        )
+
+    def seal(self, parts: list[Part]) -> list[PageRef]:
+        """Seal parts under keys that are known, and keep the pages with the blobs."""
+        refs = []
+        for place, part in enumerate(parts):
+            ref, blob = seal_part(part.data, named_secret(f"page {place}"), GROUP)
+            self.blobs[ref.name] = blob
+            refs.append(ref)
+        return refs
 
 
-def changes_of(writer: Writer, document: DocumentId) -> list[tuple[DeviceId, bytes]]:
-    """A writer's changes of one document, in order."""
-    return [(writer.keys.id, one.raw) for entry in writer.entries for one in entry.changes if one.document == document]
+def changes_of(writer: Writer, document: DocumentId) -> list[Said]:
+    """A writer's changes of one document, in order, with the seqs of their entries."""
+    return [
+        Said(writer.keys.id, one.raw, entry.seq)
+        for entry in writer.entries
+        for one in entry.changes
+        if one.document == document
+    ]
 
 
 def newest_change(writer: Writer, document: DocumentId) -> ChangeHash:
     return [one.hash for entry in writer.entries for one in entry.changes if one.document == document][-1]
 
 
-def told(wrap: Wrap, pack: Pack = pack_snapshot) -> EpochStory:
+def told(wrap: Wrap, pack: Pack = pack_parts) -> EpochStory:
     """The whole story up to the rotation."""
     story = EpochStory(wrap, pack)
     story.begin()

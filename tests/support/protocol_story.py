@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cocoon_core.protocol.change import join_change
+from cocoon_core.protocol.change import encode_leb128, join_change
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
 from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.encoding import decode, encode
@@ -64,6 +64,12 @@ def change_tail(seq: int, payload: bytes = b"") -> bytes:
     """A tail of which only the seq is of any meaning; enough for everything below the gate."""
     assert 0 < seq < 128
     return bytes((seq,)) + b"\0\0\0\0\0\0" + payload
+
+
+def whole_tail(seq: int, payload: bytes = b"x", start: int = 1) -> bytes:
+    """A tail with a head and one column: enough for what takes a change apart, as parts of snapshots do."""
+    column = b"\x57" + encode_leb128(len(payload))
+    return encode_leb128(seq) + encode_leb128(start) + b"\0\0\0\1" + column + payload
 
 
 @dataclass

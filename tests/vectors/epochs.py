@@ -1,18 +1,20 @@
 """Vectors for specs/epoch.md §4 to §9: rotations, the choice of an epoch, ranks, the repair topic.
 
-Wraps are random, and compressed parts of snapshots may come out otherwise with another version of zlib: they were made
+Wraps are random, and compressed parts of snapshots may come out otherwise with another version of bzip2: they were made
 once and are inputs here (epoch_ciphertexts.json). `python -m tests.vectors.epochs` makes them anew.
 """
 
 from __future__ import annotations
 
+import bz2
 import json
 import random
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from cocoon_core.protocol import part as part_module
 from cocoon_core.protocol.constants import (
     LABEL_COMPLAINT,
     LABEL_RANK,
@@ -27,6 +29,7 @@ from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import BlobHash, DeviceId, DocumentId, HpkePublicKey, RecipientId, Signature
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapPages
+from cocoon_core.protocol.part import Part, Said, pack_parts
 from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.protocol.repair import (
     Complaint,
@@ -40,10 +43,9 @@ from cocoon_core.protocol.repair import (
 from cocoon_core.protocol.roster_values import Operation, Recipient
 from cocoon_core.protocol.rotation import Pages, check_wraps, open_rotation
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
-from cocoon_core.protocol.snapshot import pack_snapshot
 from tests.support.epoch_scenes import SCENES, Epochs
-from tests.support.epoch_story import BEN, NEXT, RENEWED, EpochStory, pages_of, told
-from tests.support.protocol_story import ANA, EPOCH, GROUP, device_keys, named_secret
+from tests.support.epoch_story import BEN, NEXT, RENEWED, EpochStory, changes_of, pages_of, told
+from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, device_keys, named_secret
 from tests.vectors.values import Json, flip, refused
 
 KEPT = Path(__file__).with_name("epoch_ciphertexts.json")
@@ -60,22 +62,33 @@ def make_kept() -> dict[str, str]:
     """What is not the same each time it is made."""
     parts: dict[str, str] = {}
 
-    def pack(document: DocumentId, changes: list[tuple[DeviceId, bytes]]) -> list[bytes]:
-        (part,) = pack_snapshot(document, changes)
-        parts[f"part {document.hex()}"] = part.hex()
-        return [part]
+    def pack(documents: list[tuple[DocumentId, list[Said]]]) -> list[Part]:
+        made = pack_parts(documents)
+        parts["part"] = made[0].data.hex()
+        return made
 
-    told(lambda epoch, keys: wrap_epoch(epoch, keys.hpke_public, GROUP), pack).manifest()
+    story = told(lambda epoch, keys: wrap_epoch(epoch, keys.hpke_public, GROUP), pack)
+    story.manifest()
+    document = FEED.document_id(GROUP)
+    with patch.object(part_module, "SNAPSHOT_PART_BYTES", 340):
+        halves = pack_parts([(document, changes_of(story.ana, document))])
+    assert len(halves) == 2
     wraps = {keys.id.hex(): wrap_epoch(NEXT, keys.hpke_public, GROUP).hex() for keys in (*DEVICES, RENEWED)}
-    return {**wraps, **parts, "too many zeros": zlib.compress(bytes(SNAPSHOT_PART_BYTES + 1)).hex()}
+    return {
+        **wraps,
+        **parts,
+        "half 0": halves[0].data.hex(),
+        "half 1": halves[1].data.hex(),
+        "too many zeros": bz2.compress(b"\1" + bytes(SNAPSHOT_PART_BYTES)).hex(),
+    }
 
 
 def kept_story() -> EpochStory:
-    """The story with the wraps and parts that were made once."""
+    """The story with the wraps and the part that were made once."""
     made = kept()
     return told(
         lambda epoch, keys: bytes.fromhex(made[keys.id.hex()]),
-        lambda document, changes: [bytes.fromhex(made[f"part {document.hex()}"])],
+        lambda documents: [Part(bytes.fromhex(made["part"]), tuple(document for document, _ in documents))],
     )
 
 

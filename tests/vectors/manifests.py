@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import bz2
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cocoon_core.protocol.change import join_change
 from cocoon_core.protocol.constants import (
     LABEL_MANIFEST_PAGE,
     LABEL_SNAPSHOT_PAGE,
     MAX_MANIFEST_INLINE,
 )
+from cocoon_core.protocol.descriptor import actor_of
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.entry import Entry
 from cocoon_core.protocol.envelope import pad
 from cocoon_core.protocol.frontier import decode_frontier, encode_frontier, frontier_digest, run_end_of
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, TopicId
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, GroupId, TopicId
 from cocoon_core.protocol.manifest import (
+    DocumentState,
     Manifest,
     ManifestBody,
     decode_manifest,
@@ -27,10 +31,20 @@ from cocoon_core.protocol.manifest import (
     read_manifest_body,
 )
 from cocoon_core.protocol.manifest_check import check_against_roster, verify_manifest
+from cocoon_core.protocol.part import PackedChange, open_part, read_sections
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
-from cocoon_core.protocol.snapshot import PackedChange, SnapshotRef, check_heads, open_snapshot, unpack_snapshot
+from cocoon_core.protocol.snapshot import (
+    PageRef,
+    SnapshotRef,
+    check_heads,
+    open_snapshot,
+    read_snapshot,
+    seal_part,
+    unseal_part,
+)
 from tests.support.epoch_story import BEN, NEXT, EpochStory, manifest_entry, pages_of, read_back, with_document
-from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, LIST, named_secret
+from tests.support.part_tables import HEAD, Section, encode_table, parse_table
+from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, LIST, named_secret, whole_tail
 from tests.vectors.chains import full_form
 from tests.vectors.epochs import kept, kept_story
 from tests.vectors.values import Json, flip, refused
@@ -43,28 +57,80 @@ PAGE_KEY = named_secret("manifest key")
 
 
 def make_snapshot() -> Json:
-    """Ana's feed as a snapshot, from its changes to its page; parts and heads that are refused."""
+    """Two feeds in one page, from their changes to the page; one of them in two pages; parts, pages and heads that are
+    refused.
+    """
     story = kept_story()
-    state = next(one for one in story.manifest().documents if one.descriptor == FEED)
-    assert state.snapshot is not None
-    part = bytes.fromhex(kept()[f"part {DOCUMENT.hex()}"])
-    (name,) = state.snapshot.pages
-    changes = open_snapshot(state.snapshot, DOCUMENT, story.blobs)
+    states = story.manifest().documents
+    part = bytes.fromhex(kept()["part"])
+    table = bz2.decompress(part)
+    page, shown = _shown_page(part, "page 0")
     return {
-        "document_id": DOCUMENT.hex(),
-        "changes": [{"device": one.device.hex(), "raw": one.raw.hex(), "hash": one.hash.hex()} for one in changes],
-        "heads": _shown_heads({ANA.id: state.heads[ANA.id]}),
-        "table": zlib.decompress(part).hex(),
+        "group_id": GROUP.hex(),
+        "documents": [_shown_document(state, open_all(state, story.blobs)) for state in states],
+        **shown,
+        "origin": "parts were compressed once; another compression of the same table is as good",
+        "in_two_pages": _in_two_pages(states),
+        "bad_parts": _bad_parts(table),
+        "bad_tables": _bad_tables(table),
+        "bad_pages": _bad_pages(page, story.blobs[page.name]),
+        "bad_snapshots": _bad_snapshots(),
+        "bad_heads": _bad_heads(*_feed(states, story.blobs)),
+    }
+
+
+def open_all(state: DocumentState, blobs: Mapping[BlobHash, bytes]) -> list[PackedChange]:
+    assert state.snapshot is not None
+    return open_snapshot(state.snapshot, state.descriptor.document_id(GROUP), GROUP, blobs)
+
+
+def _feed(
+    states: Sequence[DocumentState], blobs: Mapping[BlobHash, bytes]
+) -> tuple[list[PackedChange], tuple[int, ChangeHash]]:
+    """The changes of Ana's feed, and her head."""
+    state = next(one for one in states if one.descriptor == FEED)
+    return open_all(state, blobs), state.heads[ANA.id]
+
+
+def _shown_page(part: bytes, key: str) -> tuple[PageRef, Json]:
+    ref, blob = seal_part(part, named_secret(key), GROUP)
+    return ref, {
+        "table": bz2.decompress(part).hex(),
         "part": part.hex(),
-        "origin": "the part was compressed once; another compression of the same table is as good",
-        "key": state.snapshot.key.reveal().hex(),
-        "ad": (LABEL_SNAPSHOT_PAGE.encode() + b"\0" + DOCUMENT).hex(),
+        "key": ref.key.reveal().hex(),
+        "ad": (LABEL_SNAPSHOT_PAGE.encode() + b"\0" + GROUP).hex(),
         "padded_bytes": len(pad(part)),
-        "page": story.blobs[name].hex(),
-        "name": name.hex(),
-        "bad_parts": _bad_parts(zlib.decompress(part)),
-        "bad_pages": _bad_pages(state.snapshot, story.blobs[name]),
-        "bad_heads": _bad_heads(changes, state.heads[ANA.id]),
+        "page": blob.hex(),
+        "name": ref.name.hex(),
+    }
+
+
+def _shown_document(state: DocumentState, changes: list[PackedChange]) -> Json:
+    return {
+        "document_id": state.descriptor.document_id(GROUP).hex(),
+        "changes": [
+            {
+                "device": one.device.hex(),
+                "seq": one.seq,
+                "entry": one.entry,
+                "raw": one.raw.hex(),
+                "hash": one.hash.hex(),
+            }
+            for one in changes
+        ],
+        "heads": _shown_heads(state.heads),
+    }
+
+
+def _in_two_pages(states: Sequence[DocumentState]) -> Json:
+    state = next(one for one in states if one.descriptor == FEED)
+    pages = [_shown_page(bytes.fromhex(kept()[f"half {place}"]), f"half {place}") for place in (0, 1)]
+    blobs = {ref.name: bytes.fromhex(shown["page"]) for ref, shown in pages}
+    halves = replace(state, snapshot=SnapshotRef(tuple(ref for ref, _ in pages)))
+    return {
+        "about": "a writer would let it stand in one",
+        "pages": [shown for _, shown in pages],
+        **_shown_document(state, open_all(halves, blobs)),
     }
 
 
@@ -72,69 +138,123 @@ def _shown_heads(heads: Mapping[DeviceId, tuple[int, ChangeHash]]) -> list[Json]
     return [{"device": one.hex(), "seq": seq, "hash": change.hex()} for one, (seq, change) in sorted(heads.items())]
 
 
+def read_part(part: bytes) -> list[list[PackedChange]]:
+    """A part to the last change of each document."""
+    return [read_sections(document, [section]) for document, section in open_part(part).items()]
+
+
 def _bad_parts(table: bytes) -> list[Json]:
-    """One fault each, in an uncompressed table unless the fault is in the compression."""
-    _, devices, changes, links = struct.unpack_from(">BHII", table)
-    authors = 11 + 32 * devices
-    sizes, counts = authors + 2 * changes, authors + 6 * changes
-    first_link = authors + 8 * changes
-    twice = struct.pack(">BHII", 1, 2, changes, links) + table[11:43] * 2 + table[43:]
-    too_far = table[:first_link] + struct.pack(">I", changes) + table[first_link + 4 :]
+    """Faults in the compression."""
+    packed = bytes.fromhex(kept()["part"])
+    return [
+        refused(name, why, {"part": part.hex()}, open_part, part)
+        for name, why, part in (
+            ("nothing", "bzip2", b""),
+            ("cut off", "the stream ends", packed[:-5]),
+            ("bytes behind the stream", "one stream", packed + b"\0"),
+            ("two streams", "one stream", packed + packed),
+            ("not compressed", "bzip2", table),
+            ("another method", "bzip2", zlib.compress(table)),
+            ("900,001 bytes", "at most 900,000 bytes", bytes.fromhex(kept()["too many zeros"])),
+        )
+    ]
+
+
+def _bad_tables(table: bytes) -> list[Json]:
+    """One fault each, in the feed's section, which stands alone here; or in what is around it."""
+    good = parse_table(table)[DOCUMENT]
     tables = [
+        ("nothing inside", "it has a version", b""),
+        ("no section", "one at least", b"\1"),
         ("version 0", "the version", b"\0" + table[1:]),
         ("version 2", "a later version", b"\2" + table[1:]),
-        ("a byte more", "tails fill the part", table + b"\0"),
-        ("a byte less", "tails fill the part", table[:-1]),
-        ("ten bytes", "a part has a head", table[:10]),
-        ("a device twice", "each once", twice),
-        ("an author that is not there", "authors are places in the list", flip(table, authors + 1, 2)),
-        ("a tail of no bytes", "a tail is not empty", table[:sizes] + bytes(4) + table[sizes + 4 :]),
-        ("a dependency without a link", "as many links as dependencies", flip(table, counts + 1)),
-        ("a dependency before the beginning", "a link goes back to a change of the snapshot", too_far),
+        ("a byte more", "sections fill the part", table + b"\0"),
+        ("a byte less", "sections fill the part", table[:-1]),
+        ("a document twice", "each once", encode_table(good, good)),
+        ("a section of nine bytes", "it has a head", b"\1" + DOCUMENT + b"\0\0\0\x09" + bytes(9)),
+        ("no change", "one at least", encode_table(Section(DOCUMENT, (), (), (), (), (), (), (), b""))),
+        ("tables cut off", "they are whole", b"\1" + DOCUMENT + b"\0\0\0\x0a" + struct.pack(">HII", 1, 3, 0)),
+        ("a device twice", "each once", encode_table(replace(good, devices=good.devices * 2, authors=(0, 1, 0)))),
+        ("a device without a change", "each has one", encode_table(replace(good, devices=(*good.devices, BEN.id)))),
+        ("an author that is not there", "places in the list", encode_table(replace(good, authors=(0, 0, 1)))),
+        ("a dependency without a link", "as many links as dependencies", encode_table(replace(good, counts=(1, 1, 1)))),
+        ("a dependency before the beginning", "a link goes back", encode_table(replace(good, links=(2, 1)))),
+        ("no hash for a link of 0", "hashes are whole", encode_table(replace(good, links=(0, 1), rest=b""))),
+        ("a seq of an entry over 2^53 - 1", "as large as a seq", encode_table(replace(good, entries=(2**53, 1, 1)))),
+        ("a head that is longer", "a head has its length", encode_table(replace(good, sizes=(99, *good.sizes[1:])))),
+        ("a time in a head", "none", encode_table(replace(good, rest=flip(good.rest, 0)))),
+        ("a message in a head", "none", encode_table(replace(good, rest=flip(good.rest, 1)))),
+        ("a column of no kind", "kinds of columns", encode_table(replace(good, rest=flip(good.rest, 4, 2)))),
+        ("columns out of order", "they rise", encode_table(_swapped(good))),
+        ("a byte more of columns", "they fill the section", encode_table(replace(good, rest=good.rest + b"\0"))),
+        ("a byte less of columns", "they fill the section", encode_table(replace(good, rest=good.rest[:-1]))),
+        ("a change after one that depends on it", "pasts first", encode_table(_reversed())),
     ]
-    shown = []
-    for name, why, bad in tables:
-        given = {"document_id": DOCUMENT.hex(), "table": bad.hex()}
-        shown.append(refused(name, why, given, unpack_snapshot, DOCUMENT, [zlib.compress(bad)]))
-    packed = bytes.fromhex(kept()[f"part {DOCUMENT.hex()}"])
-    for name, why, part in (
-        ("cut off", "the stream ends", packed[:-5]),
-        ("bytes behind the stream", "one stream", packed + b"\0"),
-        ("not compressed", "zlib", table),
-        ("a million and one zeros", "at most 1,000,000 bytes", bytes.fromhex(kept()["too many zeros"])),
-    ):
-        given = {"document_id": DOCUMENT.hex(), "part": part.hex()}
-        shown.append(refused(name, why, given, unpack_snapshot, DOCUMENT, [part]))
-    return shown
+    return [refused(name, why, {"table": bad.hex()}, read_part, bz2.compress(bad)) for name, why, bad in tables]
 
 
-def _bad_pages(ref: SnapshotRef, page: bytes) -> list[Json]:
-    other = LIST.document_id(GROUP)
-    another_key = SnapshotRef(named_secret("another"), ref.pages)
-    second = seal_page(b"", ref.key, 1, LABEL_SNAPSHOT_PAGE, DOCUMENT)
-    moved = SnapshotRef(ref.key, (name_page(second),))
-    cases: list[tuple[str, str, SnapshotRef, bytes, bytes]] = [
-        ("a flipped bit", "a blob is named by its hash", ref, flip(page, -1), DOCUMENT),
-        ("another document", "bound to the document", ref, page, other),
-        ("another key", "sealed under its key", another_key, page, DOCUMENT),
-        ("the page of another place", "the place is its nonce", moved, second, DOCUMENT),
+def _swapped(good: Section) -> Section:
+    """The first two columns in the first head the other way round."""
+    head = good.rest[: good.sizes[0]]
+    return replace(good, rest=head[:4] + head[6:8] + head[4:6] + head[8:] + good.rest[len(head) :])
+
+
+def _reversed() -> Section:
+    first = join_change([], actor_of(BEN.id, DOCUMENT), whole_tail(1))
+    return Section(
+        DOCUMENT,
+        (ANA.id, BEN.id),
+        (0, 1),
+        (1, 1),
+        (1, 0),
+        (1, 0),
+        (len(HEAD),) * 2,
+        (0,),
+        first.hash + HEAD * 2 + b"xx",
+    )
+
+
+def _bad_pages(page: PageRef, blob: bytes) -> list[Json]:
+    second = seal_page(b"", page.key, 1, LABEL_SNAPSHOT_PAGE, GROUP)
+    other = GroupId(bytes(32))
+    cases: list[tuple[str, str, PageRef, bytes, GroupId]] = [
+        ("a flipped bit", "a blob is named by its hash", page, flip(blob, -1), GROUP),
+        ("another group", "bound to the group", page, blob, other),
+        ("another key", "sealed under its key", PageRef(page.name, named_secret("another")), blob, GROUP),
+        ("the page of another place", "its place is 0", PageRef(name_page(second), page.key), second, GROUP),
     ]
     return [
         refused(
             name,
             why,
-            {
-                "document_id": document.hex(),
-                "key": at.key.reveal().hex(),
-                "name": at.pages[0].hex(),
-                "page": blob.hex(),
-            },
-            open_snapshot,
+            {"group_id": group.hex(), "key": at.key.reveal().hex(), "name": at.name.hex(), "page": given.hex()},
+            unseal_part,
             at,
-            document,
-            {at.pages[0]: blob},
+            given,
+            group,
         )
-        for name, why, at, blob, document in cases
+        for name, why, at, given, group in cases
+    ]
+
+
+def _bad_snapshots() -> list[Json]:
+    """Parts that are each as they should be, and no snapshot of this document together."""
+    halves = [bytes.fromhex(kept()[f"half {place}"]) for place in (0, 1)]
+    cases: list[tuple[str, str, list[bytes], DocumentId]] = [
+        ("a part that holds nothing of it", "each holds something", halves[:1], LIST.document_id(GROUP)),
+        ("the second part alone", "a link goes back to a change", halves[1:], DOCUMENT),
+        ("the parts in the other order", "a link goes back to a change", halves[::-1], DOCUMENT),
+    ]
+    return [
+        refused(
+            name,
+            why,
+            {"document_id": document.hex(), "parts": [part.hex() for part in parts]},
+            read_snapshot,
+            document,
+            [open_part(part) for part in parts],
+        )
+        for name, why, parts, document in cases
     ]
 
 
@@ -184,9 +304,9 @@ def make_manifest() -> Json:
                 "descriptor": encode(state.descriptor.to_value()).hex(),
                 "document_id": state.descriptor.document_id(GROUP).hex(),
                 "heads": _shown_heads(state.heads),
-                "key": state.snapshot.key.reveal().hex() if state.snapshot else "",
-                "pages": [page.hex() for page in state.snapshot.pages] if state.snapshot else [],
-                "seqs": list(state.seqs),
+                "pages": [{"name": page.name.hex(), "key": page.key.reveal().hex()} for page in state.snapshot.pages]
+                if state.snapshot
+                else [],
             }
             for state in manifest.documents
         ],
@@ -250,15 +370,20 @@ def _bad_openings(content: bytes, paged: ManifestBody, blobs: Mapping[BlobHash, 
     value = decode(content)
     inline: list[tuple[str, str, Any]] = [
         ("content of version 2", "a later version", [2, *value[1:]]),
-        ("content of six fields", "seven fields", value[:6]),
+        ("content of seven fields", "eight fields", value[:7]),
         ("a final operation that is not there", "a place among the operations", [*value[:3], [99], *value[4:]]),
         ("a final operation twice", "they rise", [*value[:3], [0, 0], *value[4:]]),
         ("a rekey of changes", "a run of one entry without changes", [*value[:4], [_changes_run()], *value[5:]]),
-        ("documents out of order", "they rise by id", [*value[:6], value[6][::-1]]),
-        ("a document twice", "each once", [*value[:6], [value[6][0], value[6][0]]]),
+        ("a page of three fields", "two fields", [*value[:6], [[*value[6][0], 0]], value[7]]),
+        ("a page twice", "each once", [*value[:6], value[6] * 2, value[7]]),
+        ("pages out of order", "they rise by name", [*value[:6], [[b"\xff" * 32, bytes(32)], *value[6]], value[7]]),
+        ("a page with no document", "each holds one", [*value[:6], [[bytes(32), bytes(32)], *value[6]], value[7]]),
+        ("documents out of order", "they rise by id", [*value[:7], value[7][::-1]]),
+        ("a document twice", "each once", [*value[:7], [value[7][0], value[7][0]]]),
         ("a head of a device beyond the frontier", "a place in the frontier", _with_head(value, 2)),
-        ("a snapshot without seqs", "one for each change", _with_seqs(value, [])),
-        ("a negative seq of an entry", "a seq is not negative", _with_seqs(value, [-1])),
+        ("a page that is not there", "a place among the pages", _with_pages(value, [1])),
+        ("a page named twice by a document", "each once", _with_pages(value, [0, 0])),
+        ("an ended device without a head", "it has one", _with_ended(value, 0)),
     ]
     shown = [
         refused(name, why, {"content": encode(bad).hex()}, decode_manifest, encode(bad), GROUP)
@@ -294,12 +419,22 @@ def _changes_run() -> bytes:
 
 
 def _with_head(value: list[Any], place: int) -> list[Any]:
-    descriptor, heads, *others = value[6][0]
-    return [*value[:6], [[descriptor, [[place, *heads[0][1:]]], *others], *value[6][1:]]]
+    descriptor, heads, *others = value[7][0]
+    return [*value[:7], [[descriptor, [[place, *heads[0][1:]]], *others], *value[7][1:]]]
 
 
-def _with_seqs(value: list[Any], seqs: list[int]) -> list[Any]:
-    return [*value[:6], [[*value[6][0][:3], seqs, value[6][0][4]], *value[6][1:]]]
+def _with_pages(value: list[Any], places: list[int]) -> list[Any]:
+    descriptor, heads, _, ended = value[7][0]
+    return [*value[:7], [[descriptor, heads, places, ended], *value[7][1:]]]
+
+
+def _with_ended(value: list[Any], document: int) -> list[Any]:
+    """The device that has no head in this document, as one whose part of it ended."""
+    descriptor, heads, pages, _ = value[7][document]
+    (other,) = {0, 1} - {heads[0][0]}
+    documents = list(value[7])
+    documents[document] = [descriptor, heads, pages, [other]]
+    return [*value[:7], documents]
 
 
 def _bad_manifests(story: EpochStory, manifest: Manifest) -> list[Json]:

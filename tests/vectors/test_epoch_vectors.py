@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import random
-import struct
-import zlib
+from itertools import accumulate
 from typing import Any
 
 import cbor2
@@ -21,14 +21,26 @@ from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, open
 from cocoon_core.protocol.manifest_check import VerifiedManifest, check_against_roster, verify_manifest
 from cocoon_core.protocol.operations import Create, decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.part import PackedChange, Said, open_part, pack_parts, read_sections
 from cocoon_core.protocol.primitives import HpkeKey, hash_bytes, open_bulk, sha256, verify
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, read_repair_value, repair_keys
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Operation, Recipient, Roster
 from cocoon_core.protocol.rotation import Pages, check_wraps, find_page, open_rotation
-from cocoon_core.protocol.snapshot import PackedChange, SnapshotRef, check_heads, open_snapshot, unpack_snapshot
+from cocoon_core.protocol.snapshot import (
+    PageRef,
+    SnapshotRef,
+    check_heads,
+    open_snapshot,
+    read_snapshot,
+    seal_part,
+    unseal_part,
+)
 from tests.support.epoch_scenes import Asked
+from tests.support.part_tables import parse_table
 from tests.vectors.test_vectors import Case, read, require_refused, secret, unhex
+
+STREAM_OF = {1: 0, 2: 0, 0x11: 0, 0x13: 0, 0x15: 1, 0x34: 2, 0x42: 2, 0x56: 2, 0x57: 3, 0x70: 4, 0x71: 4, 0x73: 4}
 
 
 def rotation_from(text: str) -> Rotation:
@@ -172,56 +184,118 @@ def heads_from(shown: list[Case]) -> dict[DeviceId, tuple[int, ChangeHash]]:
     return {DeviceId(unhex(one["device"])): (one["seq"], ChangeHash(unhex(one["hash"]))) for one in shown}
 
 
-def test_a_snapshot() -> None:
-    case = read("snapshot")
-    document = DocumentId(unhex(case["document_id"]))
-    part, page = unhex(case["part"]), unhex(case["page"])
-    assert zlib.decompress(part).hex() == case["table"]
-    assert sha256(page).hex() == case["name"]
-    assert len(page) == case["padded_bytes"] + 16
-    assert open_bulk(secret(case["key"]), bytes(12), page, unhex(case["ad"])).rstrip(b"\0")[:-1] == part
-    ref = SnapshotRef(secret(case["key"]), (BlobHash(unhex(case["name"])),))
-    changes = open_snapshot(ref, document, {ref.pages[0]: page})
-    shown = [{"device": one.device.hex(), "raw": one.raw.hex(), "hash": one.hash.hex()} for one in changes]
-    assert shown == case["changes"]
-    check_heads(changes, heads_from(case["heads"]))
+def page_from(shown: Case) -> PageRef:
+    return PageRef(BlobHash(unhex(shown["name"])), secret(shown["key"]))
 
 
-def test_the_table_of_a_snapshot_is_read_as_the_page_says() -> None:
+def require_page(shown: Case) -> bytes:
+    """Open a page as the spec says, without the code; its part."""
+    part, page = unhex(shown["part"]), unhex(shown["page"])
+    assert bz2.decompress(part).hex() == shown["table"]
+    assert sha256(page).hex() == shown["name"]
+    assert len(page) == shown["padded_bytes"] + 16
+    assert open_bulk(secret(shown["key"]), bytes(12), page, unhex(shown["ad"])).rstrip(b"\0")[:-1] == part
+    return part
+
+
+def shown_changes(changes: list[PackedChange]) -> list[Case]:
+    return [
+        {"device": one.device.hex(), "seq": one.seq, "entry": one.entry, "raw": one.raw.hex(), "hash": one.hash.hex()}
+        for one in changes
+    ]
+
+
+def test_snapshots_of_two_documents_in_one_page() -> None:
     case = read("snapshot")
-    table = unhex(case["table"])
-    version, devices, count, links = struct.unpack_from(">BHII", table)
-    assert (version, devices, count, links) == (1, 1, 3, 2)
-    assert table[11:43].hex() == case["changes"][0]["device"]
-    assert struct.unpack_from(">3H", table, 43) == (0, 0, 0)
-    lengths = struct.unpack_from(">3I", table, 49)
-    assert struct.unpack_from(">3H", table, 61) == (0, 1, 1)
-    assert struct.unpack_from(">2I", table, 67) == (1, 1)
-    at = 75
-    for length, change in zip(lengths, case["changes"], strict=True):
-        assert unhex(change["raw"]).endswith(table[at : at + length])
-        at += length
-    assert at == len(table)
+    group = GroupId(unhex(case["group_id"]))
+    part = require_page(case)
+    ref = SnapshotRef((page_from(case),))
+    for shown in case["documents"]:
+        document = DocumentId(unhex(shown["document_id"]))
+        changes = open_snapshot(ref, document, group, {ref.pages[0].name: unhex(case["page"])})
+        assert shown_changes(changes) == shown["changes"]
+        check_heads(changes, heads_from(shown["heads"]))
+    assert seal_part(part, ref.pages[0].key, group) == (ref.pages[0], unhex(case["page"]))
+
+
+def test_a_snapshot_in_two_pages() -> None:
+    vectors = read("snapshot")
+    case, group = vectors["in_two_pages"], GroupId(unhex(vectors["group_id"]))
+    for shown in case["pages"]:
+        require_page(shown)
+    ref = SnapshotRef(tuple(map(page_from, case["pages"])))
+    blobs = {page_from(shown).name: unhex(shown["page"]) for shown in case["pages"]}
+    changes = open_snapshot(ref, DocumentId(unhex(case["document_id"])), group, blobs)
+    assert shown_changes(changes) == case["changes"]
+    assert case["changes"] in [shown["changes"] for shown in vectors["documents"]], "the same as in one page"
+
+
+def test_the_same_changes_pack_to_the_same_table() -> None:
+    vectors = read("snapshot")
+    documents = [
+        (
+            DocumentId(unhex(shown["document_id"])),
+            [Said(DeviceId(unhex(one["device"])), unhex(one["raw"]), one["entry"]) for one in shown["changes"]],
+        )
+        for shown in vectors["documents"]
+    ]
+    (part,) = pack_parts(documents)
+    assert bz2.decompress(part.data).hex() == vectors["table"]
+
+
+def test_the_table_of_a_part_is_read_as_the_page_says() -> None:
+    case = read("snapshot")
+    sections = parse_table(unhex(case["table"]))
+    for shown in case["documents"]:
+        section = sections[DocumentId(unhex(shown["document_id"]))]
+        changes = shown["changes"]
+        count = len(changes)
+        assert [device.hex() for device in section.devices] == [changes[0]["device"]]
+        assert section.authors == (0,) * count
+        assert list(accumulate(section.entries)) == [one["entry"] for one in changes]
+        assert section.counts == (0, *(1,) * (count - 1))
+        assert section.links == (1,) * (count - 1)
+        at = sum(section.sizes)
+        heads = [
+            section.rest[end - size : end] for end, size in zip(accumulate(section.sizes), section.sizes, strict=True)
+        ]
+        parts: list[list[bytes]] = [[] for _ in changes]
+        for stream in range(5):
+            for place, head in enumerate(heads):
+                size = sum(head[n + 1] for n in range(4, len(head), 2) if STREAM_OF[head[n]] == stream)
+                parts[place].append(section.rest[at : at + size])
+                at += size
+        assert at == len(section.rest)
+        for number, start, head, columns, one in zip(
+            range(1, count + 1), accumulate(section.starts), heads, parts, changes, strict=True
+        ):
+            assert unhex(one["raw"]).endswith(bytes((number, start)) + head + b"".join(columns))
 
 
 def test_refused_snapshots() -> None:
     vectors = read("snapshot")
+    group = GroupId(unhex(vectors["group_id"]))
 
-    def unpack(case: Case) -> object:
-        part = unhex(case["part"]) if "part" in case else zlib.compress(unhex(case["table"]))
-        return unpack_snapshot(DocumentId(unhex(case["document_id"])), [part])
+    def read_table(case: Case) -> object:
+        sections = open_part(bz2.compress(unhex(case["table"])))
+        return [read_sections(document, [section]) for document, section in sections.items()]
 
-    def open_one(case: Case) -> object:
-        ref = SnapshotRef(secret(case["key"]), (BlobHash(unhex(case["name"])),))
-        return open_snapshot(ref, DocumentId(unhex(case["document_id"])), {ref.pages[0]: unhex(case["page"])})
+    def unseal(case: Case) -> object:
+        return unseal_part(page_from(case), unhex(case["page"]), GroupId(unhex(case["group_id"])))
+
+    def put_together(case: Case) -> object:
+        return read_snapshot(DocumentId(unhex(case["document_id"])), [open_part(unhex(one)) for one in case["parts"]])
 
     by_hash: dict[str, PackedChange] = {}
-    ref = SnapshotRef(secret(vectors["key"]), (BlobHash(unhex(vectors["name"])),))
-    document = DocumentId(unhex(vectors["document_id"]))
-    for change in open_snapshot(ref, document, {ref.pages[0]: unhex(vectors["page"])}):
-        by_hash[change.hash.hex()] = change
-    require_refused(vectors["bad_parts"], unpack)
-    require_refused(vectors["bad_pages"], open_one)
+    ref = SnapshotRef((page_from(vectors),))
+    for shown in vectors["documents"]:
+        document = DocumentId(unhex(shown["document_id"]))
+        for change in open_snapshot(ref, document, group, {ref.pages[0].name: unhex(vectors["page"])}):
+            by_hash[change.hash.hex()] = change
+    require_refused(vectors["bad_parts"], lambda case: open_part(unhex(case["part"])))
+    require_refused(vectors["bad_tables"], read_table)
+    require_refused(vectors["bad_pages"], unseal)
+    require_refused(vectors["bad_snapshots"], put_together)
     require_refused(
         vectors["bad_heads"],
         lambda case: check_heads([by_hash[one] for one in case["changes"]], heads_from(case["heads"])),
@@ -269,9 +343,7 @@ def test_a_manifest() -> None:
         assert encode(state.descriptor.to_value()).hex() == shown["descriptor"]
         assert state.heads == heads_from(shown["heads"])
         assert state.snapshot is not None
-        assert state.snapshot.key == secret(shown["key"])
-        assert [page.hex() for page in state.snapshot.pages] == shown["pages"]
-        assert list(state.seqs) == shown["seqs"]
+        assert list(state.snapshot.pages) == [page_from(page) for page in shown["pages"]]
     assert encode_manifest(manifest, group).hex() == case["content"]
     paged = read_manifest_body(decode(unhex(case["paged"]["body"])))
     again = open_manifest(paged, group, topic, pages_from(case["paged"]["pages"]))

@@ -14,12 +14,13 @@ from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.epoch import wrap_epoch
 from cocoon_core.protocol.frontier import run_end_of
+from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import check_against_roster
-from cocoon_core.protocol.snapshot import check_heads, open_snapshot
+from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, check_heads, open_snapshot
 from cocoon_core.protocol.statement import parse_statement
 from tests.support.epoch_story import BEN, EpochStory, manifest_entry, read_back, told
-from tests.support.protocol_story import ANA, GROUP
+from tests.support.protocol_story import ANA, GROUP, named_secret
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_newcomer_reads_it_whole(story: EpochStory) -> None:
     for state in verified.manifest.documents:
         document = state.descriptor.document_id(GROUP)
         assert state.snapshot is not None
-        changes = open_snapshot(state.snapshot, document, story.blobs)
+        changes = open_snapshot(state.snapshot, document, GROUP, story.blobs)
         check_heads(changes, state.heads)
         writer = story.ana if changes[0].device == ANA.id else story.ben
         assert [one.raw for one in changes] == [
@@ -71,6 +72,36 @@ def test_the_encoding_is_the_same_back_and_forth(story: EpochStory) -> None:
     again = decode_manifest(content, GROUP)
     assert again._frontier == story.frontier()
     assert again._documents == story.manifest().documents
+
+
+def test_a_page_stands_once_for_all_its_documents(story: EpochStory) -> None:
+    manifest = story.manifest()
+    pages = {state.snapshot.pages for state in manifest.documents if state.snapshot}
+    assert len(manifest.documents) == 2
+    assert len(pages) == 1
+    value = decode(encode_manifest(manifest, GROUP))
+    assert [bytes(name) for name, _ in value[6]] == [bytes(page.name) for page in next(iter(pages))]
+    assert [where for _, _, where, _ in value[7]] == [[0], [0]]
+
+
+def test_pages_stand_by_name_and_documents_name_them_in_their_own_order(story: EpochStory) -> None:
+    manifest = story.manifest()
+    refs = tuple(PageRef(BlobHash(bytes((n,)) * 32), named_secret(str(n))) for n in (9, 3, 5))
+    first = replace(manifest.documents[0], snapshot=SnapshotRef(refs))
+    second = replace(manifest.documents[1], snapshot=SnapshotRef(refs[1:2]))
+    content = encode_manifest(replace(manifest, documents=(first, second)), GROUP)
+    value = decode(content)
+    assert [name[0] for name, _ in value[6]] == [3, 5, 9]
+    assert [where for _, _, where, _ in value[7]] == [[2, 0, 1], [0]]
+    assert decode_manifest(content, GROUP).stored_documents() == (first, second)
+
+
+def test_a_document_of_which_no_change_is_left_has_no_page(story: EpochStory) -> None:
+    manifest = story.manifest()
+    bare = tuple(replace(state, snapshot=None, ended=tuple(state.heads)) for state in manifest.documents)
+    content = encode_manifest(replace(manifest, documents=bare), GROUP)
+    assert decode(content)[6] == []
+    assert decode_manifest(content, GROUP).stored_documents() == bare
 
 
 def test_what_was_verified_before_is_not_verified_again(story: EpochStory) -> None:

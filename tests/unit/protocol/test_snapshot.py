@@ -1,115 +1,118 @@
-"""A snapshot gives back every change to the byte, names what is missing or too many, and never unpacks to more than it
-may.
-"""
+"""A page opens for its group and under its key alone, and signed heads name exactly what a snapshot holds."""
 
 from __future__ import annotations
 
-import random
-import struct
-import tracemalloc
-import zlib
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cocoon_core.errors import DecryptionError, MalformedError, NotYetError, UpdateNeededError, UsageError
+from cocoon_core.errors import DecryptionError, MalformedError, NotYetError, UsageError
 from cocoon_core.protocol.change import join_change
-from cocoon_core.protocol.constants import SNAPSHOT_PART_BYTES
+from cocoon_core.protocol.constants import MAX_SNAPSHOT_PARTS
 from cocoon_core.protocol.descriptor import actor_of
-from cocoon_core.protocol.ids import ChangeHash, DeviceId
-from cocoon_core.protocol.snapshot import check_heads, open_snapshot, pack_snapshot, seal_snapshot, unpack_snapshot
-from tests.support.epoch_story import BEN, pages_of
-from tests.support.protocol_story import ANA, FEED, GROUP, LIST, change_tail, named_secret
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.part import PackedChange, Said, open_part, pack_parts, read_sections
+from cocoon_core.protocol.snapshot import (
+    PageRef,
+    SnapshotRef,
+    check_heads,
+    open_snapshot,
+    read_snapshot,
+    seal_part,
+    unseal_part,
+)
+from tests.support.epoch_story import BEN
+from tests.support.protocol_story import ANA, FEED, GROUP, LIST, named_secret, whole_tail
 
 DOCUMENT = LIST.document_id(GROUP)
+OTHER = FEED.document_id(GROUP)
 DEVICES = (ANA.id, BEN.id, DeviceId(bytes(32)))
-KEY = named_secret("snapshot key")
-Changes = list[tuple[DeviceId, bytes]]
+KEY = named_secret("page key")
+ANOTHER = named_secret("another")
 
 
-def make_changes(seed: int, count: int, size: int = 40, outside: int = 0) -> Changes:
-    """Changes of three devices, each upon some that stand before; a few depend on what is outside."""
-    rng = random.Random(seed)
-    done: list[bytes] = []
-    seqs = dict.fromkeys(DEVICES, 0)
-    changes: Changes = []
-    for _ in range(count):
-        device = rng.choice(DEVICES)
-        seqs[device] += 1
-        deps = set(rng.sample(done, min(len(done), rng.randrange(4)))) | {rng.randbytes(32) for _ in range(outside)}
-        seq = seqs[device]
-        tail = (bytes((seq,)) if seq < 128 else bytes((seq & 127 | 128, seq >> 7))) + rng.randbytes(size)
-        raw, digest = join_change(sorted(deps), actor_of(device, DOCUMENT), tail)
-        changes.append((device, raw))
-        done.append(digest)
+def make_changes(count: int, document: DocumentId = DOCUMENT) -> list[Said]:
+    """Changes of three devices by turns, each upon the one before."""
+    changes: list[Said] = []
+    before: list[bytes] = []
+    for place in range(count):
+        device = DEVICES[place % 3]
+        made = join_change(before, actor_of(device, document), whole_tail(place // 3 + 1))
+        changes.append(Said(device, made.raw, place // 3))
+        before = [made.hash]
     return changes
 
 
-def unpacked(parts: list[bytes]) -> Changes:
-    return [(one.device, one.raw) for one in unpack_snapshot(DOCUMENT, parts)]
+def packed_from(changes: list[Said], document: DocumentId = DOCUMENT) -> list[PackedChange]:
+    (part,) = pack_parts([(document, changes)])
+    return read_sections(document, [open_part(part.data)[document]])
 
 
-@given(st.integers(0, 2**32), st.integers(0, 300), st.integers(0, 2))
-def test_every_change_comes_back(seed: int, count: int, outside: int) -> None:
-    changes = make_changes(seed, count, outside=outside)
-    assert unpacked(pack_snapshot(DOCUMENT, changes)) == changes
+def test_a_page_opens_under_its_key_and_for_its_group_alone() -> None:
+    changes = make_changes(20)
+    (part,) = pack_parts([(DOCUMENT, changes)])
+    page, blob = seal_part(part.data, KEY, GROUP)
+    assert unseal_part(page, blob, GROUP) == part.data
+    for wrong, given, group in (
+        (page, blob, GroupId(bytes(32))),
+        (PageRef(page.name, ANOTHER), blob, GROUP),
+        (page, blob + b"\0", GROUP),
+        (page, seal_part(part.data, ANOTHER, GROUP)[1], GROUP),
+    ):
+        with pytest.raises(DecryptionError):
+            unseal_part(wrong, given, group)
 
 
-def test_a_large_document_has_parts_and_dependencies_reach_over_them() -> None:
-    changes = make_changes(7, 300, size=10_000)
-    parts = pack_snapshot(DOCUMENT, changes)
-    assert len(parts) == 4
-    assert max(map(len, parts)) <= SNAPSHOT_PART_BYTES
-    assert unpacked(parts) == changes
-    with pytest.raises(MalformedError):
-        unpacked(parts[1:])
-    with pytest.raises(MalformedError):
-        unpacked(parts[::-1])
+def test_the_same_part_under_the_same_key_is_the_same_page_and_else_another() -> None:
+    data = pack_parts([(DOCUMENT, make_changes(5))])[0].data
+    assert seal_part(data, KEY, GROUP) == seal_part(data, KEY, GROUP)
+    assert seal_part(data, ANOTHER, GROUP)[0].name != seal_part(data, KEY, GROUP)[0].name
 
 
-def test_a_change_with_all_the_dependencies_it_may_have() -> None:
-    changes = make_changes(3, 1500, size=1)
-    deps = sorted(one.hash for one in unpack_snapshot(DOCUMENT, pack_snapshot(DOCUMENT, changes))[:1024])
-    changes.append((ANA.id, join_change(deps, actor_of(ANA.id, DOCUMENT), change_tail(9)).raw))
-    assert unpacked(pack_snapshot(DOCUMENT, changes)) == changes
-
-
-def test_it_opens_under_its_key_and_for_its_document_alone() -> None:
-    changes = make_changes(1, 20)
-    ref, blobs = seal_snapshot(DOCUMENT, changes, KEY)
-    pages = pages_of(blobs)
-    assert [(one.device, one.raw) for one in open_snapshot(ref, DOCUMENT, pages)] == changes
-    with pytest.raises(DecryptionError):
-        open_snapshot(ref, FEED.document_id(GROUP), pages)
-    with pytest.raises(DecryptionError):
-        open_snapshot(type(ref)(named_secret("another"), ref.pages), DOCUMENT, pages)
+def test_documents_share_a_page_and_each_is_read_for_itself() -> None:
+    documents = {DOCUMENT: make_changes(9), OTHER: make_changes(4, OTHER)}
+    (part,) = pack_parts(sorted(documents.items()))
+    page, blob = seal_part(part.data, KEY, GROUP)
+    for document, changes in documents.items():
+        found = open_snapshot(SnapshotRef((page,)), document, GROUP, {page.name: blob})
+        assert [Said(one.device, one.raw, one.entry) for one in found] == changes
+    with pytest.raises(MalformedError, match="holds nothing of its document"):
+        open_snapshot(SnapshotRef((page,)), DocumentId(bytes(32)), GROUP, {page.name: blob})
     with pytest.raises(NotYetError):
-        open_snapshot(ref, DOCUMENT, {})
-    with pytest.raises(DecryptionError):
-        open_snapshot(ref, DOCUMENT, {ref.pages[0]: blobs[0] + b"\0"})
+        open_snapshot(SnapshotRef((page,)), DOCUMENT, GROUP, {})
 
 
-def test_nothing_and_another_actor_cannot_be_packed() -> None:
+def test_one_spoiled_section_leaves_the_others_of_its_page() -> None:
+    spoiled, good = make_changes(9), make_changes(4, OTHER)
+    opened = open_part(pack_parts([(DOCUMENT, spoiled), (OTHER, good)])[0].data)
+    opened[DOCUMENT] = opened[DOCUMENT][:-1]
+    with pytest.raises(MalformedError):
+        read_snapshot(DOCUMENT, [opened])
+    assert len(read_snapshot(OTHER, [opened])) == 4
+
+
+def test_a_snapshot_has_pages_and_each_once() -> None:
+    page = PageRef(BlobHash(bytes(32)), KEY)
+    for pages in (
+        (),
+        (page, page),
+        tuple(PageRef(BlobHash(n.to_bytes(32)), KEY) for n in range(MAX_SNAPSHOT_PARTS + 1)),
+    ):
+        with pytest.raises(MalformedError):
+            SnapshotRef(pages)
+
+
+def test_another_actor_cannot_be_packed() -> None:
+    ((_, raw, _),) = make_changes(1)
     with pytest.raises(UsageError):
-        seal_snapshot(DOCUMENT, [], KEY)
-    ((device, raw),) = make_changes(1, 1)
-    other = next(one for one in DEVICES if one != device)
-    with pytest.raises(UsageError):
-        pack_snapshot(DOCUMENT, [(other, raw)])
+        pack_parts([(DOCUMENT, [Said(BEN.id, raw, 0)])])
 
 
-def heads_of(changes: Changes) -> dict[DeviceId, tuple[int, ChangeHash]]:
-    heads = {}
-    for one in unpack_snapshot(DOCUMENT, pack_snapshot(DOCUMENT, changes)):
-        heads[one.device] = one.seq or 0, one.hash
-    return heads
+def heads_of(packed: list[PackedChange]) -> dict[DeviceId, tuple[int, ChangeHash]]:
+    return {one.device: (one.seq, one.hash) for one in packed}
 
 
 def test_the_signed_heads_name_exactly_its_changes() -> None:
-    changes = make_changes(5, 60)
-    packed = unpack_snapshot(DOCUMENT, pack_snapshot(DOCUMENT, changes))
-    heads = heads_of(changes)
+    packed = packed_from(make_changes(60))
+    heads = heads_of(packed)
     check_heads(packed, heads)
     for place in range(60):
         with pytest.raises(MalformedError):
@@ -123,9 +126,8 @@ def test_the_signed_heads_name_exactly_its_changes() -> None:
 
 
 def test_a_device_that_the_gate_ended_may_stop_before_its_head_and_nobody_else() -> None:
-    changes = make_changes(5, 60)
-    packed = unpack_snapshot(DOCUMENT, pack_snapshot(DOCUMENT, changes))
-    heads = heads_of(changes)
+    packed = packed_from(make_changes(60))
+    heads = heads_of(packed)
     of_ana = [place for place, one in enumerate(packed) if one.device == ANA.id]
     for kept in (0, 1, len(of_ana) - 1):
         fewer = [one for place, one in enumerate(packed) if place not in of_ana[kept:]]
@@ -134,78 +136,3 @@ def test_a_device_that_the_gate_ended_may_stop_before_its_head_and_nobody_else()
             check_heads(fewer, heads, ended={BEN.id})
     with pytest.raises(MalformedError):
         check_heads(packed, {**heads, ANA.id: (1, heads[ANA.id][1])}, ended={ANA.id})
-
-
-# --- what is refused
-
-
-def table(
-    version: int = 1,
-    devices: tuple[bytes, ...] = (ANA.id,),
-    rows: tuple[tuple[int, int, int], ...] = ((0, 8, 0),),
-    links: tuple[int, ...] = (),
-    rest: bytes = change_tail(1) + b"x",
-) -> bytes:
-    """A part, by hand: rows of (author, length of the tail, number of dependencies)."""
-    head = struct.pack(">BHII", version, len(devices), len(rows), len(links)) + b"".join(devices)
-    columns = [struct.pack(f">{len(rows)}{kind}", *[row[n] for row in rows]) for n, kind in enumerate("HIH")]
-    return head + b"".join(columns) + struct.pack(f">{len(links)}I", *links) + rest
-
-
-def test_the_table_by_hand_is_one() -> None:
-    assert len(unpack_snapshot(DOCUMENT, [zlib.compress(table())])) == 1
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"x" * 50, id="not compressed"),
-        pytest.param(zlib.compress(b""), id="nothing inside"),
-        pytest.param(zlib.compress(table())[:-1], id="cut off"),
-        pytest.param(zlib.compress(table()) + b"\0", id="goes on"),
-        pytest.param(zlib.compress(table() + b"\0"), id="bytes behind the last tail"),
-        pytest.param(zlib.compress(table()[:-1]), id="a byte less"),
-        pytest.param(zlib.compress(table(version=0)), id="version 0"),
-        pytest.param(zlib.compress(table(devices=(ANA.id, ANA.id))), id="a device twice"),
-        pytest.param(zlib.compress(table(devices=(ANA.id, BEN.id))), id="a device that wrote nothing"),
-        pytest.param(zlib.compress(table(rows=((1, 8, 0),))), id="an author that is not there"),
-        pytest.param(zlib.compress(table(rows=((0, 8, 1),), links=(1,))), id="a dependency before the beginning"),
-        pytest.param(zlib.compress(table(rows=((0, 8, 1),))), id="a dependency without its link"),
-        pytest.param(zlib.compress(table(rows=((0, 8, 0),), links=(1,))), id="a link of no dependency"),
-        pytest.param(zlib.compress(table(rows=((0, 0, 0),), rest=b"")), id="a change without a tail"),
-        pytest.param(zlib.compress(table(rows=((0, 8, 0), (0, 8, 0)), rest=(change_tail(1) + b"x") * 2)), id="twice"),
-        pytest.param(zlib.compress(table(rows=((0, 2**18 + 1, 0),), rest=bytes(2**18 + 1))), id="too long a change"),
-        pytest.param(
-            zlib.compress(table(rows=((0, 8, 1025),), links=(0,) * 1025, rest=bytes(1025 * 32 + 8))),
-            id="too many dependencies",
-        ),
-    ],
-)
-def test_a_part_that_is_none(part: bytes) -> None:
-    with pytest.raises(MalformedError):
-        unpack_snapshot(DOCUMENT, [part])
-
-
-def test_a_later_version_stops_the_group() -> None:
-    with pytest.raises(UpdateNeededError):
-        unpack_snapshot(DOCUMENT, [zlib.compress(table(version=2))])
-
-
-def test_a_change_after_one_that_depends_on_it_is_refused() -> None:
-    first = join_change([], actor_of(ANA.id, DOCUMENT), change_tail(1) + b"x")
-    after = table(
-        rows=((0, 8, 1), (0, 8, 0)), links=(0,), rest=first.hash + change_tail(2) + b"x" + change_tail(1) + b"x"
-    )
-    with pytest.raises(MalformedError, match="after one that depends"):
-        unpack_snapshot(DOCUMENT, [zlib.compress(after)])
-
-
-def test_a_bomb_is_refused_before_it_takes_memory() -> None:
-    bomb = zlib.compress(bytes(100_000_000))
-    tracemalloc.start()
-    with pytest.raises(MalformedError):
-        unpack_snapshot(DOCUMENT, [bomb])
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 4 * SNAPSHOT_PART_BYTES

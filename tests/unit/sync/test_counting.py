@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from cocoon_core.documents import Document
-from cocoon_core.errors import MalformedError, NotPermittedError
+from cocoon_core.errors import MalformedError, NotPermittedError, UsageError
 from cocoon_core.protocol.descriptor import Descriptor, actor_of
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.operation_forms import Pin, Role
 from cocoon_core.protocol.operations import SetRole
 from cocoon_core.protocol.operations_devices import Leave, RemoveDevice, RemoveMember, ReplaceDevice
+from cocoon_core.protocol.part import PackedChange, open_part, pack_parts, read_sections
+from cocoon_core.protocol.primitives import Secret
+from cocoon_core.protocol.snapshot import seal_part
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.sync import shelf
+from cocoon_core.sync.arrivals import hash_of
 from cocoon_core.sync.events import EntriesWithdrawn
 from cocoon_core.sync.members import ALL, NONE, Members
 from cocoon_core.sync.pins import pin_devices
@@ -245,8 +249,19 @@ def pack(peer: Peer, descriptor: Descriptor) -> list[Said]:
 
 
 def adopt(peer: Peer, descriptor: Descriptor, changes: list[Said]) -> bool:
-    with peer.replica.transaction():
-        return peer.replica.shelf.adopt_snapshot(descriptor, changes)
+    """Take what a page says, as it would be read of a manifest; what cannot be packed is said without a page."""
+    replica = peer.replica
+    document = descriptor.document_id(replica.group)
+    with replica.transaction():
+        try:
+            (part,) = pack_parts([(document, changes)])
+        except UsageError:
+            packed = [PackedChange(one.device, one.raw, hash_of(one.raw), 1, one.seq) for one in changes]
+            return replica.shelf.adopt_snapshot(descriptor, packed)
+        ref, _ = seal_part(part.data, Secret(bytes(32)), replica.group)
+        packed = read_sections(document, [open_part(part.data)[document]])
+        number = replica.snapshots.add_page(ref, len(packed), part.data)
+        return replica.shelf.adopt_snapshot(descriptor, packed, [number])
 
 
 def newcomer(peers: Peers) -> tuple[Peer, Peer, Peer]:
@@ -288,7 +303,7 @@ def test_runs_that_say_what_a_snapshot_said_change_nothing(peers: Peers) -> None
     assert chi.documents() == ana.documents() == ben.documents()
     assert not adopt(chi, SHARED, changes)
     assert not adopt(ben, SHARED, changes)
-    assert ben.replica.documents.snapshot(record_of(ben, SHARED).number) is None  # its runs say it all
+    assert ben.replica.snapshots.get(record_of(ben, SHARED).number) is None  # its runs say it all
     assert chi.documents() == ben.documents()
 
 
@@ -304,6 +319,8 @@ def test_what_a_snapshot_said_counts_as_its_entries_do_whoever_is_removed_later(
     for peer in (ana, chi):
         with peer.replica.transaction():
             peer.replica.members.set_final({ben.device: end} if entry else {}, ids={ben.device: entry} if entry else {})
+    with chi.replica.transaction():  # as whoever follows the manifest has them
+        chi.replica.set_heads(ben.device, ana.replica.heads_of(ben.device))
     before = ana.plain(SHARED)["items"]
     remove(ana, ben, ())
     chi.take(run.wire for run in ana.runs())
