@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
+from tests.benchmarks.newcomer import measure_compaction, measure_newcomers
 from tests.benchmarks.posting import measure_growth, measure_posting
 from tests.benchmarks.roster import measure_rosters
 from tests.benchmarks.rotating_relay import measure_rotating_relay
@@ -36,6 +37,8 @@ LINES: dict[str, Measure] = {
     "7": measure_rotating_relay,
     "8": measure_wrapping,
     "9": measure_rosters,
+    "10": measure_newcomers,
+    "11": measure_compaction,
 }
 
 
@@ -53,7 +56,7 @@ def main(wanted: list[str]) -> None:
         print(f"line {line}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     machine = f"{platform.system()} on {platform.machine()}, {os.cpu_count()} processors"
     print(f"Python {platform.python_version()}, {machine}; profiles in {tempfile.gettempdir()}")
-    print_rows(sorted(rows, key=lambda row: row.line[0]))
+    print_rows(sorted(rows, key=lambda row: int(row.line.split()[0])))
 
 
 async def _measure(measure: Measure, base: Path) -> list[Row]:

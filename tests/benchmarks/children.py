@@ -22,7 +22,9 @@ from cocoon_core import Cocoon
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.protocol.primitives import Secret
-from tests.benchmarks.floor import measure_floor, prepare
+from cocoon_core.sync.blobs import Answer
+from cocoon_core.sync.http_exchange import HttpExchange
+from tests.benchmarks.floor import measure_floor, measure_pages, prepare
 from tests.benchmarks.split import Split
 from tests.benchmarks.world import PASSPHRASE, Clock
 from tests.support.relay_process import relay_environment
@@ -89,6 +91,41 @@ async def catch_up(home: str, link: str, posts: str, how: str) -> None:
     )
 
 
+async def newcomer(home: str, link: str, posts: str, now_ms: str) -> None:
+    """Join by the link, show the newest posts, then read the rest; and the same pages with nothing around them."""
+    fetched = 0
+    ask = HttpExchange.ask
+
+    async def count(
+        self: HttpExchange, method: str, path: str, headers: dict[str, str], body: bytes | None, most: int
+    ) -> Answer:
+        nonlocal fetched
+        answer = await ask(self, method, path, headers, body, most)
+        fetched += len(answer.body)
+        return answer
+
+    HttpExchange.ask = count  # type: ignore[method-assign]
+    async with await Cocoon.open(home, PASSPHRASE, clock=Clock(int(now_ms))) as cocoon:
+        gc.collect()
+        before = _resident()
+        _forget_peak()
+        began = time.perf_counter()
+        group = await cocoon.join(link, member_name=f"Newcomer {os.getpid()}", reads_all=False)
+        newest = await group.feed.list(limit=50)
+        first = time.perf_counter() - began
+        await group.sync()
+        seconds = time.perf_counter() - began
+        peak = _peak()
+        replica = group.replica
+        shown = replica.database.query_value("SELECT count(*) FROM posts")
+        if len(newest) != 50 or shown != int(posts) // 12 * 12:
+            raise RuntimeError(f"{len(newest)} and then {shown} posts are shown")
+        parts = [part for (part,) in replica.database.query("SELECT part FROM pages")]
+        documents = {record.document: record.descriptor for record in replica.documents.all()}
+        bare = measure_pages(parts, documents)
+    _report(first=first, all=seconds, fetched=fetched, peak=peak - before, **bare)
+
+
 def floor(data: str) -> None:
     """The bare floor over the envelopes in a file, once: as cold as the fresh device is."""
     secret, group, envelopes = cbor2.loads(Path(data).read_bytes())
@@ -134,6 +171,8 @@ def main(arguments: Sequence[str]) -> None:
     match name:
         case "catch-up":
             asyncio.run(catch_up(*rest))
+        case "newcomer":
+            asyncio.run(newcomer(*rest))
         case "floor":
             floor(*rest)
         case "watch":

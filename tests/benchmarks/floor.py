@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,12 +13,15 @@ import cbor2
 from automerge.core import ROOT, Document, Message, ObjType, ScalarType, SyncState
 
 from cocoon_core.documents.columns import encode_uint
+from cocoon_core.documents.gate import Gate
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.constants import LABEL_ENTRY, LABEL_ENVELOPE, LABEL_RUN, NONCE_BYTES, VERSION
+from cocoon_core.protocol.descriptor import Descriptor
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import Epoch
-from cocoon_core.protocol.ids import GroupId
+from cocoon_core.protocol.ids import DocumentId, GroupId, MemberId
+from cocoon_core.protocol.part import open_part, read_sections
 from cocoon_core.protocol.primitives import Secret, SigningKey, hash_bytes, open_sealed
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.database import Database
@@ -85,6 +88,38 @@ def measure_floor(prepared: list[Prepared], epoch: Epoch) -> float:
                 parts += (encode_uint(len(raw)), raw)
             target.receive_sync_message(SyncState(), Message.decode(b"".join(parts)))
     return time.perf_counter() - began
+
+
+# --- a newcomer's pages
+
+
+def measure_pages(parts: Iterable[bytes], descriptors: Mapping[DocumentId, Descriptor]) -> dict[str, float]:
+    """Seconds for unpacking pages of snapshots, passing their changes through the gate and applying them; for applying
+    alone; and the bytes of the largest document's changes.
+    """
+    bare = applied = 0.0
+    largest = 0
+    for part in parts:
+        began = time.perf_counter()
+        opened = {document: read_sections(document, [section]) for document, section in open_part(part).items()}
+        for document, changes in opened.items():
+            gate, descriptor = Gate(descriptors[document], document), descriptors[document]
+            for change in changes:
+                gate.admit(change.raw, change.device, descriptor.member or MemberId(bytes(32)))
+        bare += time.perf_counter() - began
+        for changes in opened.values():
+            began = time.perf_counter()
+            _apply(Document(), [change.raw for change in changes])
+            applied += time.perf_counter() - began
+            largest = max(largest, sum(len(change.raw) for change in changes))
+    return {"bare": bare + applied, "apply": applied, "largest": largest}
+
+
+def _apply(target: Document, raws: Sequence[bytes]) -> None:
+    parts = [b"\x42\0\0\0", encode_uint(len(raws))]
+    for raw in raws:
+        parts += (encode_uint(len(raw)), raw)
+    target.receive_sync_message(SyncState(), Message.decode(b"".join(parts)))
 
 
 # --- a durable post
