@@ -157,14 +157,16 @@ def write_join(replica: Replica, table: GroupTable, keys: InviteKeys, member_nam
         table.set_state(replica.record.number, ACTIVE)  # the link's secret stays until a rotation wraps for this device
 
 
-async def sync_any(replica: Replica, dial: RelayAccess, progress: Progress | None) -> None:
-    """Catch up from every relay that can be reached, as far as it takes to show the newest months: one alone may have
-    lost what another has.
+async def sync_any(replica: Replica, dial: RelayAccess, progress: Progress | None, *, reads_all: bool = True) -> None:
+    """Catch up from every relay that can be reached: one alone may have lost what another has.
+
+    Args:
+        reads_all: else documents are read as far as it takes to show the newest months.
 
     Raises:
         RelayUnavailable: none.
     """
-    passes = await sync_relays(replica, dial, progress, joining=True, reads_all=False)
+    passes = await sync_relays(replica, dial, progress, joining=True, reads_all=reads_all)
     if all(done.error is not None for done in passes if not done.on_trial):
         raise RelayUnavailable("; ".join(str(done.error) for done in passes if done.error is not None))
 
@@ -245,7 +247,7 @@ class Joining(CocoonPart):
         replica = self._replica(record)
         assert record.link_secret is not None, "kept until the join is written"
         try:
-            await sync_any(replica, self._dial, progress)
+            await sync_any(replica, self._dial, progress, reads_all=False)
             if not _shows_group(replica):
                 tried = [try_relay(replica, url) for url in usable(elsewhere)]
                 if any(tried):

@@ -277,8 +277,12 @@ class Following:
             self._first = {debt.record.document for lot in debts.newest() for debt in lot.debts}
         for lot in debts.lots():
             is_wanted = self._reads_all or any(debt.record.document in (self._first or ()) for debt in lot.debts)
-            if is_wanted and not any(page.name in self._lost for page in lot.pages):
+            if is_wanted and not any(self._is_out_of_reach(page.name) for page in lot.pages):
                 yield lot
+
+    def _is_out_of_reach(self, page: BlobHash) -> bool:
+        """This relay does not have it, or another one is asked for it at this moment."""
+        return page in self._lost or self._replica.debts.claims.get(page, self._url) != self._url
 
     def _read_owed(self) -> Work | None:
         """Read the documents whose pages came; work to be awaited where others are to be fetched.
@@ -308,7 +312,17 @@ class Following:
             topic = lot.topic
             names += wanted
         held = replica.epochs.held.get(topic) if topic is not None else None
-        return self._fetch(held.epoch if held is not None else replica.epoch, list(dict.fromkeys(names)))
+        return self._fetch_claimed(held.epoch if held is not None else replica.epoch, list(dict.fromkeys(names)))
+
+    async def _fetch_claimed(self, keys: TopicKeys, names: list[BlobHash]) -> None:
+        """Fetch pages that no other relay is asked for in the meantime."""
+        claims = self._replica.debts.claims
+        claims.update(dict.fromkeys(names, self._url))
+        try:
+            await self._fetch(keys, names)
+        finally:
+            for name in names:
+                claims.pop(name, None)
 
     # --- blobs
 

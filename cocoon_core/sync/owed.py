@@ -74,6 +74,7 @@ class Debts:
         self._table = replica.snapshots
         self._debts: dict[DocumentId, Debt] = {}
         self._lots: list[Lot] | None = None
+        self.claims: dict[BlobHash, str] = {}  # pages that are being fetched, and from which relay
         self.unreadable: set[DocumentId] = set()  # what their pages hold is not what was signed
 
     def load(self) -> None:
