@@ -101,6 +101,7 @@ async def test_attack_28_cuts_members_apart_where_one_branch_is_left_out_of_the_
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving._Reception, "_add_side_operation", lambda *_: None)
+    monkeypatch.setattr(Forks, "_take_operation", lambda *_: None)
     ana, ben = await show_one_each(world)
     await talk(ana, ben)
     assert await ana.texts() == ["honest ana"]
