@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cocoon_core import errors
     from cocoon_core.admission import RequestInfo
+    from cocoon_core.archiving import ArchiveReport
     from cocoon_core.auditing import AppendProbe, AuditReport
     from cocoon_core.backing_up import BackupReport, RestoreReport
     from cocoon_core.circle import RecoveryInfo, RecoveryRequestInfo
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceptReport",
     "AppendProbe",
+    "ArchiveReport",
     "AuditReport",
     "BackupReport",
     "Cocoon",
@@ -71,6 +73,7 @@ __all__ = [
 _HOMES = {
     "AcceptReport": "cocoon_core.device_linking",
     "AppendProbe": "cocoon_core.auditing",
+    "ArchiveReport": "cocoon_core.archiving",
     "AuditReport": "cocoon_core.auditing",
     "BackupReport": "cocoon_core.backing_up",
     "Cocoon": "cocoon_core.cocoon",

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cocoon_core.archiving import Archiving
 from cocoon_core.backing_up import BackingUp
 from cocoon_core.cocoon_part import now_ms
 from cocoon_core.device_linking import DeviceLinking
@@ -40,7 +41,7 @@ from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess
 
 
-class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp):
+class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving):
     """An open profile. One process at a time holds it.
 
     async with await Cocoon.open(home) as cocoon: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +136,56 @@ class Feed:
         """
         return self._get(self._find(post))
 
+    # --- all of it, for an archive
+
+    def months(self) -> builtins.list[str]:
+        """The months, as YYYY-MM of UTC, in which a thread that is here begins; the oldest first."""
+        found = {_month_of(time_ms) for time_ms, _ in self._stray_roots()}
+        after = -1
+        while True:
+            time_ms = self._db.query_value(
+                "SELECT min(time_ms) FROM posts WHERE group_no=? AND parent IS NULL AND time_ms>?", (self._no, after)
+            )
+            if time_ms is None:
+                return sorted(found)
+            found.add(_month_of(time_ms))
+            after = _month_span(_month_of(time_ms))[1] - 1
+
+    def threads(self, month: str) -> Iterator[builtins.list[Post]]:
+        """Every thread that begins in that month, each as `thread` gives it, by the time and id of its first post.
+
+        A reply whose parent is not here begins a thread of its own, so with all months every post that is here comes
+        once. What is held at a time is one thread, and the ids of the month's.
+        """
+        first, end = _month_span(month)
+        roots = self._db.query(
+            "SELECT time_ms, post FROM posts WHERE group_no=? AND parent IS NULL AND time_ms>=? AND time_ms<?",
+            (self._no, first, end),
+        )
+        strays = [root for root in self._stray_roots() if first <= root[0] < end]
+        for _, root in sorted([*roots, *strays]):
+            rows = self._below(root)
+            if rows:  # it may have been deleted meanwhile
+                yield [self._post(row) for row in _order_thread(rows)]
+
+    def _stray_roots(self) -> builtins.list[tuple[int, bytes]]:
+        """(time, id) of replies that stand above all others which are here: their parent is not, or is below them."""
+        orphans = self._db.query(
+            "SELECT p.time_ms, p.post FROM posts p WHERE p.group_no=? AND p.parent IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM posts q WHERE q.group_no=p.group_no AND q.post=p.parent)",
+            (self._no,),
+        )
+        circles = self._db.query(
+            "WITH RECURSIVE down(post) AS (SELECT p.post FROM posts p WHERE p.group_no=:g AND NOT EXISTS "
+            "(SELECT 1 FROM posts q WHERE q.group_no=p.group_no AND q.post=p.parent) "
+            "UNION SELECT r.post FROM down CROSS JOIN posts r ON r.group_no=:g AND r.parent=down.post) "
+            "SELECT post FROM posts WHERE group_no=:g AND parent IS NOT NULL AND post NOT IN (SELECT post FROM down)",
+            {"g": self._no},
+        )
+        for root in {self._root_of(bytes(post)) for (post,) in circles}:
+            orphans += self._db.query("SELECT time_ms, post FROM posts WHERE group_no=? AND post=?", (self._no, root))
+        return [(int(time_ms), bytes(post)) for time_ms, post in orphans]
+
     async def changed(self, event: GroupEvent) -> builtins.list[Post]:
         """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others."""
         if not isinstance(event, DocumentChanged) or not event.name.startswith(FEED_PREFIX):
@@ -170,9 +220,10 @@ class Feed:
     def _below(self, root: bytes) -> builtins.list[tuple[Any, ...]]:
         """The rows of a post and of all replies below it, the root first."""
         return self._db.query(
-            "WITH RECURSIVE down(post) AS (SELECT :p UNION SELECT r.post FROM posts r "
-            "JOIN down ON r.parent=down.post WHERE r.group_no=:g) "
-            f"SELECT {_COLUMNS} FROM posts p JOIN down ON p.post=down.post WHERE p.group_no=:g ORDER BY p.post!=:p",
+            # CROSS JOIN keeps the order: from what was found down to its replies, never from all posts of the group.
+            "WITH RECURSIVE down(post) AS (SELECT :p UNION SELECT r.post FROM down CROSS JOIN posts r "
+            "ON r.group_no=:g AND r.parent=down.post) "
+            f"SELECT {_COLUMNS} FROM down CROSS JOIN posts p ON p.group_no=:g AND p.post=down.post ORDER BY p.post!=:p",
             {"g": self._no, "p": root},
         )
 
@@ -210,6 +261,20 @@ class Feed:
             replies=replies,
             parent=parent.hex() if parent is not None else None,
         )
+
+
+def _month_of(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m")
+
+
+def _month_span(month: str) -> tuple[int, int]:
+    """The first ms of a month, and of the one after it."""
+    year, number = int(month[:4]), int(month[5:])
+    first = datetime(year, number, 1, tzinfo=UTC)
+    if month == "9999-12":
+        return int(first.timestamp() * 1000), 1 << 62
+    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return int(first.timestamp() * 1000), int(end.timestamp() * 1000)
 
 
 def _order_thread(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

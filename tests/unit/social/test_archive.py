@@ -1,0 +1,298 @@
+"""An archive: all that the feed and the documents show, whole or not there, and nothing in it that could run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cocoon_core.archiving import ArchiveReport
+from cocoon_core.errors import StorageFullError, UsageError
+from cocoon_core.social import archive as archive_module
+from cocoon_core.social.archive import month_title, plain, slug
+from tests.support.world import SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
+
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "nav", "h1", "h2", "p", "a", "b"),
+    *("table", "tr", "td", "th", "span", "section", "article", "div", "time", "ul", "li", "details", "summary", "pre"),
+}
+ATTRIBUTES = {
+    *("lang", "charset", "http-equiv", "content", "name", "class", "href", "dir", "id", "datetime", "aria-hidden"),
+}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</p></article></style><style>*{background:url(http://127.0.0.1/x)}</style>",
+    "<!--", "]]>", "<a href=javascript:alert(1)>x</a>", "&lt;b&gt; &amp;", "\u202eevil", "\x1b[2J", "{{7*7}}",
+    "<iframe srcdoc='<script>alert(1)</script>'>", "<svg/onload=alert(1)>", "<meta http-equiv=refresh content=0>",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with their attributes, and text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def pages(folder: Path) -> Iterator[tuple[Path, Page]]:
+    for path in sorted(folder.rglob("*.html")):
+        yield path, Page(path.read_text("utf-8"))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def find_faults(folder: Path) -> list[str]:
+    """All in the pages that an archive may not have."""
+    faults: list[str] = []
+    for path, page in pages(folder):
+        for tag, attributes in page.tags:
+            if tag not in TAGS or not attributes.keys() <= ATTRIBUTES:
+                faults.append(f"{path.name}: {tag} {sorted(attributes)}")
+            href = attributes.get("href")
+            if href is not None and not re.fullmatch(r"(\.\./)?[a-z0-9-]+(/[a-z0-9-]+)?\.(html|json)", href):
+                faults.append(f"{path.name}: a link to {href!r}")
+            if href is not None and not (path.parent / href).exists():
+                faults.append(f"{path.name}: {href!r} is not there")
+        policies = [attributes for tag, attributes in page.tags if attributes.get("http-equiv")]
+        (style,) = re.findall(r"<style>(.*?)</style>", path.read_text("utf-8"), re.DOTALL) or [""]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        wanted = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        if [policy.get("content") for policy in policies] != [wanted]:
+            faults.append(f"{path.name}: the policy is {policies}")
+    return faults
+
+
+async def write(seat: Seat, target: Path, **options: Any) -> ArchiveReport:
+    return await seat.running.export(target, seat.running.groups(), **options)
+
+
+def folder_of(target: Path) -> Path:
+    (group,) = read(target / "archive.json")["groups"]
+    return target / str(group["folder"])
+
+
+async def test_an_archive_has_all_posts_once_as_the_feed_shows_them(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    roots = []
+    for number in range(4):
+        post = await ana.group.feed.post(f"post {number}")
+        roots.append(post.id)
+        answer = await ben.group.feed.post(f"other {number}")
+        await world.level()
+        await ben.group.feed.reply(post.id, "first")
+        await ben.group.feed.reply(answer.id, "second\nwith\tlines")
+        world.now_ms += 9 * 86_400_000
+    await world.level()
+    report = await write(ana, world.folder / "out")
+    assert (report.groups, report.posts) == (1, 16)
+    folder = folder_of(world.folder / "out")
+    group = read(folder / "group.json")
+    assert [(m["name"], m["role"], m["me"]) for m in group["members"]] == [
+        ("Ana", "admin", True),
+        ("Ben", "member", False),
+    ]
+    found = []
+    for month in group["months"]:
+        content = read(folder / month["file"])
+        assert content["month"] == month["month"]
+        assert sum(len(thread["posts"]) for thread in content["threads"]) == month["posts"]
+        for thread in content["threads"]:
+            shown = await ana.group.feed.thread(thread["root"])
+            assert [post["id"] for post in thread["posts"]] == [post.id for post in shown]
+            assert thread["posts"][0]["time"].startswith(month["month"])
+            found.append(thread["root"])
+    assert found == [post.id for post in reversed(await ana.group.feed.list(limit=100))]
+    assert len(group["months"]) >= 2
+    assert find_faults(world.folder / "out") == []
+    text = "".join(page.text for _, page in pages(world.folder / "out"))
+    assert all(f"post {number}" in text for number in range(4))
+    assert "second\nwith\tlines" in text
+    listed = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert set(read(world.folder / "out" / "archive.json")["groups"][0]["files"]) == listed
+
+
+async def test_replies_whose_parent_is_not_here_and_circles_are_in_it(world: World) -> None:
+    (ana,) = await world.group("ana")
+    lost = await ana.group.feed.post("deleted later")
+    below = await ana.group.feed.reply(lost.id, "answers what is gone")
+    await ana.group.feed.reply(below.id, "below it")
+    ring = [await ana.group.feed.reply(below.id, f"ring {number}") for number in range(3)]
+    database = ana.replica.database
+    database.execute("DELETE FROM posts WHERE post=?", (bytes.fromhex(lost.id),))
+    for place, post in enumerate(ring):  # only malice makes a circle
+        parent = bytes.fromhex(ring[place - 1].id)
+        database.execute("UPDATE posts SET parent=? WHERE post=?", (parent, bytes.fromhex(post.id)))
+    report = await write(ana, world.folder / "out")
+    assert report.posts == 5
+    folder = folder_of(world.folder / "out")
+    (month,) = read(folder / "group.json")["months"]
+    threads = read(folder / month["file"])["threads"]
+    assert sorted(len(thread["posts"]) for thread in threads) == [2, 3]
+    assert "answers a post that is not here" in (folder / month["pages"][0]).read_text("utf-8")
+
+
+async def test_attack_21_no_text_and_no_name_runs_or_fetches_anything(world: World) -> None:
+    ana = await world.seat("ana")
+    url = world.add_relay().url
+    await ana.running.create_group("<b onclick=x>&", member_name="Ana <i>", relays=[url])
+    for text in HOSTILE:
+        post = await ana.group.feed.post(text)
+        await ana.group.feed.reply(post.id, text)
+    async with ana.group.document("</title><script>x</script>", SCHEMA).change() as doc:
+        for text in HOSTILE:
+            doc["items"][text] = text
+    with ana.replica.transaction():
+        ana.replica.alarm("test", "x", "<script>alert(1)</script>")
+    await write(ana, world.folder / "out")
+    assert find_faults(world.folder / "out") == []
+    text = "".join(page.text for _, page in pages(world.folder / "out"))
+    assert "<script>alert(1)</script>" in text  # shown, as the words that it is
+    assert "<U+202E>evil" in text
+    assert not any(mark in text for mark in ("\u202e", "\x1b"))
+    for path in (world.folder / "out").rglob("*.json"):
+        assert path.read_text("utf-8").isascii()
+    assert read(folder_of(world.folder / "out") / "group.json")["name"] == "<b onclick=x>&"
+
+
+async def test_attack_21_succeeds_where_nothing_is_escaped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ana,) = await world.group("ana")
+    await ana.group.feed.post("<script>alert(1)</script>")
+    monkeypatch.setattr("html.escape", lambda text, quote=True: text)
+    await write(ana, world.folder / "out")
+    assert any("script" in fault for fault in find_faults(world.folder / "out"))
+
+
+async def test_documents_are_in_it_and_a_long_month_has_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "PAGE_POSTS", 3)
+    (ana,) = await world.group("ana")
+    async with ana.group.document("list", SCHEMA).change() as doc:
+        doc["items"]["milk"] = 2
+        doc["lines"].append("one")
+    async with ana.group.document("diary").change() as doc:
+        doc["mood"] = b"\xff"
+    for number in range(10):
+        await ana.group.feed.post(f"post {number}")
+    await write(ana, world.folder / "out")
+    folder = folder_of(world.folder / "out")
+    group = read(folder / "group.json")
+    documents = {one["name"]: one for one in group["documents"]}
+    assert read(folder / documents["list"]["file"]) == {"items": {"milk": 2}, "lines": ["one"], "note": ""}
+    assert read(folder / documents["diary"]["file"]) == {"mood": {"base64": "/w=="}}
+    assert (documents["list"]["kind"], documents["diary"]["kind"], documents["diary"]["owner"]) == (
+        "shared",
+        "owned",
+        "Ana",
+    )
+    (month,) = group["months"]
+    assert len(month["pages"]) == 4
+    assert find_faults(world.folder / "out") == []
+    for name, number in zip(month["pages"], (3, 3, 3, 1), strict=True):
+        page = Page((folder / name).read_text("utf-8"))
+        assert sum(tag == "article" for tag, _ in page.tags) == number
+
+
+async def test_it_goes_into_a_new_or_empty_folder_and_replaces_an_archive_alone(world: World) -> None:
+    (ana,) = await world.group("ana")
+    out = world.folder / "out"
+    out.mkdir()
+    await write(ana, out)
+    with pytest.raises(UsageError, match="--force"):
+        await write(ana, out)
+    await ana.group.feed.post("since")
+    assert (await write(ana, out, replace=True)).posts == 1
+    photos = world.folder / "photos"
+    photos.mkdir()
+    (photos / "dear.jpg").write_bytes(b"x")
+    for replace in (False, True):
+        with pytest.raises(UsageError):
+            await write(ana, photos, replace=replace)
+    (world.folder / "file").touch()
+    for target in (world.folder / "file", world.folder / "no" / "such"):
+        with pytest.raises(UsageError):
+            await write(ana, target)
+    assert [path.name for path in photos.iterdir()] == ["dear.jpg"]
+    assert not [path.name for path in world.folder.iterdir() if path.name.startswith(".")]
+    for path in out.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+    assert out.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_crash_or_a_full_disk_leaves_the_archive_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ana,) = await world.group("ana")
+    for number in range(3):
+        await ana.group.feed.post(f"post {number}")
+    out = world.folder / "out"
+    await write(ana, out)
+    before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    real = os.fsync
+    for fails_at in (0, 2, 5):
+        calls = 0
+
+        def full(descriptor: int, fails_at: int = fails_at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls > fails_at:
+                raise OSError(28, "full")
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StorageFullError):
+            await write(ana, out, replace=True)
+        monkeypatch.undo()
+        assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert not [path.name for path in world.folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("The Family", "the-family"),
+        ("../../etc", "etc"),
+        ("☕", "unnamed"),
+        ("a" * 90, "a" * 40),
+        ("CON", "con"),
+        ("", "unnamed"),
+    ],
+)
+def test_names_of_files_are_harmless(name: str, expected: str) -> None:
+    assert slug(name) == expected
+
+
+def test_values_become_json() -> None:
+    assert plain({"a": [1, True, None, 1.5, float("nan")], "b": b"x"}) == {
+        "a": [1, True, None, 1.5, "nan"],
+        "b": {"base64": "eA=="},
+    }
+    assert month_title("2026-09") == "September 2026"
+
+
+async def test_a_time_at_the_end_of_all_times_has_a_month(world: World) -> None:
+    (ana,) = await world.group("ana")
+    await ana.group.feed.post("from the future")
+    ana.replica.database.execute("UPDATE posts SET time_ms=253402300799000")
+    await ana.group.feed.post("now")
+    ana.replica.database.execute("UPDATE posts SET time_ms=0 WHERE text='now'")
+    assert ana.group.feed.months() == ["1970-01", "9999-12"]
+    assert (await write(ana, world.folder / "out")).posts == 2
