@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.feed import Feed, Post
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
-    from cocoon_core.syncing import RelayReport, SyncReport
+    from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
     from cocoon_core.verification import SafetyInfo
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "RestoreReport",
     "SafetyInfo",
     "SyncReport",
+    "WithheldInfo",
     "errors",
 ]
 
@@ -101,6 +102,7 @@ _HOMES = {
     "RestoreReport": "cocoon_core.backing_up",
     "SafetyInfo": "cocoon_core.verification",
     "SyncReport": "cocoon_core.syncing",
+    "WithheldInfo": "cocoon_core.syncing",
 }
 
 

@@ -23,7 +23,7 @@ from cocoon_core.relays import RelayInfo, Relays
 from cocoon_core.social.feed import Feed
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
-from cocoon_core.syncing import RelayReport, Syncing, SyncReport
+from cocoon_core.syncing import RelayReport, Syncing, SyncReport, WithheldInfo
 from cocoon_core.verification import Verification
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "RelayInfo",
     "RelayReport",
     "SyncReport",
+    "WithheldInfo",
 ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from cocoon_core.errors import RelayError, RelayUnavailable
@@ -18,8 +19,10 @@ from cocoon_core.sync.passes import RelayPass, sync_relays
 from cocoon_core.sync.ranges import DeviceRanges, held_ranges
 from cocoon_core.sync.relay_list import follow_policy, leave_relay
 from cocoon_core.sync.replacing import replace_own_device
+from cocoon_core.sync.withheld import find_withheld
 
 MOST_EVENTS = 10_000  # events kept for one listener that does not read
+MOST_SECOND_LOOKS = 2  # passes that one sync adds for what is missing here, or at a relay
 MAILBOX_SECONDS = 60.0  # between two looks for requests while watching
 LIST_SECONDS = 10.0  # between two looks at which relays are to be left while watching
 MAILBOXES, LIST = "mailboxes", "relays"  # what is watched beside relays, whose names are addresses
@@ -51,32 +54,78 @@ def _report(done: RelayPass) -> RelayReport:
     return RelayReport(done.url, error is None, error, done.sent, done.received)
 
 
+@dataclass(frozen=True, slots=True)
+class WithheldInfo:
+    """Entries of a device that are known to exist and did not come.
+
+    Attributes:
+        member, member_name: whose device it is; None where that is not known.
+        first, last: the seqs between which something is missing; `count` entries in all.
+        since: when it was noticed here.
+        relays: those that were read to their ends and did not show them.
+        had_by: names of members who say that they have them.
+    """
+
+    member: str | None
+    member_name: str | None
+    device: str
+    first: int
+    last: int
+    count: int
+    since: datetime
+    relays: tuple[str, ...]
+    had_by: tuple[str, ...]
+
+
 class Syncing(GroupPart):
     """The part of a group that is about relays."""
 
-    async def sync(self, progress: Progress | None = None, *, reads_all: bool = True) -> SyncReport:
-        """Pull from and push to every relay once, all at the same time.
+    async def sync(
+        self, progress: Progress | None = None, *, reads_all: bool = True, beacon: bool = False
+    ) -> SyncReport:
+        """Pull from and push to every relay once, all at the same time; once more where something is missing.
 
         Args:
             progress: called with (envelopes read, envelopes there) while catching up, and then with (documents read,
                 documents there).
             reads_all: read all documents of which others have more; else the newest months alone.
+            beacon: tell the others now what this device has of theirs, which else it does about once a day.
 
         Raises:
             RelayUnavailable: no relay could be used; each one's reason is in the message.
             LocalStateError: this device cannot go on.
         """
-        passes = await sync_relays(self._replica, self._dial, progress, reads_all=reads_all)
-        relays = tuple(_report(done) for done in passes if not done.on_trial)
-        if all(relay.ok for relay in relays):
-            self._replica.report_withheld()
-        if not any(relay.ok for relay in relays):
-            raise RelayUnavailable("; ".join(relay.error or "" for relay in relays))
+        done: dict[str, RelayReport] = {}
+        requests = await self._pass(done, progress, reads_all)
+        for _ in range(MOST_SECOND_LOOKS):
+            level = [url for url, report in done.items() if report.ok]
+            if not self._replica.report_withheld(level, complete=len(level) == len(done)):
+                break
+            requests += await self._pass(done, progress, reads_all)
+        level = [url for url, report in done.items() if report.ok]
+        if not level:
+            raise RelayUnavailable("; ".join(report.error or "" for report in done.values()))
         await self._replica.edits_ended()
-        if replace_own_device(self._replica, every_relay=all(relay.ok for relay in relays)) is not None:
-            return await self.sync(progress, reads_all=reads_all)  # what the new device wrote is sent
-        requests = sum(done.requests for done in passes)
+        if replace_own_device(self._replica, every_relay=len(level) == len(done)) is not None:
+            return await self.sync(progress, reads_all=reads_all, beacon=beacon)  # what the new device wrote is sent
+        if self._replica.beacons.write(level, asked=beacon):
+            requests += await self._pass(done, progress, reads_all)
+        relays = tuple(done.values())
         return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), relays, requests)
+
+    async def _pass(self, done: dict[str, RelayReport], progress: Progress | None, reads_all: bool) -> int:
+        """One pass at every relay; how many newly ask to come in.
+
+        Args:
+            done: what was done at each relay in this sync, which this adds to.
+        """
+        passes = await sync_relays(self._replica, self._dial, progress, reads_all=reads_all)
+        for one in passes:
+            if not one.on_trial:
+                report, before = _report(one), done.get(one.url)
+                sent, received = (before.sent, before.received) if before is not None else (0, 0)
+                done[one.url] = replace(report, sent=report.sent + sent, received=report.received + received)
+        return sum(one.requests for one in passes)
 
     @asynccontextmanager
     async def watch(self, on_state: Callable[[str, RelayError | None], None] | None = None) -> AsyncIterator[None]:
@@ -155,11 +204,18 @@ class Syncing(GroupPart):
             if self._replica.level_relays:
                 await self._replica.edits_ended()
                 replace_own_device(self._replica, every_relay=self._replica.level_relays >= set(self.relays))
+                self._tend_beacons()
             for url in self.relays:
                 if url in self._replica.level_relays:
                     with suppress(RelayError):
                         await serve_mailboxes(self._replica, self._dial, url)
             await asyncio.sleep(MAILBOX_SECONDS)
+
+    def _tend_beacons(self) -> None:
+        """While watching: ask again for what is missing, and tell the others what is here, where that is due."""
+        level = [url for url in self.relays if url in self._replica.level_relays]
+        self._replica.report_withheld(level, complete=len(level) == len(self.relays))
+        self._replica.beacons.write(level)
 
     async def events(self) -> AsyncIterator[GroupEvent]:
         """What happens in this group from now on, by this device or others, each after it was made durable."""
@@ -185,6 +241,30 @@ class Syncing(GroupPart):
     def ranges(self) -> dict[DeviceId, DeviceRanges]:
         """Which entries of each device are here, and so which of those before its last known one are not."""
         return held_ranges(self._replica)
+
+    def withheld(self) -> list[WithheldInfo]:
+        """What others wrote and relays did not show, as far as the member was told of it by `alarms`."""
+        found = []
+        for one in find_withheld(self._replica):
+            member = self._replica.members.member_ever(one.device)
+            found.append(
+                WithheldInfo(
+                    member=str(member) if member is not None else None,
+                    member_name=self._name_of(one.device),
+                    device=one.device.hex(),
+                    first=one.ranges[0].first if one.ranges else 0,
+                    last=one.ranges[-1].last if one.ranges else 0,
+                    count=one.count,
+                    since=datetime.fromtimestamp(one.since_ms / 1000, UTC),
+                    relays=one.relays,
+                    had_by=tuple(dict.fromkeys(self._name_of(teller) or teller.hex() for teller in one.tellers)),
+                )
+            )
+        return found
+
+    def _name_of(self, device: DeviceId) -> str | None:
+        member = self._replica.members.member_of(device)
+        return self._roster.members[member].shown_name if member is not None else None
 
     def alarms(self) -> list[str]:
         """What a member should know: refused input, forks, lost or withheld entries. Oldest first."""

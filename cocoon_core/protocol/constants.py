@@ -135,6 +135,11 @@ MAX_MANIFEST_PAGES: Final = 64  # pages of one manifest
 SNAPSHOT_PART_BYTES: Final = 900_000  # bytes of one part of a snapshot before it is compressed
 MAX_SNAPSHOT_PARTS: Final = 4_096  # parts of one snapshot
 
+# --- beacon: specs/beacon.md
+LABEL_BEACON_ORDER: Final = "cocoon/v1/beacon-order"
+MAX_BEACON_ENDS: Final = 32  # ends that one beacon tells
+BEACON_HOURS: Final = 20  # hours between two beacons of one device
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

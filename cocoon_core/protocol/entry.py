@@ -27,6 +27,7 @@ class EntryKind(IntEnum):
     ROSTER = 1
     REKEY = 2
     MANIFEST = 3
+    BEACON = 4
 
 
 class DocumentChange(NamedTuple):

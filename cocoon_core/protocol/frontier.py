@@ -13,7 +13,7 @@ from typing import Any
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.constants import LABEL_FRONTIER, LABEL_RUN, MAX_SEQ
-from cocoon_core.protocol.ids import DeviceId, EntryId, HeadsDigest, Signature
+from cocoon_core.protocol.ids import DeviceId, EntryId, FrontierDigest, HeadsDigest, Signature
 from cocoon_core.protocol.operation_forms import require_integer
 from cocoon_core.protocol.primitives import hash_bytes, verify
 from cocoon_core.protocol.run import Run
@@ -76,10 +76,15 @@ def decode_frontier(value: object) -> Frontier:
     return frontier
 
 
-def frontier_digest(frontier: Frontier) -> bytes:
+def frontier_digest(frontier: Frontier) -> FrontierDigest:
     """32 bytes that two devices have in common exactly if they know the same last entry of every device."""
-    ends = [frontier[device] for device in sorted(frontier)]
-    return hash_bytes(LABEL_FRONTIER, encoding.encode([[end.device, end.seq, end.entry] for end in ends]))
+    return digest_of_ends({device: (end.seq, end.entry) for device, end in frontier.items()})
+
+
+def digest_of_ends(ends: Mapping[DeviceId, tuple[int, EntryId]]) -> FrontierDigest:
+    """The same of (seq, entry id) of every device's last entry."""
+    listed = [[device, *ends[device]] for device in sorted(ends)]
+    return FrontierDigest(hash_bytes(LABEL_FRONTIER, encoding.encode(listed)))
 
 
 def join_frontiers(chosen: Frontier, others: Iterable[Frontier], held: Collection[DeviceId] = ()) -> Frontier:

@@ -95,6 +95,10 @@ class HeadsDigest(FixedBytes):
     """Digest of a device's heads over all of its documents."""
 
 
+class FrontierDigest(FixedBytes):
+    """Digest of the last entries of all devices."""
+
+
 class Incarnation(FixedBytes):
     """Random id that a relay gives to one life of a topic."""
 

@@ -296,6 +296,12 @@ class GroupTable:
         )
         return True
 
+    def reword_alarm(self, number: int, kind: str, subject: str, message: str) -> None:
+        """Say it in other words, since it stands otherwise now; when it began does not change."""
+        self._db.execute(
+            "UPDATE alarms SET message=? WHERE group_no=? AND kind=? AND subject=?", (message, number, kind, subject)
+        )
+
     def end_alarm(self, number: int, kind: str, subject: str) -> None:
         """What it told of was put right."""
         self._db.execute("DELETE FROM alarms WHERE group_no=? AND kind=? AND subject=?", (number, kind, subject))

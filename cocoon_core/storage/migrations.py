@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cocoon_core.errors import UpdateNeededError
+from cocoon_core.storage.beacons import BEACONS
 from cocoon_core.storage.branches import COUNTING
 from cocoon_core.storage.database import Database, Migration
 from cocoon_core.storage.device_links import DEVICE_LINKS
@@ -43,6 +44,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     RESTORED,
     RELAYS,
     SNAPSHOTS,
+    BEACONS,
     # New steps go here.
 )
 

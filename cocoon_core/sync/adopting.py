@@ -109,6 +109,8 @@ def adopt_manifest(replica: Replica, proved: ProvedManifest) -> None:
         replica.tell(RosterChanged(fresh, joined))
     replica.follow_standings(standings, new=new)
     replica.forks.settle(everything=True)
+    ends = {device: (end.seq, end.entry) for device, end in verified.manifest.frontier.items()}
+    replica.beacons.note_ends(proved.run.device, proved.run.last_seq, ends)
 
 
 def _move_chains(replica: Replica, verified: VerifiedManifest, behind: Mapping[DeviceId, RunEnd]) -> None:
@@ -123,6 +125,7 @@ def _move_chains(replica: Replica, verified: VerifiedManifest, behind: Mapping[D
         known = replica.chains.get(device)
         replica.set_chain(device, ChainEnd(end.seq, end.entry, known.last_time_ms if known else 0))
         replica.set_heads(device, heads[device])
+    replica.beacons.note_news(behind)
 
 
 def _keep_epoch(replica: Replica, proved: ProvedManifest) -> None:

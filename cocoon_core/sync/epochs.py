@@ -28,6 +28,7 @@ from cocoon_core.protocol.roster_values import Roster
 from cocoon_core.protocol.rotation_due import EpochUse, find_reason
 from cocoon_core.protocol.run import UnverifiedRun
 from cocoon_core.storage.epochs import EpochTable, StoredEpoch
+from cocoon_core.sync.beacons import is_beacon
 from cocoon_core.sync.final import read_final
 from cocoon_core.sync.rotating import write_rotation
 
@@ -202,6 +203,7 @@ class Epochs:
         self.table.reopen_forks()
         replica, self._written = self._replica, topic
         replica.log.forget_acks()
+        replica.beacons.forget_shown()
         replica.level_relays.clear()
         replica.debts.follow_choice(topic)
         if not self.held[topic].followed and topic != self._first:
@@ -340,7 +342,7 @@ class Epochs:
 
         Nothing of it is believed: what a rotation or manifest says is asked again where it is used.
         """
-        self.table.note_received(relay, topic, len(runs), size)
+        self.table.note_received(relay, topic, sum(not is_beacon(run) for run in runs), size)
         stored = self.held.get(topic)
         if topic in self._repairs or (stored is not None and not stored.followed and topic != self._first):
             self.table.note_shown_early(relay, topic, [run.last_id for run in runs])
@@ -387,6 +389,7 @@ class Epochs:
         elif topic != before:
             self.table.reopen_forks()
             self._replica.log.forget_acks()
+            self._replica.beacons.forget_shown()
             self._replica.level_relays.clear()
 
     def queue_all(self, relay: str) -> None:

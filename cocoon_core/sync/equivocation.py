@@ -267,6 +267,7 @@ class Forks:
         end = path[-1]
         self._replica.set_chain(device, ChainEnd(end.seq, end.id, end.time_ms))
         self._find_heads(device, changed)
+        self._replica.beacons.note_news([device])
         return changed
 
     def _take_out(self, device: DeviceId, first: int) -> set[DocumentId]:

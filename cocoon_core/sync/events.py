@@ -44,4 +44,9 @@ class AlarmRaised:
     message: str
 
 
-GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised
+@dataclass(frozen=True, slots=True)
+class SyncWanted:
+    """There is something to be sent or asked for, which no edit made: whoever is connected does it now."""
+
+
+GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted

@@ -14,6 +14,7 @@ from cocoon_core.protocol.run import count_entries
 from cocoon_core.storage.log import StoredRun
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Effect, Session, split_puts
+from cocoon_core.sync.withheld import note_not_shown
 
 WINDOW = 256  # runs that are on their way to the relay at once
 OPERATIONS_TAG: Final = -3  # of puts with operations that are in no chain; they are told once
@@ -145,6 +146,21 @@ class Outbox:
         if cursor is not None:
             self._note_lost(self._replica.log.requeue_lost(self._url, cursor.after))
 
+    def _set_others_aside(self) -> bool:
+        """Where nothing but others' entries is not shown, go on without: the next beacon has them put again.
+
+        Returns:
+            False where own ones are among it.
+        """
+        replica = self._replica
+        runs = replica.log.unsent(self._url, WINDOW)
+        if not runs or any(run.device == replica.keys.id for run in runs):
+            return False
+        with replica.transaction():
+            replica.log.note_shown(self._url, [run.last_id for run in runs])
+            note_not_shown(replica, self._url, {run.device for run in runs})
+        return True
+
     def _note_lost(self, lost: int) -> None:
         if not lost:
             return
@@ -152,7 +168,9 @@ class Outbox:
         self._alarm(
             "relay-lost", f"the relay {self._url} acknowledged entries and did not keep them; they are put again"
         )
-        if self._rounds > RESEND_ROUNDS and self._topic is not None:
+        if self._rounds > RESEND_ROUNDS and self._set_others_aside():
+            self._rounds = 0
+        elif self._rounds > RESEND_ROUNDS and self._topic is not None:
             with self._replica.transaction():  # or it did show them, damaged: then reading anew settles it
                 self._replica.log.note_missed(self._url, self._topic, 1)
             raise RelayMisbehaved(f"the relay {self._url} keeps losing what it acknowledges")

@@ -57,6 +57,8 @@ class OwnChain:
         entry = make(EntryMaker(replica.group, replica.keys.id, heads), seq, prev, time_ms)
         replica.log.add_pending(seq, entry.id, [time_ms, int(kind), list(heads), body])
         replica.set_chain(replica.keys.id, ChainEnd(seq, entry.id, time_ms))
+        if kind not in (EntryKind.BEACON, EntryKind.MANIFEST):
+            replica.beacons.note_news([replica.keys.id])
         return entry
 
     def pending_entries(self) -> Iterator[Entry]:

@@ -37,6 +37,7 @@ from cocoon_core.protocol.repair import Complaint, Repair, RepairKeys, read_repa
 from cocoon_core.protocol.repair import Fork as ToldFork
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
 from cocoon_core.storage.log import ChainEnd, ParkedRun, StoredRun
+from cocoon_core.sync.beacons import is_beacon
 from cocoon_core.sync.events import DocumentChanged, RosterChanged
 from cocoon_core.sync.linking import Fork, link_runs
 from cocoon_core.sync.members import Standing
@@ -98,6 +99,8 @@ class _Reception:
         self._operations: list[EntryId] = []
         self._changes: dict[DocumentId, tuple[Descriptor, list[Arrival]]] = {}
         self._touched_devices: set[DeviceId] = set()
+        self._news: set[DeviceId] = set()
+        self._beacons: list[Entry] = []
         self._first_seen: set[DeviceId] = set()
         self._before: tuple[frozenset[MemberId], Mapping[DeviceId, Standing]] | None = None
         self._places: dict[EntryId, int] = {}
@@ -132,6 +135,9 @@ class _Reception:
             replica.log.set_heads(device, replica.heads_of(device).items())
             replica.set_chain(device, replica.chains[device])
         replica.forks.settle(everything=everything)
+        replica.beacons.note_news(self._news)
+        for beacon in self._beacons:
+            replica.beacons.note(beacon)
         replica.groups.set_cursor(replica.record.number, self._relay, self._delivery.topic, self._delivery.cursor)
 
     # --- open
@@ -149,7 +155,7 @@ class _Reception:
             if run is None:
                 continue
             self._places[run.last_id] = place
-            self._size += len(envelope)
+            self._size += 0 if is_beacon(run) else len(envelope)
             runs.append(run)
         return runs
 
@@ -174,9 +180,11 @@ class _Reception:
         linked = link_runs(ends, replica.known_id, runs)
         for run, error in linked.refused:
             self._refuse(run.device, error)
-        shown = [run.last_id for run in linked.known if self._is_stored(run)]
+        shown = [run for run in linked.known if self._is_stored(run)]
         if self._delivery.topic == replica.epoch.topic:  # in another it is of no use to who reads this
-            replica.log.note_shown(self._relay, shown)
+            replica.log.note_shown(self._relay, [run.last_id for run in shown])
+            accepted = [run for run in linked.accepted if run.last_id in self._places]
+            replica.beacons.note_shown(self._relay, [*shown, *accepted])
         for run in linked.early:
             self._park(run)
         for verified in linked.accepted:
@@ -289,6 +297,10 @@ class _Reception:
         self._queue(run, number)
         replica.chains[run.device] = ChainEnd(last.seq, last.id, max(end.last_time_ms if end else 0, last.time_ms))
         self._touched_devices.add(run.device)
+        if last.kind is EntryKind.BEACON:
+            self._beacons.append(last)
+        else:
+            self._news.add(run.device)
         self._received.entries += len(fresh)
         self._note_changes(run, fresh, number)
         if run.device == replica.keys.id:

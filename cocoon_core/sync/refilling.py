@@ -32,6 +32,7 @@ def refill(replica: Replica, url: str) -> None:
     """Have everything put at a relay again that it should hold. Inside a transaction."""
     topic, table = replica.epoch.topic, replica.epochs.table
     table.forget_shown(url, topic)
+    replica.beacons.forget_shown(url)
     table.unfinish(url)  # the topics before may lead elsewhere by now
     replica.epochs.queue_all(url)
     replica.relays.note_restock([url], topic)

@@ -11,7 +11,7 @@ way in. Spec: specs/envelope.md §6 and §7.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -43,15 +43,16 @@ from cocoon_core.storage.log import ChainEnd, Log
 from cocoon_core.storage.relays import RelayTable
 from cocoon_core.storage.restored import restored_since
 from cocoon_core.storage.snapshots import SnapshotTable
+from cocoon_core.sync.beacons import Beacons
 from cocoon_core.sync.epochs import Epochs
 from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
-from cocoon_core.sync.ranges import missing_ranges, name_device, name_ranges
 from cocoon_core.sync.shelf import Shelf, View
 from cocoon_core.sync.withdrawals import follow_standings, tell_late
+from cocoon_core.sync.withheld import report_withheld
 
 Clock = Callable[[], int]
 
@@ -90,6 +91,7 @@ class Replica:
         self.shelf.judge.called_late = lambda record, arrival: tell_late(self, record, arrival)
         self.epochs = Epochs(self)
         self.debts = Debts(self)
+        self.beacons = Beacons(self)
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
         self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
@@ -123,6 +125,7 @@ class Replica:
         self.forks.load()
         self.epochs.load()
         self.debts.load()
+        self.beacons.load()
         if lacking:
             self._incomplete = f"{lacking} stored operations need others that are not here"
 
@@ -189,6 +192,7 @@ class Replica:
         """Go on as a fresh device, on a chain that begins anew. Inside a transaction (sync/replacing.py)."""
         self.groups.set_keys(self.record.number, keys)
         self.groups.set_state(self.record.number, ACTIVE)
+        self.beacons.table.forget_own()
         self.keys, self._stopped_by, self.restored_ms = keys, None, None
         self.shelf.set_device(keys.id)
 
@@ -219,30 +223,9 @@ class Replica:
         if self._incomplete is not None:
             raise LocalStateError(f"what is stored of this group is not whole: {self._incomplete}")
 
-    def report_withheld(self) -> None:
-        """Once level with every relay: what still waits needs entries that no relay showed, or showed whole.
-
-        Tells of it, and for each member's device has every relay read anew from its start, once: what was withheld or
-        damaged on the way may be there now.
-        """
-        devices = self.log.parked_bytes()
-        if not devices:
-            return
-        lacking = missing_ranges(self)
-        with self.transaction():
-            for device in sorted(devices):
-                if (
-                    self.chains[device].last_seq >= self.members.standing(device).limit
-                    if device in self.chains
-                    else False
-                ):
-                    continue  # of one that was put out, nothing of what lacks counts by itself
-                gaps = lacking.get(device)
-                what = name_ranges(self, device, gaps) if gaps else f"operations that {name_device(self, device)} knew"
-                message = f"{what} are missing: withheld, damaged or never sent"
-                if self.alarm("withheld", device.hex(), message) and self.members.member_of(device) is not None:
-                    for relay in self.groups.relays(self.record.number):
-                        self.log.note_missed(relay, self.epoch.topic, 1)
+    def report_withheld(self, level: Sequence[str], *, complete: bool) -> bool:
+        """After a sync: put and ask again where something is missing, and tell; whether there is more to do now."""
+        return report_withheld(self, level, complete=complete)
 
     # --- writing
 

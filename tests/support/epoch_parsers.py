@@ -6,10 +6,11 @@ import bz2
 from collections.abc import Callable
 
 from cocoon_core.errors import CocoonError, MalformedError, UntrustedInputError, UpdateNeededError
+from cocoon_core.protocol.beacon import Beacon, read_beacon
 from cocoon_core.protocol.constants import LABEL_REPAIR, LABEL_WRAP_PAGE
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.entry import EntryKind
-from cocoon_core.protocol.frontier import decode_frontier, encode_frontier
+from cocoon_core.protocol.frontier import decode_frontier, encode_frontier, frontier_digest
 from cocoon_core.protocol.ids import RecipientId
 from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
@@ -53,6 +54,15 @@ def _rekey(raw: bytes) -> object:
     return read_rekey(state(writer, EntryKind.REKEY, value))
 
 
+def _beacon(raw: bytes) -> object:
+    value = decode(raw)
+    if not isinstance(value, list):
+        raise MalformedError("not a body")
+    writer = Writer()
+    writer.operate(CREATE)
+    return read_beacon(state(writer, EntryKind.BEACON, value))
+
+
 def epoch_parsers() -> tuple[Described, ...]:
     """(name, read, whole inputs, errors that it names, whether inputs are CBOR)."""
     story = kept_story()
@@ -70,6 +80,8 @@ def epoch_parsers() -> tuple[Described, ...]:
         return verify_manifest(decode_manifest(raw, GROUP), entry, NEXT.topic)
 
     malformed = (MalformedError,)
+    digest = frontier_digest(manifest.frontier)
+    beacon = Beacon(1, digest, 0, ("ws://relay.test:1",), {BEN.id: (2, entry.id)})
     named = WrapPages(_KEY, ((RecipientId(ANA.id), name_page(b"a page")),))
     bodies = (
         Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, ((RecipientId(BEN.id), wrapped),)),
@@ -80,6 +92,7 @@ def epoch_parsers() -> tuple[Described, ...]:
             encode(body.encode_body()) for body in bodies), _UNTRUSTED, True),
         ("page of wraps", _find_in_page, (page,), malformed, False),
         ("read_rekey", _rekey, (encode(rekey_body(RENEWED.hpke_public)),), malformed, True),
+        ("read_beacon", _beacon, (encode(beacon.encode_body()),), malformed, True),
         ("decode_frontier", lambda raw: decode_frontier(decode(raw)), (
             encode(encode_frontier(manifest.frontier)),), malformed, True),
         ("read_manifest_body", lambda raw: read_manifest_body(decode(raw)), (encode(entry.body),), _UNTRUSTED, True),

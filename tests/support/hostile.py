@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from cocoon_core.documents import Document
-from cocoon_core.errors import RelayUnavailable
+from cocoon_core.errors import DecryptionError, RelayUnavailable, UntrustedInputError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
 from cocoon_core.protocol.device import DeviceKeys
-from cocoon_core.protocol.entry import DocumentChange, Entry, EntryMaker, document_change
-from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.entry import DocumentChange, Entry, EntryKind, EntryMaker, document_change
+from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
-from cocoon_core.protocol.frames import Put, RelayFrame
+from cocoon_core.protocol.frames import (
+    Ack,
+    Entries,
+    Live,
+    Open,
+    Opened,
+    Put,
+    RelayFrame,
+    decode_client_frame,
+    encode_frame,
+)
 from cocoon_core.protocol.heads import advance_heads
-from cocoon_core.protocol.ids import HeadsDigest
+from cocoon_core.protocol.ids import DeviceId, HeadsDigest, TopicId
 from cocoon_core.protocol.operations import OperationBody
-from cocoon_core.protocol.run import Run, sign_run
+from cocoon_core.protocol.run import Run, parse_run, sign_run
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
 from tests.support.world import Seat
 
@@ -141,6 +153,58 @@ class EditingRelay(MemoryRelay):
         return self.edit(frame)
 
 
+class HidingRelay(MemoryRelay):
+    """The same relay as another, as one of its clients sees it: envelopes for which `hides` is true are left out, and
+    the others numbered as if nothing were missing. What is put is stored, and acknowledged at the number it would have.
+    """
+
+    def __init__(self, base: MemoryRelay, hides: Callable[[bytes], bool]) -> None:
+        super().__init__(base.url, seed=1)
+        self.logs, self.connections, self.blobs = base.logs, base.connections, base.blobs
+        self.hides = hides
+
+    def handle(self, connection: MemoryConnection, raw: bytes) -> None:
+        frame = decode_client_frame(raw)
+        if isinstance(frame, Open) and frame.topic in self.logs:
+            envelopes = self.logs[frame.topic].envelopes
+            shown = [place for place, envelope in enumerate(envelopes, 1) if not self.hides(envelope)]
+            after = shown[frame.after - 1] if 0 < frame.after <= len(shown) else frame.after
+            raw = encode_frame(replace(frame, after=after))
+        elif isinstance(frame, Put) and frame.expect is not None:
+            last = self.logs[frame.topic].last
+            if frame.expect == self._number(frame.topic, last):
+                raw = encode_frame(replace(frame, expect=last))
+        super().handle(connection, raw)
+
+    def outgoing(self, connection: MemoryConnection, frame: RelayFrame) -> Iterable[RelayFrame]:
+        match frame:
+            case Entries(topic, first, envelopes):
+                kept = tuple(envelope for envelope in envelopes if not self.hides(envelope))
+                return (Entries(topic, self._number(topic, first - 1) + 1, kept),) if kept else ()
+            case Live(topic, last) | Opened(topic=topic, last=last):
+                return (replace(frame, last=self._number(topic, last)),)
+            case Ack(topic=topic, seqs=seqs):
+                return (replace(frame, seqs=tuple(self._number(topic, seq) for seq in seqs)),)
+        return (frame,)
+
+    def _number(self, topic: TopicId, place: int) -> int:
+        return sum(not self.hides(envelope) for envelope in self.logs[topic].envelopes[:place])
+
+
+def hide_device(seat: Seat, relay: MemoryRelay, device: DeviceId, above: int = -1) -> HidingRelay:
+    """Let a relay show this seat nothing of a device above that seq, by what the seat can open."""
+
+    def hides(envelope: bytes) -> bool:
+        for stored in seat.replica.epochs.held.values():
+            with suppress(DecryptionError, UntrustedInputError):
+                run = parse_run(open_envelope(envelope, stored.epoch), seat.replica.group)
+                return run.device == device and run.last_seq > above
+        return False
+
+    seat.relays[relay.url] = hiding = HidingRelay(relay, hides)
+    return hiding
+
+
 def topic_log(relay: MemoryRelay, keys: TopicKeys) -> MemoryLog:
     return relay.logs[keys.topic]
 
@@ -219,6 +283,10 @@ class Forger:
         if len(self.roster_heads) < 32:
             self.roster_heads = (entry.id,)
         return self._advance(entry)
+
+    def statement(self, kind: int, body: list[Any]) -> Entry:
+        """An entry of any other kind, whatever its body is."""
+        return self._advance(self._maker().statement(EntryKind(kind), self.seq, self.prev, self.time_ms, body))
 
     def _maker(self) -> EntryMaker:
         return EntryMaker(self.group, self.keys.id, self.roster_heads)

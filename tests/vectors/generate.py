@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.vectors.backups import make_backup
 from tests.vectors.basics import make_encoding, make_identity, make_primitives
+from tests.vectors.beacons import make_beacon
 from tests.vectors.carriers import make_bundle
 from tests.vectors.chains import make_entry, make_run
 from tests.vectors.epochs import KEPT as EPOCH_CIPHERTEXTS
@@ -52,6 +53,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "repair": ("specs/epoch.md §9", make_repair),
     "snapshot": ("specs/manifest.md §5", make_snapshot),
     "manifest": ("specs/manifest.md", make_manifest),
+    "beacon": ("specs/beacon.md", make_beacon),
     "invite": ("specs/invite.md", make_invite),
     "device-link": ("specs/device-link.md", make_device_link),
     "verification": ("specs/verification.md", make_verification),

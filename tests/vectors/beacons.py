@@ -1,0 +1,84 @@
+"""Vectors for specs/beacon.md: a beacon with its entry, whom it names, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cocoon_core.protocol.beacon import Beacon, choose_ends, read_beacon
+from cocoon_core.protocol.encoding import encode
+from cocoon_core.protocol.entry import Entry, EntryKind
+from cocoon_core.protocol.frontier import digest_of_ends
+from cocoon_core.protocol.ids import EntryId
+from tests.support.epoch_story import BEN, state
+from tests.support.protocol_story import ANA, CREATE, Writer, device_keys
+from tests.vectors.chains import full_form
+from tests.vectors.values import Json, refused
+
+CHI = device_keys("chi")
+RELAYS = ("ws://127.0.0.1:8787", "wss://relay.example")
+MANY = [device_keys(f"device {number}").id for number in range(40)]
+
+
+def make_beacon() -> Json:
+    """A beacon of Ana's, from what she has to the entry; the first it names of many; bodies that are refused."""
+    writer = Writer()
+    before = writer.operate(CREATE)
+    ends = {BEN.id: (7, EntryId(b"\x07" * 32)), CHI.id: (300, EntryId(b"\x2c" * 32))}
+    frontier = {**ends, ANA.id: (before.seq, before.id)}
+    beacon = Beacon(3, digest_of_ends(frontier), 2, RELAYS, ends)
+    body = beacon.encode_body()
+    entry = state(writer, EntryKind.BEACON, body)
+    return {
+        "frontier": [[device.hex(), seq, at.hex()] for device, (seq, at) in sorted(frontier.items())],
+        "number": beacon.number,
+        "frontier_digest": beacon.digest.hex(),
+        "rest": beacon.rest,
+        "relays": list(RELAYS),
+        "ends": [[device.hex(), seq, at.hex()] for device, (seq, at) in sorted(ends.items())],
+        "entry": {"full": full_form(entry).hex(), "entry_id": entry.id.hex(), "body": encode(body).hex()},
+        "choice": {
+            "device_id": ANA.id.hex(),
+            "number": 3,
+            "news": [device.hex() for device in MANY],
+            "named": [device.hex() for device in choose_ends(ANA.id, 3, MANY)],
+        },
+        "bad": _bad_bodies(body),
+    }
+
+
+def entry_with(body: Any) -> Entry:
+    """An entry of Ana's of kind 4, with any body."""
+    writer = Writer()
+    writer.operate(CREATE)
+    return state(writer, EntryKind.BEACON, body)
+
+
+def _bad_bodies(body: list[Any]) -> list[Json]:
+    first, second = body[5]
+    end = [*first]
+    many = sorted([device, 0, bytes(32)] for device in MANY)
+    cases: list[tuple[str, str, list[Any]]] = [
+        ("version 2", "another version", [2, *body[1:]]),
+        ("version true", "true is not a number", [True, *body[1:]]),
+        ("five items", "six items", body[:5]),
+        ("a negative number", "beacons are counted from 0", [1, -1, *body[2:]]),
+        ("a digest of 31 bytes", "32 bytes", [1, 3, bytes(31), *body[3:]]),
+        ("a rest that is true", "true is not a number", [*body[:3], True, *body[4:]]),
+        ("nine relays", "at most 8", [*body[:4], [f"ws://{n}" for n in range(9)], body[5]]),
+        ("relays out of order", "they rise", [*body[:4], list(RELAYS[::-1]), body[5]]),
+        ("a relay twice", "each once", [*body[:4], [RELAYS[0]] * 2, body[5]]),
+        ("an empty relay", "an address is not empty", [*body[:4], [""], body[5]]),
+        ("a relay of 257 bytes", "at most 256 bytes", [*body[:4], ["w" * 257], body[5]]),
+        ("a relay of bytes", "an address is text", [*body[:4], [b"ws://relay"], body[5]]),
+        ("ends out of order", "they rise by device", [*body[:5], [second, first]]),
+        ("a device twice", "each once", [*body[:5], [first, first]]),
+        ("33 ends", "at most 32", [*body[:5], many[:33]]),
+        ("its own end", "a beacon follows its own chain", [*body[:5], [[ANA.id, 0, bytes(32)]]]),
+        ("a negative seq", "a seq is not negative", [*body[:5], [[end[0], -1, end[2]]]]),
+        ("an end of two items", "three items", [*body[:5], [end[:2]]]),
+        ("an entry id of 31 bytes", "32 bytes", [*body[:5], [[end[0], 1, bytes(31)]]]),
+    ]
+    shown = []
+    for name, why, bad in cases:
+        shown.append(refused(name, why, {"body": encode(bad).hex()}, read_beacon, entry_with(bad)))
+    return shown
