@@ -1,7 +1,8 @@
 """`demo`: a relay and three members, for real: separate processes, separate homes, the same commands a person types.
 
 It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so. How
-somebody goes, how a device comes, and how one comes back are in demo_belonging.
+somebody goes, how a device comes, and how one comes back are in demo_belonging; a relay that lies is in
+demo_withholding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cocoon_cli.context import Context
 from cocoon_cli.demo_belonging import Belonging
 from cocoon_cli.demo_cast import CommandFailed, RelayProcess
 from cocoon_cli.demo_scenes import GROUP, NAMES, DemoFailed, Narrator, posts_bytes
+from cocoon_cli.demo_withholding import Withholding
 from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree
 from cocoon_cli.output import Outcome
 from cocoon_cli.text import count, shorten_id, size
@@ -65,7 +67,7 @@ def _folder(keep: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-class Story(Belonging):
+class Story(Belonging, Withholding):
     """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
 
     def tell(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Story(Belonging):
         self._talk()
         self._go_offline()
         self._come_back()
+        self._withhold()
         self._put_one_out()
         self._add_a_device()
         self._lose_everything()

@@ -31,6 +31,7 @@ class RelayProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = ""
+        self.module = "cocoon_relay"  # the program
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -41,7 +42,7 @@ class RelayProcess:
         """
         self.folder.mkdir(exist_ok=True)
         listen = self.url.partition("://")[2] or "127.0.0.1:0"
-        words = [sys.executable, "-m", "cocoon_relay", "serve", "--listen", listen, "--data", str(self.folder / "data")]
+        words = [sys.executable, "-m", self.module, "serve", "--listen", listen, "--data", str(self.folder / "data")]
         with (self.folder / "log").open("a") as log:  # searched at the end like all that it writes
             self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
         printed = []

@@ -112,6 +112,9 @@ async def list_members(group: Group, context: Context, args: argparse.Namespace)
             screen.table(["ID", "NAME", "NO LONGER A MEMBER"], rows)
 
     notes = ["Nobody was removed or left."] if args.former and not former else []
+    for one in group.withheld():
+        entries = "An entry" if one.count == 1 else f"{one.count} entries"
+        notes.append(f"{entries} of {one.member_name or one.device} did not come: `cocoon sync` says more.")
     return Outcome(data=data, draw=draw, notes=notes)
 
 

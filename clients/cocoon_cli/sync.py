@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context, with_profile
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import shorten_id
+from cocoon_cli.text import shorten_id, timestamp
 from cocoon_cli.watch import watch_groups
 from cocoon_core.errors import RelayUnavailable
 
 if TYPE_CHECKING:
-    from cocoon_core import Cocoon, Group, SyncReport
+    from cocoon_core import Cocoon, Group, SyncReport, WithheldInfo
 
 
 def add_commands(commands: Commands) -> None:
@@ -29,6 +29,11 @@ def add_commands(commands: Commands) -> None:
         "JSON object on a line of its own.",
     )
     sync.add_argument("--watch", action="store_true", help="stay connected and show what comes, until Ctrl-C")
+    sync.add_argument(
+        "--beacon",
+        action="store_true",
+        help="tell the others now what has reached this device, so that they notice what is withheld; else about daily",
+    )
 
 
 async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
@@ -43,7 +48,7 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
     for group in groups:
         with context.output.progress(f"Catching up with {group.name}") as progress:
             try:
-                results.append(Result(group, await group.sync(progress=progress)))
+                results.append(Result(group, await group.sync(progress=progress, beacon=args.beacon)))
             except RelayUnavailable as error:
                 if len(groups) == 1:
                     raise
@@ -70,6 +75,21 @@ class Result:
         ]
 
 
+def withheld_data(one: WithheldInfo) -> dict[str, Any]:
+    """What is known to exist and did not come, as scripts see it."""
+    return {
+        "member": one.member,
+        "name": one.member_name,
+        "device": one.device,
+        "first": one.first,
+        "last": one.last,
+        "entries": one.count,
+        "since": timestamp(one.since),
+        "relays": list(one.relays),
+        "had_by": list(one.had_by),
+    }
+
+
 def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence[str]) -> Outcome:
     """One line for each group; its id beside the name where another one is called alike.
 
@@ -83,6 +103,7 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
     notes: list[str] = [f"Members of {name} let you in." for name in entered]
     notes += [f"{name} has not let you in yet; `cocoon sync` looks again." for name in waiting]
     alarms: list[str] = []
+    withheld: list[dict[str, Any]] = []
     for result in results:
         group, report = result.group, result.report
         title = group.name if names[group.name] == 1 else f"{group.name} ({shorten_id(str(group.id))})"
@@ -97,12 +118,14 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
                 who = "One asks" if asking == 1 else f"{asking} ask"
                 notes.append(f"{who} to be let into {title}: `cocoon requests` shows who.")
         alarms += group.alarms()
+        withheld += [withheld_data(one) | {"group": str(group.id)} for one in group.withheld()]
         notes += [f"Warning ({title}): {alarm}" for alarm in group.alarms()]
     data: dict[str, Any] = {
         "sent": sum(report.sent for report in reached),
         "received": sum(report.received for report in reached),
         "relays": [relay for result in results for relay in result.relay_data()],
         "alarms": alarms,
+        "withheld": withheld,
         "entered": list(entered),
         "waiting": list(waiting),
     }

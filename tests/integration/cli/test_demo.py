@@ -25,6 +25,7 @@ def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     assert "✗" not in done.stdout
     assert "the posts of the three feeds are the same to the byte" in done.stdout
     assert "0 hits" in done.stdout
+    assert "Ana's device names Ben, the relay, and how much is missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
