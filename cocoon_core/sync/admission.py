@@ -72,6 +72,8 @@ async def serve_mailboxes(replica: Replica, dial: Dial, url: str) -> int:
     Raises:
         RelayError: the relay could not be used.
     """
+    if not replica.members.has_begun:
+        return 0  # a device that was linked just now, and no relay showed it the group yet
     await _put_answers(replica, dial, url)
     invites = replica.members.roster.invites.values()
     taking = [invite for invite in invites if invite.by_request and invite.is_open]

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from cocoon_core import device_linking
-from cocoon_core.device_linking import AcceptReport
 from cocoon_core.errors import LinkingError, RelayUnavailable, UsageError
-from cocoon_core.group import Group
 from cocoon_core.protocol.device_code import read_code
 from cocoon_core.protocol.envelope import envelope_hash
+from tests.support.linking import Screens, link
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
-
-
-class Screens:
-    """What the two devices show, and what their people say."""
-
-    def __init__(self, *, new: bool = True, old: bool = True) -> None:
-        self.code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.words: dict[str, tuple[str, ...]] = {}
-        self._says = {"new": new, "old": old}
-
-    def show_code(self, code: str) -> None:
-        self.code.set_result(code)
-
-    async def confirm_new(self, words: tuple[str, ...]) -> bool:
-        self.words["new"] = words
-        return self._says["new"]
-
-    async def confirm_old(self, words: tuple[str, ...]) -> bool:
-        self.words["old"] = words
-        return self._says["old"]
-
-
-async def link(
-    old: Seat, new: Seat, *, groups: Sequence[Group] = (), screens: Screens | None = None, relays: Sequence[str] = ()
-) -> tuple[list[Group], AcceptReport, Screens]:
-    """Link `new` to `old`; raises what the new side raises, after the old side has ended too."""
-    shown = screens or Screens()
-    urls = list(relays) or [next(iter(old.world.relays))]
-    linking = asyncio.create_task(
-        new.running.link_device(urls, show_code=shown.show_code, confirm=shown.confirm_new, patience=30)
-    )
-    linking.add_done_callback(lambda _: shown.code.cancel())  # where it failed before there was a code
-    accepting = asyncio.create_task(
-        old.running.accept_device(await shown.code, confirm=shown.confirm_old, groups=groups, patience=30)
-    )
-    results = await asyncio.gather(linking, accepting, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return await linking, await accepting, shown
 
 
 async def test_one_linking_brings_every_group_with_its_history(world: World) -> None:
@@ -74,6 +31,17 @@ async def test_one_linking_brings_every_group_with_its_history(world: World) -> 
     assert {post.text for post in await family.feed.list()} == {"before", "by ben"}
     assert [post.text for post in await phone.running.group("Band").feed.list()] == ["only here"]
     assert family.me == ana.running.group("Family").me
+
+
+async def test_a_relay_that_lost_the_group_does_not_spoil_the_linking(world: World) -> None:
+    lost, good = world.add_relay(), world.add_relay()
+    (ana,) = await world.group("ana")
+    await ana.group.feed.post("before")
+    await world.level()
+    lost.logs.clear()
+    phone = await world.seat("phone")
+    await link(ana, phone, relays=[good.url])
+    assert await phone.texts() == ["before"]
 
 
 async def test_both_devices_write_as_one_member_and_all_see_it(world: World) -> None:

@@ -9,8 +9,8 @@ from cocoon_core.protocol.ids import MemberId
 from cocoon_core.protocol.safety_number import SafetyNumber
 from cocoon_core.sync.events import AlarmRaised, GroupEvent
 from cocoon_core.verification import ALARM
+from tests.support.linking import link
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
-from tests.unit.sync.test_device_linking import link
 
 
 def alarms_of(seat: Seat) -> list[str]:
