@@ -22,7 +22,9 @@ from cocoon_core.errors import (
     CocoonError,
     DocumentUnavailableError,
     LocalStateError,
+    ProfileLockedError,
     RestoredError,
+    StorageFullError,
     UpdateNeededError,
     UsageError,
 )
@@ -105,11 +107,13 @@ class Replica:
         self.level_relays: set[str] = set()  # kept by their drivers
         self.guests: set[str] = set()  # used like relays for now (guests.py)
         self._incomplete: str | None = None
+        self._is_loaded = False
         self.load()
         self._tell_incomplete()
 
     def load(self) -> None:
-        """Take everything from the database again."""
+        """Take everything from the database again. Where that fails, it is tried again before anything is written."""
+        self._is_loaded = False
         self._events.clear()
         self._heads.clear()
         self.shelf.discard_all()
@@ -118,6 +122,8 @@ class Replica:
         pending: list[Entry] = []
         try:
             pending = [entry for entry in self.own_chain.pending_entries() if entry.kind is EntryKind.ROSTER]
+        except (StorageFullError, ProfileLockedError):
+            raise  # says nothing of what is stored
         except LocalStateError as error:
             self._incomplete = str(error)
         wires = [stored.wire for stored in self.log.runs_with_operation()] + self.log.side_runs()
@@ -128,6 +134,11 @@ class Replica:
         self.beacons.load()
         if lacking:
             self._incomplete = f"{lacking} stored operations need others that are not here"
+        self._is_loaded = True
+
+    def _load_if_due(self) -> None:
+        if not self._is_loaded:
+            self.load()
 
     def _tell_incomplete(self) -> None:
         """A log that does not hold together can be read as far as it goes, and is not written to."""
@@ -168,11 +179,13 @@ class Replica:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, in the database and in memory; events go out after the commit."""
+        self._load_if_due()
         try:
             with self.database.transaction():
                 yield
         except BaseException:
-            self.load()
+            with suppress(StorageFullError, ProfileLockedError):  # a disk that fails may go on failing for a while
+                self.load()
             raise
         events, self._events = self._events, []
         for event in events:
@@ -205,13 +218,16 @@ class Replica:
 
     @property
     def is_writable(self) -> bool:
-        return self._stopped_by is None and self.restored_ms is None and self._incomplete is None
+        stopped = self._stopped_by is not None or self.restored_ms is not None
+        return not stopped and self._incomplete is None and self._is_loaded
 
     def require_writable(self) -> None:
         """Raises:
         ChainAheadError, UpdateNeededError: the group was stopped for good on this device.
         RestoredError: it came out of a backup, and this device has not entered it anew yet.
+        StorageFullError, ProfileLockedError: it cannot be read now.
         """
+        self._load_if_due()
         if self._stopped_by == UpdateNeededError.code:
             raise UpdateNeededError
         if self.restored_ms is not None:
