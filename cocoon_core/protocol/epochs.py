@@ -59,6 +59,7 @@ class EpochNode:
 _NONE: Final = Seniority(2**53, 0, EntryId(bytes(32)))  # of a rotation that does not count
 
 Path = tuple[EpochNode, ...]  # from an epoch back to that of create, by the chosen parents
+Steps = dict[tuple[EntryId, tuple[EntryId, ...]], EntryId]  # of an epoch and those that it ends, the best of these
 Judge = Callable[[Path], Roster]  # the roster of all operations, evaluated with what is final along that path
 
 
@@ -139,13 +140,16 @@ def trace_epochs(create: Operation, rotations: Iterable[Operation], history: His
     return EpochGraph(create.id, MappingProxyType(nodes))
 
 
-def choose_epoch(graph: EpochGraph, history: History, judge: Judge) -> Choice:
+def choose_epoch(graph: EpochGraph, history: History, judge: Judge, steps: Steps | None = None) -> Choice:
     """Choose among the ends of the graph: the same for whoever holds the same operations and manifests.
 
     Each end is judged by the roster as it is with what is final along its own path. An end whose rotation does not
     count there is none, and what it ended stands again. Of the rest the best is (1) without a recipient who is gone,
     (2) by a device that is still in, (3) the one that knew most operations that count, (4) of the senior rotator, (5)
     of the smaller id.
+
+    Args:
+        steps: what `path_of` found before, and finds.
     """
     void: set[EntryId] = set()
     judged: dict[EntryId, tuple[Path, Roster]] = {}
@@ -153,7 +157,7 @@ def choose_epoch(graph: EpochGraph, history: History, judge: Judge) -> Choice:
         leaves = graph.leaves(void)
         for leaf in leaves:
             if leaf.id not in judged:
-                path = path_of(graph, leaf, history)
+                path = path_of(graph, leaf, history, steps)
                 judged[leaf.id] = path, judge(path)
         refused = {leaf.id for leaf in leaves if not _counts(leaf, judged[leaf.id][1])}
         if not refused:
@@ -166,11 +170,23 @@ def choose_epoch(graph: EpochGraph, history: History, judge: Judge) -> Choice:
     return Choice(best, path, roster, find_gone(best, roster, history), tuple(forks))
 
 
-def path_of(graph: EpochGraph, node: EpochNode, history: History) -> Path:
-    """From an epoch back to that of create. Where a rotation ended several, by the best of them as its author knew."""
+def path_of(graph: EpochGraph, node: EpochNode, history: History, steps: Steps | None = None) -> Path:
+    """From an epoch back to that of create. Where a rotation ended several, by the best of them as its author knew.
+
+    Args:
+        steps: which was the best, of those that were asked before. It goes by a rotation's past alone, so it never
+            changes; and to find it takes an evaluation of that past.
+    """
+    steps = {} if steps is None else steps
     path = [node]
     while parents := graph.parents(path[-1]):
-        path.append(parents[0] if len(parents) == 1 else _best_parent(path[-1], parents, history))
+        if len(parents) == 1:
+            path.append(parents[0])
+            continue
+        key = path[-1].id, path[-1].ends
+        if key not in steps:
+            steps[key] = _best_parent(path[-1], parents, history).id
+        path.append(graph.nodes[steps[key]])
     return tuple(path)
 
 

@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _KEPT_STATES: Final = 8  # evaluated states that a graph remembers
+_KEPT_EVALUATIONS: Final = 4  # whole evaluations, by what is final, that are gone on with
 _NONE: Final[frozenset[EntryId]] = frozenset()
 
 
@@ -63,7 +64,8 @@ class RosterGraph:
         self._log = OperationLog(group_id)
         self._heads: set[EntryId] = set()
         self._states: dict[tuple[int, frozenset[EntryId]], Roster] = {}
-        self._newest: tuple[Evaluation, StateKeeper] | None = None
+        # Of all operations, by what is final; what was used last is the last.
+        self._whole: dict[frozenset[EntryId], tuple[Evaluation, StateKeeper]] = {}
 
     @property
     def group_id(self) -> GroupId:
@@ -151,18 +153,22 @@ class RosterGraph:
         Raises:
             NotYetError: create has not arrived.
         """
-        if self._newest is not None and self._newest[0].final == final:
-            evaluation, keeper = self._newest
+        known = self._whole.pop(final, None)
+        if known is not None:
+            evaluation, keeper = known
             while len(evaluation.places) < len(self):
                 place = len(evaluation.places)
                 if not evaluation.extend(place):
                     break
                 keeper.extend(place)
             else:
+                self._whole[final] = known
                 return keeper.roster
         evaluation = self._evaluate((1 << len(self)) - 1, final)
         keeper = StateKeeper(evaluation)
-        self._newest = evaluation, keeper
+        while len(self._whole) >= _KEPT_EVALUATIONS:
+            del self._whole[next(iter(self._whole))]
+        self._whole[final] = evaluation, keeper
         return keeper.roster
 
     def roster_at(self, heads: Iterable[EntryId], final: frozenset[EntryId] = _NONE) -> Roster:

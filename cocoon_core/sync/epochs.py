@@ -16,7 +16,7 @@ from cocoon_core.errors import LocalStateError, UntrustedInputError
 from cocoon_core.protocol.constants import MAX_PUT_ENVELOPES, REPAIR_DAYS
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
-from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, choose_epoch, trace_epochs
+from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, Steps, choose_epoch, trace_epochs
 from cocoon_core.protocol.frontier import Frontier
 from cocoon_core.protocol.ids import DeviceId, EntryId, TopicId
 from cocoon_core.protocol.operations import Create, OperationBody, SetPolicy, decode_operation
@@ -51,8 +51,8 @@ class Epochs:
         self._repairs: dict[TopicId, RepairKeys] = {}  # by their own topic
         self._repair_after: dict[TopicId, RepairKeys] = {}  # by the topic that they repair: asked for at every message
         self._choice: Choice | None = None
-        self._chosen_of: tuple[int, int] = (-1, -1)
-        self._version = 0  # of what is held
+        self._chosen_of: tuple[RosterGraph | None, int] = (None, -1)
+        self._steps: Steps = {}
         self.broken: set[TopicId] = set()  # epochs whose manifests cannot serve who comes anew
         self.closed: set[EntryId] = set()  # rotations that hold no wrap which opens here
         self._finals: dict[TopicId, tuple[Frontier, frozenset[EntryId]]] = {}
@@ -64,16 +64,20 @@ class Epochs:
 
     def load(self) -> None:
         """Take everything from the database again."""
-        self.held = {stored.epoch.topic: stored for stored in self.table.all()}
-        self._told = {
-            topic: read_final(stored.frontier) for topic, stored in self.held.items() if stored.frontier is not None
-        }
+        before, self.held = self.held, {stored.epoch.topic: stored for stored in self.table.all()}
+        told = {topic: stored.frontier for topic, stored in self.held.items() if stored.frontier is not None}
+        if told != {topic: stored.frontier for topic, stored in before.items() if topic in self._told}:
+            self._told = {topic: self._read_told(topic, raw, before.get(topic)) for topic, raw in told.items()}
+            self._choice = None  # it goes by what manifests say to be final
         self._finals = {topic: final for topic, final in self._told.items() if self.held[topic].followed}
-        self._version += 1
         if not self.held:
             raise LocalStateError("no epoch of this group is stored")
         self.apply_final()
         self._written = self.current.epoch.topic
+
+    def _read_told(self, topic: TopicId, raw: bytes, before: StoredEpoch | None) -> tuple[Frontier, frozenset[EntryId]]:
+        known = self._told.get(topic)
+        return known if known is not None and before is not None and before.frontier == raw else read_final(raw)
 
     # --- which is written to
 
@@ -83,10 +87,10 @@ class Epochs:
         members = self._replica.members
         if not members.has_begun:
             return None
-        state = len(members.graph), self._version
-        if self._choice is None or self._chosen_of != state:
+        graph, known = self._chosen_of
+        if self._choice is None or graph is not members.graph or known != len(graph):
             self._choice = self._choose()
-            self._chosen_of = state
+            self._chosen_of = members.graph, len(members.graph)
         return self._choice
 
     def _choose(self) -> Choice:
@@ -96,7 +100,7 @@ class Epochs:
         rotations = [one for one in operations if isinstance(one.body, Rotation)]
         history = _History(graph)
         self._traced = trace_epochs(min(creates, key=lambda one: one.id), rotations, history)
-        return choose_epoch(self._traced, history, self._judge)
+        return choose_epoch(self._traced, history, self._judge, self._steps)
 
     def _judge(self, path: Path) -> Roster:
         """The roster with what is final along that path, as far as its manifests are known here."""
