@@ -132,6 +132,13 @@ class SnapshotTable:
         gone = [(page,) for page, name, in_use in rows if not in_use and BlobHash(name) not in keep]
         self._db.executemany("DELETE FROM pages WHERE id=?", gone)
 
+    def distrust_pages(self, names: Iterable[BlobHash]) -> None:
+        """Forget pages that nobody here can make again: a manifest that is packed from now on names others."""
+        self._db.executemany(
+            "DELETE FROM pages WHERE group_no=? AND name=? AND part IS NULL",
+            [(self._no, bytes(name)) for name in names],
+        )
+
     # --- what documents are built on
 
     def get(self, number: int) -> StoredSnapshot | None:

@@ -170,25 +170,36 @@ class Pager:
 
     def _pack_anew(self, record: DocumentRecord, state: DocumentState) -> None:
         packed, _ = self._read(record, dict(state.heads))
-        self._fresh.append(packed)
+        if packed.changes:
+            self._fresh.append(packed)
+        else:  # whoever packed it named a page for what has no change
+            self._states[record.document] = DocumentState(record.descriptor, packed.heads, None, packed.ended)
 
     def _is_good(self, page: _Page) -> bool:
         """Known to hold what it should, and most of it of use."""
         changes = self._known.get(page.ref.name)
         if changes is None:
-            return self._is_same_page(page)
-        return page.changes >= LIVE_PART * changes
+            changes = self._is_same_page(page)
+        return changes is not None and page.changes >= LIVE_PART * changes
 
-    def _is_same_page(self, page: _Page) -> bool:
-        """Whether what is here, packed in the order of documents, gives this very page: then its packer was honest."""
-        packed = [
-            (record.document, self._read(record, dict(state.heads))[0].changes) for record, state in page.documents
-        ]
+    def _is_same_page(self, page: _Page) -> int | None:
+        """How many changes a page holds, if what is here, packed in the order of documents, gives this very page: then
+        its packer was honest. What changed since is packed as it was said with the page.
+        """
+        packed: list[tuple[DocumentId, list[Said]]] = []
+        for document, state in self._before.items():
+            if state.snapshot is None or page.ref not in state.snapshot.pages:
+                continue
+            record = self._replica.documents.find(document)
+            if record is None or self._replica.debts.find(document) is not None:
+                return None
+            packed.append((document, read_changes(self._replica, record, state.heads)[0]))
         parts = pack_parts(sorted(packed))
         if len(parts) != 1 or seal_part(parts[0].data, page.ref.key, self._replica.group)[0] != page.ref:
-            return False
-        self._note(page.ref, page.changes)
-        return True
+            return None
+        changes = sum(len(said) for _, said in packed)
+        self._note(page.ref, changes)
+        return changes
 
     def _is_packed_so(self, record: DocumentRecord, state: DocumentState) -> bool:
         """The same of a document that has several pages."""

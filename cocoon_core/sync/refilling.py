@@ -65,6 +65,7 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
             return
         replica.relays.note_restock([url], epoch.topic)
         replica.epochs.broken.add(epoch.topic)
+        replica.snapshots.distrust_pages(lacking)
         message = f"{len(lacking)} blobs of the epoch's manifest are not at {url}; the epoch is ended"
         replica.alarm("manifest", epoch.topic.hex(), message)
 
