@@ -132,7 +132,7 @@ LABEL_SNAPSHOT_PAGE: Final = "cocoon/v1/snapshot-page"
 MAX_PAGE_BYTES: Final = 1_032_191  # bytes of one sealed page before padding
 MAX_MANIFEST_INLINE: Final = 64 * 1024  # bytes of a manifest that stand in its entry
 MAX_MANIFEST_PAGES: Final = 64  # pages of one manifest
-SNAPSHOT_PART_BYTES: Final = 900_000  # bytes of one part of a snapshot before it is compressed
+SNAPSHOT_PART_BYTES: Final = 400_000  # bytes of one part of a snapshot before it is compressed
 MAX_SNAPSHOT_PARTS: Final = 4_096  # parts of one snapshot
 
 # --- beacon: specs/beacon.md

@@ -32,9 +32,13 @@ _STREAMS: Final = 5
 _STREAM_OF: Final[Mapping[int, int]] = {
     0x01: 0, 0x02: 0, 0x11: 0, 0x13: 0, 0x15: 1, 0x34: 2, 0x42: 2, 0x56: 2, 0x57: 3, 0x70: 4, 0x71: 4, 0x73: 4,
 }  # fmt: skip
+_LEVEL: Final = 5  # blocks of 500,000 bytes, so that a part is one; every level reads alike
 _new: Final = tuple.__new__
+_SHORT_HEAD: Final = 64  # bytes of heads that repeat from change to change, so what they say is remembered,
+_REMEMBERED: Final = 4096  # of so many
 
 _Plan = tuple[int, ...]  # how many bytes of each stream belong to a change
+_plans: dict[bytes, _Plan] = {}
 
 
 class Said(NamedTuple):
@@ -156,7 +160,7 @@ def pack_parts(documents: Iterable[tuple[DocumentId, Sequence[Said]]]) -> list[P
         nonlocal size
         if sections:
             table = bytes((VERSION,)) + b"".join(section.encode() for section in sections)
-            parts.append(Part(bz2.compress(table), tuple(section.document for section in sections)))
+            parts.append(Part(bz2.compress(table, _LEVEL), tuple(section.document for section in sections)))
             sections.clear()
         size = 1
 
@@ -301,9 +305,8 @@ def read_sections(document: DocumentId, sections: Iterable[bytes]) -> list[Packe
     hashes: list[ChangeHash] = []
     outside: set[bytes] = set()
     last: dict[DeviceId, int] = {}
-    plans: dict[bytes, _Plan] = {}
     for section in sections:
-        _read_section(section, document, changes, hashes, outside, last, plans)
+        _read_section(section, document, changes, hashes, outside, last)
     known = set(hashes)
     if len(known) != len(hashes) or known & outside:
         raise MalformedError("a snapshot holds a change twice, or after one that depends on it")
@@ -317,12 +320,11 @@ def _read_section(
     hashes: list[ChangeHash],
     outside: set[bytes],
     last: dict[DeviceId, int],
-    plans: dict[bytes, _Plan],
 ) -> None:
     devices, links, rows, at = _read_tables(section)
     hashes_outside = iter(_read_outside(section, at, links, outside))
     at += 32 * links.count(0)
-    heads = _read_heads(section, at, rows.sizes, plans)
+    heads = _read_heads(section, at, rows.sizes)
     streams = _read_streams(section, at + sum(rows.sizes), heads)
     actors = [actor_of(device, document) for device in devices]
     entries: dict[DeviceId, int] = {}
@@ -384,18 +386,21 @@ def _read_outside(section: bytes, at: int, links: Sequence[int], outside: set[by
     return named
 
 
-def _read_heads(section: bytes, at: int, sizes: Sequence[int], plans: dict[bytes, _Plan]) -> list[tuple[bytes, _Plan]]:
+def _read_heads(section: bytes, at: int, sizes: Sequence[int]) -> list[tuple[bytes, _Plan]]:
     """Of each change its head, and how many bytes of each stream are its."""
     found = []
     for size in sizes:
         head = section[at : at + size]
         at += size
-        plan = plans.get(head)
+        plan = _plans.get(head)
         if plan is None:
             end, plan = _measure(head, 0)
             if end != size or len(head) != size:
                 raise MalformedError("the head of a change has another length than its part says")
-            plans[head] = plan
+            if size <= _SHORT_HEAD:
+                if len(_plans) >= _REMEMBERED:
+                    _plans.clear()
+                _plans[head] = plan
         found.append((head, plan))
     return found
 

@@ -127,6 +127,10 @@ class DocumentTable:
             rows = [*self._apart(number), *rows]
         return [DocumentRun(run, wire, last_seq) for run, wire, last_seq in rows]
 
+    def has_runs(self, number: int) -> bool:
+        """True where some run here changes the document, in the log or apart."""
+        return bool(self._db.query_value("SELECT EXISTS (SELECT 1 FROM document_runs WHERE document_no=?)", (number,)))
+
     def _apart(self, number: int) -> list[Row]:
         return self._db.query(
             "SELECT -l.id, l.wire, -1 FROM document_runs d JOIN loose_runs l ON l.id=-d.run "

@@ -160,6 +160,16 @@ class SnapshotTable:
             [(number, place, page) for place, page in enumerate(pages)],
         )
 
+    def has_any(self) -> bool:
+        """True where some document here is built on pages."""
+        return bool(
+            self._db.query_value(
+                "SELECT EXISTS (SELECT 1 FROM document_pages p JOIN documents d ON d.id=p.document_no "
+                "WHERE d.group_no=?)",
+                (self._no,),
+            )
+        )
+
     # --- what is owed
 
     def owe(self, number: int, topic: TopicId, state: bytes, *, is_away: bool = False) -> None:

@@ -274,7 +274,8 @@ class Following:
         """What can be asked of this relay, the newest month first."""
         debts = self._replica.debts
         if self._first is None and debts and not self._reads_all:
-            self._first = {debt.record.document for lot in debts.newest() for debt in lot.debts}
+            shown = self._replica.snapshots.has_any()
+            self._first = set() if shown else {debt.record.document for lot in debts.newest() for debt in lot.debts}
         for lot in debts.lots():
             is_wanted = self._reads_all or any(debt.record.document in (self._first or ()) for debt in lot.debts)
             if is_wanted and not any(self._is_out_of_reach(page.name) for page in lot.pages):

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import LABEL_MANIFEST_PAGE, MAX_PAGE_BYTES
-from cocoon_core.protocol.ids import BlobHash, DocumentId
+from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.manifest import DocumentState, ManifestBody, decode_manifest, read_manifest_body
 from cocoon_core.protocol.operations_rotation import Rotation
-from cocoon_core.protocol.part import Said, pack_parts
+from cocoon_core.protocol.part import Said
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.protocol.sealed_pages import seal_page
 from cocoon_core.protocol.snapshot import PageRef, seal_part
+from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.epochs import StoredEpoch
 from cocoon_core.sync.blobs import name_blob
-from cocoon_core.sync.paging import read_changes
+from cocoon_core.sync.paging import pack_in_order, read_changes
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -69,17 +70,17 @@ def _page_again(replica: Replica, name: BlobHash, states: list[DocumentState]) -
     known = replica.snapshots.find_page(name)
     if known is not None and known[1] is not None:
         return seal_part(known[1], known[0].key, replica.group)[1]
-    documents: list[tuple[DocumentId, list[Said]]] = []
+    documents: list[tuple[DocumentRecord, list[Said]]] = []
     refs: tuple[PageRef, ...] = ()
     for state in states:
         record = replica.documents.find(state.descriptor.document_id(replica.group))
         if record is None or state.snapshot is None or replica.debts.find(record.document) is not None:
             return None
         refs = state.snapshot.pages
-        documents.append((record.document, read_changes(replica, record, state.heads)[0]))
+        documents.append((record, read_changes(replica, record, state.heads)[0]))
     place = [ref.name for ref in refs].index(name)
     try:
-        parts = pack_parts(sorted(documents))
+        parts = pack_in_order(documents)
     except UsageError:
         return None
     return seal_part(parts[place].data, refs[place].key, replica.group)[1] if place < len(parts) else None

@@ -19,7 +19,7 @@ from cocoon_core.protocol.constants import SNAPSHOT_PART_BYTES
 from cocoon_core.protocol.descriptor import Descriptor
 from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId
 from cocoon_core.protocol.manifest import DocumentState, decode_manifest
-from cocoon_core.protocol.part import Said, pack_parts
+from cocoon_core.protocol.part import Part, Said, pack_parts
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
@@ -186,15 +186,15 @@ class Pager:
         """How many changes a page holds, if what is here, packed in the order of documents, gives this very page: then
         its packer was honest. What changed since is packed as it was said with the page.
         """
-        packed: list[tuple[DocumentId, list[Said]]] = []
+        packed: list[tuple[DocumentRecord, list[Said]]] = []
         for document, state in self._before.items():
             if state.snapshot is None or page.ref not in state.snapshot.pages:
                 continue
             record = self._replica.documents.find(document)
             if record is None or self._replica.debts.find(document) is not None:
                 return None
-            packed.append((document, read_changes(self._replica, record, state.heads)[0]))
-        parts = pack_parts(sorted(packed))
+            packed.append((record, read_changes(self._replica, record, state.heads)[0]))
+        parts = pack_in_order(packed)
         if len(parts) != 1 or seal_part(parts[0].data, page.ref.key, self._replica.group)[0] != page.ref:
             return None
         changes = sum(len(said) for _, said in packed)
@@ -237,10 +237,9 @@ class Pager:
         return is_quiet and size <= LARGE_BYTES and self._is_closed(one.record.descriptor)
 
     def _pack(self, documents: Sequence[_ToPack]) -> None:
-        ordered = sorted(documents, key=lambda one: one.record.document)
         places: dict[DocumentId, list[PageRef]] = {}
         counts = {one.record.document: len(one.changes) for one in documents}
-        for part in pack_parts((one.record.document, one.changes) for one in ordered):
+        for part in pack_in_order((one.record, one.changes) for one in documents):
             ref, blob = seal_part(part.data, Secret(secrets.token_bytes(32)), self._replica.group)
             self._note(ref, sum(counts[document] for document in part.documents))
             self._blobs.append(blob)
@@ -250,6 +249,12 @@ class Pager:
             snapshot = SnapshotRef(tuple(places[one.record.document]))
             state = DocumentState(one.record.descriptor, one.heads, snapshot, one.ended)
             self._states[one.record.document] = state
+
+
+def pack_in_order(documents: Iterable[tuple[DocumentRecord, list[Said]]]) -> list[Part]:
+    """Pack documents in the order in which every device packs them: by month, then by id."""
+    ordered = sorted(documents, key=lambda one: (one[0].descriptor.period or "", one[0].document))
+    return pack_parts((record.document, changes) for record, changes in ordered)
 
 
 def read_changes(

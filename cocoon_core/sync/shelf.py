@@ -188,8 +188,7 @@ class Shelf:
     def is_bare(self, record: DocumentRecord) -> bool:
         """True where nothing of the document is here."""
         return (
-            not self._table.last_run(record.number)
-            and not self._table.wires(record.number)
+            not self._table.has_runs(record.number)
             and self._snapshots.get(record.number) is None
             and next(self.arrivals.pending(record.document), None) is None
         )

@@ -109,12 +109,12 @@ async def newcomer(home: str, link: str, posts: str, now_ms: str) -> None:
         gc.collect()
         before = _resident()
         _forget_peak()
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         group = await cocoon.join(link, member_name=f"Newcomer {os.getpid()}", reads_all=False)
         newest = await group.feed.list(limit=50)
         first = time.perf_counter() - began
         await group.sync()
-        seconds = time.perf_counter() - began
+        seconds, processor = time.perf_counter() - began, time.process_time() - used
         peak = _peak()
         replica = group.replica
         shown = replica.database.query_value("SELECT count(*) FROM posts")
@@ -123,7 +123,7 @@ async def newcomer(home: str, link: str, posts: str, now_ms: str) -> None:
         parts = [part for (part,) in replica.database.query("SELECT part FROM pages")]
         documents = {record.document: record.descriptor for record in replica.documents.all()}
         bare = measure_pages(parts, documents)
-    _report(first=first, all=seconds, fetched=fetched, peak=peak - before, **bare)
+    _report(first=first, all=seconds, processor=processor, fetched=fetched, peak=peak - before, **bare)
 
 
 def floor(data: str) -> None:

@@ -139,7 +139,7 @@ def test_a_document_that_fits_stands_in_one_part() -> None:
 
 
 def test_a_large_document_has_parts_and_dependencies_reach_over_them() -> None:
-    changes = make_changes(7, 300, size=2_000)
+    changes = make_changes(7, 150, size=2_000)
     parts = pack_parts([(DOCUMENT, changes)])
     assert len(parts) == 3
     assert all(len(bz2.decompress(part.data)) <= SNAPSHOT_PART_BYTES for part in parts)
