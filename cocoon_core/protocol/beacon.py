@@ -64,7 +64,10 @@ def read_beacon(entry: Entry) -> Beacon:
             require_integer(version, BEACON_VERSION, BEACON_VERSION, "the version of a beacon")
             require_integer(number, 0, MAX_SEQ, "the number of a beacon")
             require_integer(rest, 0, MAX_SEQ, "the rest of a beacon")
-            return Beacon(number, FrontierDigest(digest), rest, _read_relays(relays), _read_ends(ends, entry.device))
+            named = read_ends(ends, MAX_BEACON_ENDS)
+            if entry.device in named:
+                raise MalformedError("a beacon names its own device")
+            return Beacon(number, FrontierDigest(digest), rest, _read_relays(relays), named)
     raise MalformedError("a beacon is [1, number, frontier digest, rest, relays, ends]")
 
 
@@ -83,17 +86,22 @@ def _read_relays(relays: list[Any]) -> tuple[str, ...]:
     return tuple(relays)
 
 
-def _read_ends(ends: list[Any], author: DeviceId) -> dict[DeviceId, tuple[int, EntryId]]:
-    if len(ends) > MAX_BEACON_ENDS:
-        raise MalformedError(f"a beacon names at most {MAX_BEACON_ENDS} devices")
+def read_ends(ends: list[Any], most: int) -> dict[DeviceId, tuple[int, EntryId]]:
+    """Ends as they are written: `[device id, seq, entry id]`, rising by device.
+
+    Raises:
+        MalformedError: anything else, or more than `most`.
+    """
+    if len(ends) > most:
+        raise MalformedError(f"these are more than {most} ends")
     found: dict[DeviceId, tuple[int, EntryId]] = {}
     last = b""
     for end in ends:
         match end:
-            case [bytes() as device, int() as seq, bytes() as entry] if device > last and device != author:
+            case [bytes() as device, int() as seq, bytes() as entry] if device > last:
                 require_integer(seq, 0, MAX_SEQ, "the seq of an end")
                 found[DeviceId(device)] = seq, EntryId(entry)
                 last = device
             case _:
-                raise MalformedError("an end is [device id, seq, entry id] of another device, rising by device")
+                raise MalformedError("an end is [device id, seq, entry id], rising by device")
     return found

@@ -139,6 +139,12 @@ MAX_SNAPSHOT_PARTS: Final = 4_096  # parts of one snapshot
 LABEL_BEACON_ORDER: Final = "cocoon/v1/beacon-order"
 MAX_BEACON_ENDS: Final = 32  # ends that one beacon tells
 BEACON_HOURS: Final = 20  # hours between two beacons of one device
+CAST_DIGEST_BYTES: Final = 256  # bytes of a padded digest in a cast
+CAST_ENDS_BYTES: Final = 4_056  # bytes of padded ends in a cast
+MAX_CAST_ENDS: Final = 48  # ends in one cast
+MAX_CAST_MEMBERS: Final = 50  # members of a group in which devices cast
+CAST_SECONDS: Final = 10  # seconds between two casts of a digest
+CAST_ENDS_SECONDS: Final = 60  # seconds between two casts of ends, and between two times that one is heeded
 
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cocoon_core.errors import CocoonError, RelayError, RelayMisbehaved, RelayRefused, RelayUnavailable
-from cocoon_core.protocol.constants import SIGNPOST_DAYS
+from cocoon_core.protocol.constants import CAST_SECONDS, SIGNPOST_DAYS
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import ErrorCode, normalize_origin
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
+from cocoon_core.sync.casting import Casting
 from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.following import Following
 from cocoon_core.sync.handover import Handover
@@ -122,6 +123,7 @@ class RelayDriver:
         self._refilled = False
         self._retry_at: float | None = None
         self._watching = self._is_reacting = False
+        self._casting = Casting(replica, url, self._session, self._now)
         self._useful_at = self._fruitful_at = self._shown_at = 0.0
 
     # --- running
@@ -171,6 +173,7 @@ class RelayDriver:
         self._useful_at = self._fruitful_at = self._shown_at = self._now()
         level = False
         unlisten = self._replica.listen(self._note_event)
+        ticking = asyncio.create_task(self._tick())
         try:
             while True:
                 await self._step(connection, patient=level)
@@ -180,7 +183,15 @@ class RelayDriver:
                         on_state(None)
         finally:
             unlisten()
+            ticking.cancel()
             await self._end(connection)
+
+    async def _tick(self) -> None:
+        """Some casts are due some time after what they tell of."""
+        while True:
+            await asyncio.sleep(CAST_SECONDS)
+            if self._casting.is_due():
+                self._wake.set()
 
     def _note_event(self, event: GroupEvent) -> None:
         """What this driver did itself it goes on from by itself."""
@@ -303,7 +314,7 @@ class RelayDriver:
             effect = queue.pop()
             if isinstance(effect, Send):
                 await send_in_time(connection, effect.raw, SILENCE_SECONDS)
-            elif not isinstance(effect, CastArrived):
+            else:
                 started = self._now()
                 await self._replica.edits_ended()
                 self._is_reacting = True
@@ -339,8 +350,11 @@ class RelayDriver:
                 if isinstance(error, RelayMisbehaved):
                     self._alarm("relay", str(error))
                 raise error
-            case CastArrived():
-                return []
+            case CastArrived(topic, payload):
+                if not self._watching:
+                    return []
+                self._casting.heard(topic, payload)
+                return self._advance()
             case Send():
                 return [effect]
 
@@ -468,7 +482,10 @@ class RelayDriver:
             return self._advance()  # there is another topic now, which comes first
         self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
-        return [*repairs, *self._handover.advance(), *self._push()]
+        effects = [*repairs, *self._handover.advance(), *self._push()]
+        if self._watching and self._outbox.is_done and not self._is_guest:
+            effects += self._casting.advance()
+        return effects
 
     @property
     def _is_guest(self) -> bool:

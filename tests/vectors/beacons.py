@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from cocoon_core.protocol.beacon import Beacon, choose_ends, read_beacon
+from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
+from cocoon_core.protocol.constants import LABEL_CAST
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.frontier import digest_of_ends
-from cocoon_core.protocol.ids import EntryId
-from tests.support.epoch_story import BEN, state
-from tests.support.protocol_story import ANA, CREATE, Writer, device_keys
+from cocoon_core.protocol.ids import EntryId, FrontierDigest
+from cocoon_core.protocol.primitives import seal
+from tests.support.epoch_story import BEN, NEXT, state
+from tests.support.protocol_story import ANA, CREATE, EPOCH, Writer, device_keys
 from tests.vectors.chains import full_form
-from tests.vectors.values import Json, refused
+from tests.vectors.values import Json, flip, refused
 
 CHI = device_keys("chi")
 RELAYS = ("ws://127.0.0.1:8787", "wss://relay.example")
+NONCE = bytes(range(24))
 MANY = [device_keys(f"device {number}").id for number in range(40)]
 
 
@@ -43,6 +47,7 @@ def make_beacon() -> Json:
             "named": [device.hex() for device in choose_ends(ANA.id, 3, MANY)],
         },
         "bad": _bad_bodies(body),
+        "casts": make_casts(),
     }
 
 
@@ -82,3 +87,46 @@ def _bad_bodies(body: list[Any]) -> list[Json]:
     for name, why, bad in cases:
         shown.append(refused(name, why, {"body": encode(bad).hex()}, read_beacon, entry_with(bad)))
     return shown
+
+
+def make_casts() -> Json:
+    """A cast of each kind, and casts that are refused."""
+    key = EPOCH.cast_key.reveal()
+    ends = {BEN.id: (7, EntryId(b"\x07" * 32)), CHI.id: (300, EntryId(b"\x2c" * 32))}
+    values: dict[str, CastValue] = {"digest": DigestCast(FrontierDigest(b"\xd1" * 32)), "ends": EndsCast(ends)}
+    shown = {name: seal_cast(value, EPOCH, NONCE) for name, value in values.items()}
+    small = shown["digest"]
+    other = seal_cast(values["digest"], NEXT, NONCE)
+    large = encode(
+        [1, "ends", [[device, 0, bytes(32)] for device in sorted(MANY)] + [[b"\xff" * 32, 0, bytes(32)]] * 9]
+    )
+    cases = [
+        ("a flipped bit", "the tag", flip(small, -1)),
+        ("another epoch", "bound to the epoch", other),
+        ("a byte less", "of 296 or 4,096 bytes", small[:-1]),
+        ("no padding", "a mark ends it", _sealed(b"\0" * 256)),
+        ("version 2", "another version", _sealed(_padded([2, "digest", bytes(32)]))),
+        ("another kind", "a digest or ends", _sealed(_padded([1, "hello", bytes(32)]))),
+        ("a digest of 31 bytes", "32 bytes", _sealed(_padded([1, "digest", bytes(31)]))),
+        ("ends in the small size", "each has its size", _sealed(_padded([1, "ends", []]))),
+        ("49 ends", "at most 48, rising", _sealed((large + b"\x80").ljust(4056, b"\0"))),
+    ]
+    return {
+        "epoch_secret": EPOCH.secret.reveal().hex(),
+        "cast_key": key.hex(),
+        "nonce": NONCE.hex(),
+        "digest": {"digest": (b"\xd1" * 32).hex(), "cast": small.hex()},
+        "ends": {
+            "ends": [[device.hex(), seq, at.hex()] for device, (seq, at) in sorted(ends.items())],
+            "cast": shown["ends"].hex(),
+        },
+        "bad": [refused(name, why, {"cast": raw.hex()}, open_cast, raw, EPOCH) for name, why, raw in cases],
+    }
+
+
+def _padded(value: Any) -> bytes:
+    return (encode(value) + b"\x80").ljust(256, b"\0")
+
+
+def _sealed(padded: bytes) -> bytes:
+    return NONCE + seal(EPOCH.cast_key, NONCE, padded, LABEL_CAST.encode() + b"\0" + EPOCH.topic)

@@ -7,13 +7,15 @@ from typing import Any
 import cbor2
 
 from cocoon_core.protocol.beacon import choose_ends, read_beacon
+from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
 from cocoon_core.protocol.encoding import decode, encode
+from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frontier import digest_of_ends
-from cocoon_core.protocol.ids import DeviceId, EntryId
+from cocoon_core.protocol.ids import DeviceId, EntryId, FrontierDigest
 from cocoon_core.protocol.primitives import hash_bytes
 from tests.vectors.beacons import entry_with
 from tests.vectors.test_epoch_vectors import entry_from
-from tests.vectors.test_vectors import read, require_refused, unhex
+from tests.vectors.test_vectors import read, require_refused, secret, unhex
 
 
 def ends_from(ends: list[list[Any]]) -> dict[DeviceId, tuple[int, EntryId]]:
@@ -48,3 +50,17 @@ def test_whom_a_beacon_names() -> None:
 
 def test_refused_beacons() -> None:
     require_refused(read("beacon")["bad"], lambda case: read_beacon(entry_with(decode(unhex(case["body"])))))
+
+
+def test_casts() -> None:
+    case = read("beacon")["casts"]
+    epoch, nonce = Epoch(secret(case["epoch_secret"])), unhex(case["nonce"])
+    assert epoch.cast_key == secret(case["cast_key"])
+    digest, ends = FrontierDigest(unhex(case["digest"]["digest"])), ends_from(case["ends"]["ends"])
+    values: list[tuple[CastValue, str]] = [(DigestCast(digest), "digest"), (EndsCast(ends), "ends")]
+    for value, name in values:
+        cast = unhex(case[name]["cast"])
+        assert seal_cast(value, epoch, nonce) == cast
+        assert open_cast(cast, epoch) == value
+        assert len(cast) in (296, 4096)
+    require_refused(case["bad"], lambda bad: open_cast(unhex(bad["cast"]), epoch))
