@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +10,10 @@ from socket import gethostname
 
 from cocoon_core.errors import MalformedError, UsageError
 from cocoon_core.protocol.frames import normalize_origin
+from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
+
+Admits = Callable[[TopicId], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,13 @@ class RelayConfig:
     behind_proxy: bool = False
     tokens: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
+    more_hosts: tuple[str, ...] = ()  # other addresses to listen at, at the same port
+    admits: Admits | None = None  # who proves none of these topics opens nothing
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it serves those whom `admits` lets in and nobody else: it tells strangers nothing of itself."""
+        return self.admits is not None
 
 
 def parse_listen(text: str) -> tuple[str, int]:

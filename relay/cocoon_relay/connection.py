@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -64,6 +64,7 @@ class Connection:
         address: Address,
         limits: Limits,
         metrics: Metrics,
+        admits: Callable[[TopicId], bool] | None = None,
     ) -> None:
         self._socket = socket
         self._transport = transport
@@ -74,6 +75,7 @@ class Connection:
         self._address = address
         self._limits = limits
         self._metrics = metrics
+        self._admits = admits  # until this client has opened a topic
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
         self._challenge = make_challenge()
@@ -192,6 +194,11 @@ class Connection:
         except Refusal:
             self._bad_proofs += 1
             raise
+        if self._admits is not None:
+            if not self._admits(frame.topic):
+                self._bad_proofs += 1
+                raise Refusal(ErrorCode.NOT_FOUND, "this host holds no such topic")
+            self._admits = None
         before = self._open.get(frame.topic)
         if before is None and len(self._open) >= self._limits.connection_topics:
             raise Refusal(ErrorCode.TOO_MANY_TOPICS, "too many topics are open on this connection")

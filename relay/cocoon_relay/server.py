@@ -68,6 +68,11 @@ class Relay:
         return f"ws://[{host}]:{self.port}" if ":" in host else f"ws://{host}:{self.port}"
 
     @property
+    def connections(self) -> int:
+        """Clients that are connected now."""
+        return len(self._connections)
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The names for which proofs are accepted, in normal form."""
         return self._origins
@@ -81,12 +86,21 @@ class Relay:
         config = self._config
         listeners = _bind(config.host, config.port)
         self.port = listeners[0].getsockname()[1]
-        self._origins = config.origins or origins_of(config.host, self.port)
+        try:
+            for host in config.more_hosts:
+                listeners += _bind(host, self.port)
+        except BaseException:
+            for listener in listeners:
+                listener.close()
+            raise
+        hosts = (config.host, *config.more_hosts)
+        self._origins = config.origins or tuple(name for host in hosts for name in origins_of(host, self.port))
         app = web.Application(client_max_size=0, middlewares=[self._guard])
         app.router.add_get("/v1/sync", self._sync)
-        app.router.add_get("/v1/info", self._info)
-        app.router.add_get("/healthz", self._health)
-        app.router.add_get("/metrics", self._show_metrics)
+        if not config.is_private:
+            app.router.add_get("/v1/info", self._info)
+            app.router.add_get("/healthz", self._health)
+            app.router.add_get("/metrics", self._show_metrics)
         BlobHandlers(
             self._store,
             DatedChallenges(token_bytes(32)),
@@ -109,7 +123,8 @@ class Relay:
         make_inner = self._runner.server
         assert make_inner is not None
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_loop_error)
+        if not config.is_private:  # else the loop is another program's
+            loop.set_exception_handler(_log_loop_error)
         make_doorman = partial(Doorman, self._doors, make_inner)
         self._servers = [await loop.create_server(make_doorman, sock=one, backlog=1024) for one in listeners]
         self._chores = asyncio.create_task(self._do_chores())
@@ -158,6 +173,7 @@ class Relay:
             address=address,
             limits=self._limits,
             metrics=self._metrics,
+            admits=self._config.admits,
         )
         self._connections.add(connection)
         if self._config.behind_proxy:
