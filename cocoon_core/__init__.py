@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cocoon_core.importing import ImportReport
     from cocoon_core.invites import InviteInfo
     from cocoon_core.joining import PendingJoinInfo
+    from cocoon_core.local_network import LanReport
     from cocoon_core.membership import FormerMemberInfo, MemberInfo
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
@@ -51,6 +52,7 @@ __all__ = [
     "ImportReport",
     "Imported",
     "InviteInfo",
+    "LanReport",
     "LocalProof",
     "LostRequestInfo",
     "MemberInfo",
@@ -86,6 +88,7 @@ _HOMES = {
     "ImportReport": "cocoon_core.importing",
     "Imported": "cocoon_core.sync.bundling",
     "InviteInfo": "cocoon_core.invites",
+    "LanReport": "cocoon_core.local_network",
     "LocalProof": "cocoon_core.storage.local_proof",
     "LostRequestInfo": "cocoon_core.recovery",
     "MemberInfo": "cocoon_core.membership",

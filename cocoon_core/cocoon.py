@@ -24,6 +24,7 @@ from cocoon_core.errors import (
 from cocoon_core.group import Group
 from cocoon_core.importing import Importing
 from cocoon_core.joining import Joining, new_keys
+from cocoon_core.local_network import LocalNetwork
 from cocoon_core.policy import default_vouches, merge_tokens
 from cocoon_core.protocol.constants import DEFAULT_MAX_MEMBERS
 from cocoon_core.protocol.epoch import Epoch
@@ -41,7 +42,7 @@ from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess
 
 
-class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving):
+class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving, LocalNetwork):
     """An open profile. One process at a time holds it.
 
     async with await Cocoon.open(home) as cocoon: ...

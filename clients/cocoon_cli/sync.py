@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context, with_profile
+from cocoon_cli.network import sync_network
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import shorten_id, timestamp
 from cocoon_cli.watch import watch_groups
@@ -34,12 +35,18 @@ def add_commands(commands: Commands) -> None:
         action="store_true",
         help="tell the others now what has reached this device, so that they notice what is withheld; else about daily",
     )
+    sync.add_argument(
+        "--lan", action="store_true", help="with devices on this network, in place of relays; with --watch, beside them"
+    )
+    sync.add_argument("--lan-listen", action="append", default=[], metavar="ADDRESS", help=argparse.SUPPRESS)
 
 
 async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """Bring every chosen group level with its relays. One unreachable group does not keep the others from it."""
     if args.watch:
-        return await watch_groups(cocoon, context)
+        return await watch_groups(cocoon, context, args.lan_listen if args.lan else None)
+    if args.lan:
+        return await sync_network(cocoon, context, args.lan_listen)
     entered = [*await cocoon.finish_joins(), *await cocoon.finish_lost_requests()]
     waiting = [pending.group_name for pending in cocoon.pending_joins()]
     waits = waiting or cocoon.lost_requests()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.context import NOT_SENT, Context
 from cocoon_cli.holder import serve_commands
+from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
 from cocoon_cli.posts import draw_post, post_data
 from cocoon_core.errors import LocalStateError, RelayError
@@ -30,12 +32,20 @@ SENT_LOOKS = 100  # a command waits no longer to say that what it wrote was sent
 _LOOK_SECONDS = 0.02
 
 
-async def watch_groups(cocoon: Cocoon, context: Context) -> Outcome:
-    """Show what comes in the chosen groups until the process is asked to end, which is success."""
+async def watch_groups(cocoon: Cocoon, context: Context, network: Sequence[str] | None = None) -> Outcome:
+    """Show what comes in the chosen groups until the process is asked to end, which is success.
+
+    Args:
+        network: exchange with devices of the local network too, by these own addresses; by all, if there are none.
+    """
     asked = _asked_to_end()
     async with contextlib.AsyncExitStack() as stack:
         watch = await stack.enter_async_context(Watch(cocoon, context))
         await watch.add_groups()
+        if network is not None:
+            stay = await stack.enter_async_context(watch_network(cocoon, watch.groups, network))
+            watch.stay_for(stay)
+            context.output.note("Looking for devices on this network too.")
         try:
             await stack.enter_async_context(
                 serve_commands(cocoon, replace(context, sending=watch.describe_sending), watch.look_again)
@@ -53,7 +63,7 @@ class Watch:
     def __init__(self, cocoon: Cocoon, context: Context) -> None:
         self._cocoon, self._context = cocoon, context
         self._groups: list[Group] = []
-        self._showing: set[asyncio.Task[None]] = set()
+        self._showing: set[asyncio.Task[None]] = set()  # and what else has to go on
         self._changed = asyncio.Event()
         self._lost: set[tuple[str, str]] = set()
         self._stack = contextlib.AsyncExitStack()
@@ -67,6 +77,14 @@ class Watch:
             task.cancel()
         await asyncio.gather(*self._showing, return_exceptions=True)
         await self._stack.__aexit__(*error)
+
+    @property
+    def groups(self) -> list[Group]:
+        return list(self._groups)
+
+    def stay_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on beside; if it fails, the watch does."""
+        self._showing.add(asyncio.create_task(work))
 
     def look_again(self) -> None:
         """There may be a new group."""

@@ -177,6 +177,16 @@ MAX_BUNDLE_BLOBS: Final = 65_536  # blobs in one bundle
 LEAVE_DAYS: Final = 30  # days that a device tries to reach a relay which the policy names no more
 SIGNPOST_DAYS: Final = 3  # days that a device holds back where a topic is sealed by what may be a signpost
 
+# --- local network: specs/lan.md
+LABEL_LAN: Final = "cocoon/v1/lan"
+LABEL_LAN_TOKEN: Final = "cocoon/v1/lan-token"
+LAN_INSTANCE_BYTES: Final = 16  # bytes of an instance's name
+LAN_TOKEN_BYTES: Final = 8
+LAN_SLOT_SECONDS: Final = 3_600  # seconds that a token serves
+LAN_TOKENS_A_STRING: Final = 24  # tokens in one string of a TXT record
+MAX_LAN_STRINGS: Final = 4  # strings with tokens in one announcement
+LAN_EPOCHS: Final = 4  # epochs of one group that a device announces
+
 # --- device storage: specs/storage.md
 PROFILE_VERSION: Final = 1  # of profile.key
 PROFILE_ID_BYTES: Final = 16

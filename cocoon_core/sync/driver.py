@@ -27,7 +27,7 @@ from cocoon_core.sync.blobs import BlobStore, DialBlobs
 from cocoon_core.sync.casting import Casting
 from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.following import Following
-from cocoon_core.sync.handover import Handover
+from cocoon_core.sync.handover import Fills, Handover
 from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
 from cocoon_core.sync.outbox import OPERATIONS_TAG, Outbox
@@ -87,6 +87,8 @@ class RelayDriver:
             documents there).
         reads_all: read all documents that are owed; else the newest months alone.
         reads_only: put nothing there, and prove nothing to it: it is a file.
+        first: a topic that must be open before others may be: a host on the local network asks for one that it holds.
+        fills: which epochs a guest is given the blobs of.
     """
 
     def __init__(
@@ -99,9 +101,12 @@ class RelayDriver:
         *,
         reads_all: bool = True,
         reads_only: bool = False,
+        first: TopicId | None = None,
+        fills: Fills = Fills.NONE,
     ) -> None:
         self._replica, self._url, self._dial, self._progress = replica, url, dial, progress
         self._reads_all, self._reads_only = reads_all, reads_only
+        self._first, self._fills = first, fills
         self._dial_blobs = dial_blobs
         self._wake = asyncio.Event()
         self._reset()
@@ -112,7 +117,7 @@ class RelayDriver:
         self._session = Session(url if self._reads_only else normalize_origin(url))
         self._letters = Letters(replica, url, self._session, self._alarm)
         self._outbox = Outbox(replica, url, self._session, self._alarm)
-        self._handover = Handover(replica, url, self._session, self._outbox)
+        self._handover = Handover(replica, url, self._session, self._outbox, fills=self._fills)
         self._blobs: BlobStore = self._dial_blobs(url)
         self._repairing = Repairing(replica, url, self._session)
         self._following = Following(
@@ -279,6 +284,16 @@ class RelayDriver:
     async def _next_message(self, connection: Connection) -> bytes | None:
         return await connection.receive()
 
+    def look_again(self) -> None:
+        """Blobs that lacked at this guest may be there now."""
+        self._following.look_again()
+        self._wake.set()
+
+    @property
+    def is_level(self) -> bool:
+        """Nothing is owed, by either side, as far as is known here."""
+        return self._is_level()
+
     def _is_level(self) -> bool:
         """Everything was read, everything is acknowledged, and what was acknowledged was shown."""
         return (
@@ -397,6 +412,7 @@ class RelayDriver:
             return []
         if replica.epochs.keys(delivery.topic) is None:
             return []
+        self._following.look_again()
         queued = replica.log.outbox_size(self._url)
         received = receive(replica, self._url, delivery)
         if received.entries:
@@ -456,6 +472,10 @@ class RelayDriver:
         """Whatever can be done now; nothing as long as something else must come first."""
         if self._retry_at is not None or self._is_working():
             return []
+        if self._first is not None and not self._session.is_live(self._first):
+            keys = self._replica.epochs.keys(self._first)
+            if keys is not None:
+                return [] if self._session.is_open(self._first) else self._open(keys)
         topics = self._topics()
         closed = [epoch for epoch in topics if not self._session.is_open(epoch.topic)]
         if closed or not all(self._session.is_live(epoch.topic) for epoch in topics):
@@ -543,5 +563,7 @@ class RelayDriver:
         return False
 
     def _alarm(self, kind: str, message: str) -> None:
+        if self._is_guest:
+            return  # whoever goes by; it ends the pass, and nobody need be told for good
         with self._replica.transaction():
             self._replica.alarm(kind, self._url, message)

@@ -79,6 +79,11 @@ class Following:
         """Nothing that this relay could give is owed."""
         return next(self._open_lots(), None) is None
 
+    def look_again(self) -> None:
+        """Something came: a guest is given blobs before what names them, so what lacked may be there now."""
+        if self._is_guest:
+            self._lost.clear()
+
     # --- the secret
 
     def _own_keys(self) -> list[tuple[RecipientId, list[HpkeKey]]]:

@@ -16,6 +16,7 @@ and so on. Spec: specs/epoch.md.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from enum import Enum, auto
 from itertools import islice
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
 from cocoon_core.sync.epochs import REPAIR_DEPTH
+from cocoon_core.sync.manifest_blobs import fill_blobs
 from cocoon_core.sync.outbox import Outbox
 from cocoon_core.sync.refilling import restock
 from cocoon_core.sync.relay_list import deciding_change, has_signpost, is_left, is_on_trial, may_leave
@@ -40,16 +42,28 @@ UPLOADED_TOGETHER: Final = 8  # blobs that are in memory at once
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
 
 
+class Fills(Enum):
+    """Which epochs a guest is given the blobs of: none, those that begin there, or the current one in any case."""
+
+    NONE = auto()
+    NEW = auto()
+    ALL = auto()
+
+
 class Handover:
     """The ends of old topics and the beginning of the current one, at one relay."""
 
-    def __init__(self, replica: Replica, url: str, session: Session, outbox: Outbox) -> None:
+    def __init__(
+        self, replica: Replica, url: str, session: Session, outbox: Outbox, *, fills: Fills = Fills.NONE
+    ) -> None:
         self._replica, self._url, self._session, self._outbox = replica, url, session, outbox
         self._putting: set[tuple[TopicId, int]] = set()
         self._reopened: set[TopicId] = set()
         self._expected: dict[TopicId, int] = {}  # topic -> place up to which it must be read before it is put to again
         self._rounds: dict[TopicId, int] = {}
         self._stocked: set[TopicId] = set()  # epochs whose blobs were put here or looked for in this pass
+        self._fills = fills
+        self._filled: set[TopicId] = set()
 
     # --- what to read
 
@@ -133,6 +147,9 @@ class Handover:
         replica = self._replica
         epochs, current = replica.epochs, replica.epochs.current
         topic = current.epoch.topic
+        if topic not in self._filled and current.manifest is not None and self._is_to_fill():
+            self._filled.add(topic)
+            return fill_blobs(replica, blobs, current)
         if self._is_left() or is_on_trial(replica, self._url) or self._is_closed() or self.is_parting:
             return None
         if epochs.table.has_uploads(self._url, topic):
@@ -143,6 +160,9 @@ class Handover:
             return None
         self._stocked.add(topic)
         return restock(replica, self._url, blobs, dial)
+
+    def _is_to_fill(self) -> bool:
+        return self._fills is Fills.ALL or (self._fills is Fills.NEW and not self._is_begun())
 
     async def _upload(self, blobs: BlobStore, epoch: Epoch) -> None:
         """Put what this relay lacks, a few blobs at a time."""

@@ -21,7 +21,7 @@ from cocoon_core.protocol.sealed_pages import seal_page
 from cocoon_core.protocol.snapshot import PageRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.epochs import StoredEpoch
-from cocoon_core.sync.blobs import name_blob
+from cocoon_core.sync.blobs import BlobStore, name_blob
 from cocoon_core.sync.paging import pack_in_order, read_changes
 
 if TYPE_CHECKING:
@@ -46,6 +46,21 @@ def find_blobs(replica: Replica, stored: StoredEpoch, wanted: Set[BlobHash]) -> 
         if name_blob(data) in left:
             left.discard(name_blob(data))
             yield data
+
+
+async def fill_blobs(replica: Replica, store: BlobStore, stored: StoredEpoch) -> None:
+    """Put those that a store lacks, as far as they are here.
+
+    Raises:
+        BlobRefused, RelayUnavailable, RelayMisbehaved: as BlobStore.put_blobs.
+    """
+    names = blobs_of_epoch(replica, stored)
+    if not names:
+        return
+    lacking = set(names) - await store.have(stored.epoch, names)
+    await replica.edits_ended()
+    for data in find_blobs(replica, stored, lacking):
+        await store.put_blobs(stored.epoch, [data])
 
 
 def _made_again(replica: Replica, stored: StoredEpoch, left: Set[BlobHash]) -> Iterator[bytes]:

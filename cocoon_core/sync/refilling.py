@@ -35,6 +35,8 @@ def refill(replica: Replica, url: str) -> None:
     replica.beacons.forget_shown(url)
     table.unfinish(url)  # the topics before may lead elsewhere by now
     replica.epochs.queue_all(url)
+    if url in replica.guests:
+        return  # nobody looks for mail or blobs there
     replica.relays.note_restock([url], topic)
     queue_welcomes_at(replica, url)
     owe_answers_again(replica, url)

@@ -21,6 +21,8 @@ from cocoon_core.protocol.bundle import (
 )
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.lan import MOST_TOKENS, Instance, lan_key, make_announcement, read_announcement, read_instance
+from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.sync.bundle_file import BundleFile
 from tests.support.protocol_story import EPOCH
 
@@ -70,6 +72,18 @@ def _read_values(raw: bytes) -> object:
     return read_whole(frame_payloads([encode(value) for value in values]))
 
 
+def _read_record(raw: bytes) -> object:
+    """Read a TXT record that a stranger sent."""
+    value = decode(raw)
+    if not isinstance(value, dict) or not all(isinstance(item, bytes) for item in value.values()):
+        raise MalformedError("not a record")
+    return read_announcement({key.encode() if isinstance(key, str) else key: item for key, item in value.items()})
+
+
+def _read_name(raw: bytes) -> object:
+    return read_instance(raw.decode("utf-8", "replace"), 1)
+
+
 def payloads_of(raw: bytes) -> list[bytes]:
     """The payloads of a whole file."""
     at, found = len(HEAD), []
@@ -85,7 +99,13 @@ def bundle_parsers() -> tuple[Described, ...]:
     whole = write_parts(*PARTS)
     values = [decode(payload) for payload in payloads_of(whole)]
     allowed = (MalformedError, UpdateNeededError)
+    instance = Instance(bytes(16), 1)
+    filling = b"".join(hash_bytes("fill", bytes((number,)), 8) for number in range(MOST_TOKENS))
+    record = make_announcement([lan_key(EPOCH)], 1, instance, filling)
+    named = encode({key.decode(): value for key, value in record.items()})
     return (
         ("bundle", read_whole, (whole,), allowed, False),
         ("bundle with parts", _read_values, (encode(values),), allowed, True),
+        ("announcement", _read_record, (named,), (MalformedError,), True),
+        ("name of an instance", _read_name, (instance.name.encode(),), (MalformedError,), False),
     )

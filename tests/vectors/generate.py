@@ -15,7 +15,7 @@ from typing import Final
 from tests.vectors.backups import make_backup
 from tests.vectors.basics import make_encoding, make_identity, make_primitives
 from tests.vectors.beacons import make_beacon
-from tests.vectors.carriers import make_bundle
+from tests.vectors.carriers import make_bundle, make_lan
 from tests.vectors.chains import make_entry, make_run
 from tests.vectors.epochs import KEPT as EPOCH_CIPHERTEXTS
 from tests.vectors.epochs import make_epochs, make_repair, make_rotation_vectors
@@ -63,6 +63,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "frames": ("specs/relay.md", make_frames),
     "bundle": ("specs/bundle.md", make_bundle),
     "backup": ("specs/backup.md", make_backup),
+    "lan": ("specs/lan.md", make_lan),
 }
 
 
