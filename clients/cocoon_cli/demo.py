@@ -2,7 +2,7 @@
 
 It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so. How
 somebody goes, how a device comes, and how one comes back are in demo_belonging; a relay that lies is in
-demo_withholding.
+demo_withholding, one that is lost in demo_relays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context
 from cocoon_cli.demo_belonging import Belonging
 from cocoon_cli.demo_cast import CommandFailed, RelayProcess
+from cocoon_cli.demo_relays import Relays
 from cocoon_cli.demo_scenes import GROUP, NAMES, DemoFailed, Narrator, posts_bytes
 from cocoon_cli.demo_withholding import Withholding
 from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree
@@ -67,7 +68,7 @@ def _folder(keep: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-class Story(Belonging, Withholding):
+class Story(Belonging, Withholding, Relays):
     """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
 
     def tell(self) -> dict[str, Any]:
@@ -80,6 +81,7 @@ class Story(Belonging, Withholding):
         self._put_one_out()
         self._add_a_device()
         self._lose_everything()
+        self._lose_a_relay()
         audit = self._audit()
         return audit | self._search([topic["id"] for topic in audit["topics"]])
 
