@@ -4,35 +4,28 @@ the way after months.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from cocoon_core.errors import NotYetError, RelayUnavailable, UsageError
+from cocoon_core.errors import CocoonError, NotYetError, RelayError, RelayUnavailable, UsageError
+from cocoon_core.protocol.ids import EntryId
 from cocoon_core.protocol.invite import read_link
-from cocoon_core.sync import refilling
+from cocoon_core.protocol.operations import SetPolicy
+from cocoon_core.sync import driver, refilling
+from cocoon_core.sync.events import DocumentChanged
 from cocoon_core.sync.manifest_blobs import blobs_of_epoch
 from cocoon_core.sync.relay_list import named_relays
+from cocoon_core.sync.transport import Connection
+from tests.support.dying import dies_after
+from tests.support.hostile import Forger
 from tests.support.memory_relay import MemoryRelay
+from tests.support.relays import age, wipe
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
-
-
-def wipe(relay: MemoryRelay) -> None:
-    """The relay's directory is deleted, and a fresh one serves at its address."""
-    for connection in list(relay.connections):
-        connection.end()
-    relay.logs.clear()
-    relay.blobs.kept.clear()
-    relay.blobs.touched.clear()
-
-
-def age(world: World, days: int) -> None:
-    """Time passes for devices and relays, a month at a time."""
-    for start in range(0, days, 30):
-        passed = min(30, days - start)
-        world.now_ms += passed * 86_400_000
-        for relay in world.relays.values():
-            relay.age(passed)
 
 
 async def two_relays(world: World, *names: str) -> tuple[MemoryRelay, MemoryRelay, list[Seat]]:
@@ -337,3 +330,209 @@ async def test_what_is_said_where_relays_cannot_be_changed(world: World) -> None
     assert list(ana.group.policy.relays) == [one.url]
     await ana.group.add_relay(two.url, force=True)
     assert list(ana.group.policy.relays) == [one.url, two.url]
+
+
+# --- what can go wrong on the way
+
+
+@pytest.mark.parametrize("frames", range(0, 24, 3))
+async def test_a_move_that_is_cut_between_any_two_frames_is_finished_later(world: World, frames: int) -> None:
+    world.add_relay()
+    ana, ben, dan = await world.group("ana", "ben", "dan")
+    await ana.group.feed.post("before")
+    await world.level()
+    new = world.add_relay()
+    await ana.group.move_relays([new.url])
+    ana.dying_after = frames
+    with suppress(CocoonError):
+        await ana.sync()
+    ana.dying_after = None
+    await ana.restart()
+    await ben.group.feed.post("meanwhile")
+    await ben.sync()
+    world.now_ms += 3_700_000  # a relay that is being left and was lost is not tried again at once
+    await world.level([ana, ben])
+    assert ana.group.relays == ben.group.relays == [new.url]
+    age(world, 90)
+    age(world, 90)
+    await world.level([ana, ben])
+    await dan.sync()
+    await world.level()
+    assert await state_of(ana) == await state_of(ben) == await state_of(dan)
+    assert sorted(await dan.texts()) == ["before", "meanwhile"]
+
+
+@pytest.mark.parametrize("mortal", ["ana", "ben"])
+@pytest.mark.parametrize("transactions", [1, 4, 8, 13, 19])
+async def test_who_dies_after_any_transaction_of_a_move_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mortal: str, transactions: int
+) -> None:
+    """Ana moves and dies on the way; or Ben, as he follows her."""
+    one, two = world.add_relay(), world.add_relay()
+    ana, ben = await world.group("ana", "ben", relays=[one])
+    await ana.group.feed.post("before")
+    await ana.group.move_relays([two.url])
+    if mortal == "ben":
+        await ana.sync()
+    dying = ana if mortal == "ana" else ben
+    died = await dies_after(monkeypatch, dying, transactions, dying.sync, tmp_path / "after")
+    assert died or transactions > 8
+    world.now_ms += 3_700_000
+    await world.level()
+    assert ana.group.relays == ben.group.relays == [two.url]
+    assert one.logs[ana.replica.epoch.topic].sealed
+    assert await state_of(ana) == await state_of(ben)
+
+
+async def test_a_relay_that_does_not_answer_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = world.add_relay(), world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    await ana.group.feed.post("one")
+    silent, released = one.url, asyncio.Event()
+    level: list[str] = []
+    dial, sync_once = Seat.dial, driver.RelayDriver.sync_once
+
+    async def slow_dial(seat: Seat, url: str) -> Connection:
+        if url == silent and seat is ana:
+            await released.wait()
+            raise RelayUnavailable("no answer in 10 s")
+        return await dial(seat, url)
+
+    async def spied(self: driver.RelayDriver) -> driver.Pass:
+        done = await sync_once(self)
+        level.append(self._url)
+        if self._replica is ana.replica:
+            released.set()  # only now does the other one give up
+        return done
+
+    monkeypatch.setattr(Seat, "dial", slow_dial)
+    monkeypatch.setattr(driver.RelayDriver, "sync_once", spied)
+    await ana.restart()
+    async with asyncio.timeout(30):
+        report = await ana.sync()
+    assert level == [two.url]
+    assert {relay.url: relay.ok for relay in report.relays} == {one.url: False, two.url: True}
+    await ben.sync()
+    assert await ben.texts() == ["one"]
+
+
+async def test_who_watches_follows_a_move(world: World) -> None:
+    old = world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    new = world.add_relay()
+    level = asyncio.Event()
+
+    def on_state(url: str, error: RelayError | None) -> None:
+        if url == new.url and error is None:
+            level.set()
+
+    async with ben.group.watch(on_state):
+        await ana.group.move_relays([new.url])
+        await ana.sync()
+        async with asyncio.timeout(30):
+            await level.wait()
+        await ana.group.feed.post("at the new one")
+        heard = asyncio.ensure_future(_next_change(ben))
+        await asyncio.sleep(0)
+        await ana.sync()
+        async with asyncio.timeout(30):
+            await heard
+    await ben.sync()
+    assert await ben.texts() == ["at the new one"]
+    assert ben.group.relays == [new.url]
+    assert old.url not in [state.url for state in ben.replica.relays.all()]
+
+
+async def _next_change(seat: Seat) -> None:
+    async for event in seat.group.events():
+        if isinstance(event, DocumentChanged):
+            return
+
+
+async def test_an_edit_that_the_caller_has_open_is_told_and_waits_for_nobody(world: World) -> None:
+    world.add_relay()
+    world.add_relay()
+    (ana,) = await world.group("ana")
+    async with ana.group.document("list", {"items": dict}).change() as doc:
+        doc["items"]["milk"] = 1
+        with pytest.raises(UsageError, match="edit"):
+            async with asyncio.timeout(10):
+                await ana.sync()
+
+
+async def test_with_a_dead_relay_that_is_left_a_sync_tries_it_only_now_and_then(world: World) -> None:
+    old = world.add_relay()
+    ana, _ = await world.group("ana", "ben")
+    old.reachable = False
+    new = world.add_relay()
+    await ana.group.move_relays([new.url])
+    assert {relay.url for relay in (await ana.sync()).relays} == {old.url, new.url}
+    assert {relay.url for relay in (await ana.sync()).relays} == {new.url}
+    world.now_ms += 3_700_000
+    assert {relay.url for relay in (await ana.sync()).relays} == {old.url, new.url}
+    old.reachable = True
+    world.now_ms += 3_700_000
+    assert all(relay.ok for relay in (await ana.sync()).relays)
+    assert ana.group.relays == [new.url]
+    assert old.logs[ana.replica.epoch.topic].sealed, "it came back, and is told"
+
+
+# --- members and relays that mislead
+
+
+async def test_a_member_cannot_hold_up_the_others_by_a_false_signpost(world: World) -> None:
+    """Whoever holds the secret can seal the topic with a change of policy of their own making."""
+    relay = world.add_relay()
+    ana, ben, eve = await world.group("ana", "ben", "eve")
+    stranger = MemoryRelay("ws://stranger.test:8787", seed=7)
+    for seat in (ana, ben):
+        seat.relays[stranger.url] = stranger
+    await ana.group.rotate()
+    await world.level()
+    topic = eve.replica.epoch.topic
+    forger = Forger(eve)
+    forger.roster_heads = (EntryId(b"\x01" * 32),)
+    envelope = forger.operate(SetPolicy(replace(eve.group.policy, relays=(stranger.url,))))
+    relay.logs[topic].envelopes.append(envelope)
+    relay.logs[topic].sealed = True
+    await ana.group.feed.post("unhurt")
+    for _ in range(3):
+        for seat in (ana, ben):
+            with suppress(RelayError):  # whose turn it is not to rotate can only say that the topic takes nothing
+                await seat.sync()
+        world.now_ms += 120_000
+    assert ana.replica.epoch.topic == ben.replica.epoch.topic != topic
+    assert await ben.texts() == ["unhurt"]
+    assert ana.group.relays == [relay.url]
+    assert not stranger.logs
+
+
+async def test_who_comes_late_tries_a_false_signpost_and_gives_it_nothing(world: World) -> None:
+    relay = world.add_relay()
+    ana, dan, eve = await world.group("ana", "dan", "eve")
+    stranger = MemoryRelay("ws://stranger.test:8787", seed=7)
+    dan.relays[stranger.url] = stranger
+    await dan.group.feed.post("mine, and not sent")
+    await ana.group.rotate()
+    await ana.sync()
+    await eve.sync()
+    topic = ana.replica.epoch.topic
+    forger = Forger(eve)
+    forger.roster_heads = (EntryId(b"\x01" * 32),)
+    envelope = forger.operate(SetPolicy(replace(eve.group.policy, relays=(stranger.url,))))
+    log = relay.logs[topic]
+    log.first, log.envelopes, log.sealed = log.last + 1, [envelope], True  # the relay helps, and keeps the end alone
+    with suppress(RelayError):
+        await dan.sync()
+    assert dan.replica.epoch.topic == topic, "held back: it may be true"
+    assert all(not one.envelopes for one in stranger.logs.values())
+    assert dan.group.relays == [relay.url]
+    assert [state.url for state in dan.replica.relays.all()] == [relay.url]
+    age(world, 4)
+    for _ in range(2):
+        await dan.sync()
+        world.now_ms += 300_000
+    assert dan.replica.epoch.topic != topic, "it led nowhere: somebody sealed the topic"
+    assert await dan.texts() == ["mine, and not sent"]
