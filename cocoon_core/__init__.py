@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cocoon_core.devices import DeviceInfo
     from cocoon_core.group import Group
     from cocoon_core.importing import ImportReport
+    from cocoon_core.integrity import CheckReport, GroupFinding
     from cocoon_core.invites import InviteInfo
     from cocoon_core.joining import PendingJoinInfo
     from cocoon_core.local_network import LanReport
@@ -43,12 +44,14 @@ __all__ = [
     "ArchiveReport",
     "AuditReport",
     "BackupReport",
+    "CheckReport",
     "Cocoon",
     "DeviceInfo",
     "Exported",
     "Feed",
     "FormerMemberInfo",
     "Group",
+    "GroupFinding",
     "ImportReport",
     "Imported",
     "InviteInfo",
@@ -84,7 +87,9 @@ _HOMES = {
     "Exported": "cocoon_core.sync.bundling",
     "Feed": "cocoon_core.social.feed",
     "FormerMemberInfo": "cocoon_core.membership",
+    "CheckReport": "cocoon_core.integrity",
     "Group": "cocoon_core.group",
+    "GroupFinding": "cocoon_core.integrity",
     "ImportReport": "cocoon_core.importing",
     "Imported": "cocoon_core.sync.bundling",
     "InviteInfo": "cocoon_core.invites",

@@ -23,6 +23,7 @@ from cocoon_core.errors import (
 )
 from cocoon_core.group import Group
 from cocoon_core.importing import Importing
+from cocoon_core.integrity import Integrity
 from cocoon_core.joining import Joining, new_keys
 from cocoon_core.local_network import LocalNetwork
 from cocoon_core.policy import default_vouches, merge_tokens
@@ -42,7 +43,7 @@ from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess
 
 
-class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving, LocalNetwork):
+class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving, LocalNetwork, Integrity):
     """An open profile. One process at a time holds it.
 
     async with await Cocoon.open(home) as cocoon: ...

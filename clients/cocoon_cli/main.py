@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cocoon_cli import (
     audit,
+    check,
     demo,
     devices,
     export,
@@ -120,7 +121,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy, relays)
-    for family in (*people, posts, sync, export, audit, relay, demo):
+    for family in (*people, posts, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser
 

@@ -29,7 +29,8 @@ _Row = tuple[int, bytes, int, str, bytes, str, int, bytes | None, int]
 _UPSERT: Final = """
 INSERT INTO posts (group_no, post, document_no, key, member, text, time_ms, parent, edited)
 VALUES (?,?,?,?,?,?,?,?,?)
-ON CONFLICT DO UPDATE SET text=excluded.text, time_ms=excluded.time_ms, parent=excluded.parent, edited=excluded.edited
+ON CONFLICT DO UPDATE SET document_no=excluded.document_no, key=excluded.key, member=excluded.member,
+text=excluded.text, time_ms=excluded.time_ms, parent=excluded.parent, edited=excluded.edited
 """
 
 

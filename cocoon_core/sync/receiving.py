@@ -198,9 +198,9 @@ class _Reception:
         stored = log.run_covering(run.device, run.last_seq)
         if stored is not None and (stored.last_seq == run.last_seq or self._holds(stored, run.last_seq)):
             return stored.wire == run.wire
-        if run.device == self._replica.keys.id:
+        if run.device == self._replica.keys.id and self._replica.log.pending_count():
             self._adopt(run)
-        else:
+        else:  # of the own chain too, a run that was damaged here is missing
             self._fill_gap(run)
         return False
 

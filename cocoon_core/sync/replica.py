@@ -167,6 +167,10 @@ class Replica:
         """Have an event sent after the transaction."""
         self._events.append(event)
 
+    def drop_events(self) -> None:
+        """Send nothing of what was told outside of a transaction of this replica: it was a trial."""
+        self._events.clear()
+
     def alarm(self, kind: str, subject: str, message: str) -> bool:
         """Tell the member, once for each kind and subject; true if it is new. Inside a transaction."""
         is_new = self.groups.raise_alarm(self.record.number, kind, subject, message, self.clock())

@@ -284,6 +284,17 @@ class Shelf:
         waiting, called = self._table.has_waiting(number), self._table.called(number)
         return OpenDocument(record, document, source.given, 0, waiting, called)
 
+    def load_cached(self, record: DocumentRecord) -> Document:
+        """The document as its cache and the runs after it give it, to be compared; it is not kept open.
+
+        Raises:
+            LocalStateError, MalformedError: there is no cache, or it cannot be used.
+        """
+        cache, cached_run = self._table.cache(record.number)
+        if cache is None:
+            raise LocalStateError("this document has no cache")
+        return self._load_cached(record, cache, cached_run).document
+
     def rebuild(self, record: DocumentRecord, *, tell: bool = True) -> OpenDocument:
         """Build a document from what is stored alone, with fresh verdicts.
 
