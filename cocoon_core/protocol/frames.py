@@ -105,7 +105,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Open a topic as `Open` does if at most `most` envelopes stand after the cursor; else open it, and send none."""
+    """Open a topic as `Open` does if at most `most` envelopes are to be sent then; else open it, and send none."""
 
     request: int
     topic: TopicId

@@ -280,12 +280,16 @@ class EpochTable:
 
     # --- topics at relays
 
-    def note_received(self, relay: str, topic: TopicId, envelopes: int, size: int) -> None:
-        """Count what the topic holds that opens, for the age of an epoch in bytes and envelopes."""
+    def note_received(self, relay: str, topic: TopicId, envelopes: int, size: int, *, is_anew: bool = False) -> None:
+        """Count what the topic holds that opens, for the age of an epoch in bytes and envelopes.
+
+        Args:
+            is_anew: it is read from its start, so what was counted before is counted again.
+        """
         self._db.execute(
-            "INSERT INTO topics (group_no, relay, topic, envelopes, bytes) VALUES (?,?,?,?,?) "
-            "ON CONFLICT DO UPDATE SET envelopes=envelopes+excluded.envelopes, bytes=bytes+excluded.bytes",
-            (self._no, relay, bytes(topic), envelopes, size),
+            "INSERT INTO topics (group_no, relay, topic, envelopes, bytes) VALUES (?1,?2,?3,?4,?5) "
+            "ON CONFLICT DO UPDATE SET envelopes=iif(?6, 0, envelopes)+?4, bytes=iif(?6, 0, bytes)+?5",
+            (self._no, relay, bytes(topic), envelopes, size, int(is_anew)),
         )
 
     def size(self, topic: TopicId) -> tuple[int, int]:

@@ -211,6 +211,30 @@ class Log:
         assert row is not None, "a run that is named is never deleted"
         return _stored(row)
 
+    def find_wire(self, number: int) -> bytes | None:
+        """A run, if it still stands in the log."""
+        found: bytes | None = self._db.query_value("SELECT wire FROM runs WHERE id=?", (number,))
+        return found
+
+    def mend_run(self, number: int, wire: bytes) -> None:
+        """Put back what a damaged run was: the same entries, as their device signed them."""
+        self._db.execute("UPDATE runs SET wire=? WHERE id=?", (wire, number))
+
+    def has_runs(self) -> bool:
+        return self._db.query_value("SELECT 1 FROM runs WHERE group_no=? LIMIT 1", (self._no,)) is not None
+
+    def wires_after(self, device: DeviceId, after: tuple[int, int], most: int) -> list[tuple[int, int, bytes]]:
+        """(number, last seq, wire) of a device's runs in their order.
+
+        Args:
+            after: last seq and number of the run before the first of them.
+        """
+        return self._db.query(
+            "SELECT id, last_seq, wire FROM runs WHERE group_no=? AND device=? AND (last_seq, id) > (?, ?) "
+            "ORDER BY last_seq, id LIMIT ?",
+            (self._no, bytes(device), *after, most),
+        )
+
     def runs_with_operation(self) -> list[StoredRun]:
         rows = self._db.query(
             "SELECT id, device, last_seq, last_id, wire FROM runs WHERE group_no=? AND operation ORDER BY id",

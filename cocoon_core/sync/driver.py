@@ -4,7 +4,8 @@ One pass (`sync_once`) pulls until level, then pushes until everything is acknow
 first, so a device that is an old copy of itself finds out before it signs anything. `watch` stays connected and backs
 off when it cannot.
 
-    open every epoch that is not finished here → read → follow rotations → rotate where that is due
+    open every epoch that is not finished here → read (by name, where much is here already: reconciling.py)
+    → follow rotations → rotate where that is due
     → end old topics (handover.py) → push what is queued (outbox.py) and welcomes (letters.py)
 """
 
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from cocoon_core.errors import CocoonError, RelayError, RelayMisbehaved, RelayRefused, RelayUnavailable
-from cocoon_core.protocol.constants import CAST_SECONDS, SIGNPOST_DAYS
+from cocoon_core.protocol.constants import CAST_SECONDS, NAME_SALT_BYTES, SIGNPOST_DAYS
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import ErrorCode, normalize_origin
@@ -32,6 +34,7 @@ from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
 from cocoon_core.sync.outbox import OPERATIONS_TAG, Outbox
 from cocoon_core.sync.receiving import receive
+from cocoon_core.sync.reconciling import Reconciling
 from cocoon_core.sync.refilling import refill
 from cocoon_core.sync.relay_list import DAY_MS, is_left, is_on_trial, usable
 from cocoon_core.sync.repairing import Repairing
@@ -43,6 +46,8 @@ from cocoon_core.sync.session import (
     CastArrived,
     Deliver,
     Effect,
+    NamesListed,
+    PlacesFetched,
     Ready,
     Refused,
     Send,
@@ -114,7 +119,9 @@ class RelayDriver:
     def _reset(self) -> None:
         replica, url = self._replica, self._url
         self.result = Pass()
-        self._session = Session(url if self._reads_only else normalize_origin(url))
+        origin = url if self._reads_only else normalize_origin(url)
+        self._session = Session(origin, secrets.token_bytes(NAME_SALT_BYTES))
+        self._reconciling = Reconciling(replica, self._session)
         self._letters = Letters(replica, url, self._session, self._alarm)
         self._outbox = Outbox(replica, url, self._session, self._alarm)
         self._handover = Handover(replica, url, self._session, self._outbox, fills=self._fills)
@@ -353,6 +360,8 @@ class RelayDriver:
                 return self._advance()
             case TopicOpened():
                 return self._opened(effect)
+            case NamesListed() | PlacesFetched():
+                return self._read_by_name(effect)
             case Deliver():
                 return self._deliver(effect)
             case BecameLive(topic, _):
@@ -383,7 +392,7 @@ class RelayDriver:
             if cursor is not None and missed is not None and missed <= cursor.after:
                 cursor = Cursor(cursor.incarnation, missed - 1)
                 replica.groups.set_cursor(replica.record.number, self._url, topic, cursor)
-        return self._session.open_topic(epoch, cursor)
+        return self._reconciling.open(epoch, cursor)
 
     def _opened(self, opened: TopicOpened) -> list[Effect]:
         self._useful_at = self._now()
@@ -399,7 +408,18 @@ class RelayDriver:
                 self._alarm(
                     "relay-lost", f"the relay {self._url} no longer has what it had shown; it is given everything again"
                 )
-        return []
+        keys = replica.epochs.keys(opened.topic)
+        if not opened.still or keys is None:
+            return []
+        self._reconciling.opened(opened, keys)
+        return self._advance()
+
+    def _read_by_name(self, answer: NamesListed | PlacesFetched) -> list[Effect]:
+        """A still topic said what it holds, or served what is lacking."""
+        self._useful_at = self._now()
+        if isinstance(answer, NamesListed):
+            return self._reconciling.listed(answer)
+        return self._reconciling.fetched(answer)
 
     def _on_trial(self) -> bool:
         return is_on_trial(self._replica, self._url)
@@ -424,6 +444,8 @@ class RelayDriver:
             self.result.refused[code] = self.result.refused.get(code, 0) + count
         if self._progress is not None:
             self._progress(delivery.cursor.after, max(self._there, delivery.cursor.after))
+        if self._session.is_still(delivery.topic):
+            return self._reconciling.delivered(delivery.topic)
         return self._advance() if self._session.is_live(delivery.topic) else []
 
     def _became_live(self, topic: TopicId) -> list[Effect]:
@@ -459,6 +481,7 @@ class RelayDriver:
             if seconds <= most:
                 self._retry_at = self._now() + max(RETRY_LEAST, seconds)
                 self._handover.set_aside(refused)
+                self._reconciling.refused(refused)
                 return self._letters.set_aside(refused.topic) if is_mail else []
         if is_mail:
             return [*self._letters.refused(refused), *self._advance()]
@@ -472,14 +495,18 @@ class RelayDriver:
         """Whatever can be done now; nothing as long as something else must come first."""
         if self._retry_at is not None or self._is_working():
             return []
+        if (naming := self._reconciling.next_work()) is not None:
+            self._begin(naming)
+            return []
         if self._first is not None and not self._session.is_live(self._first):
             keys = self._replica.epochs.keys(self._first)
             if keys is not None:
-                return [] if self._session.is_open(self._first) else self._open(keys)
+                return self._reconciling.advance() if self._session.is_open(self._first) else self._open(keys)
         topics = self._topics()
         closed = [epoch for epoch in topics if not self._session.is_open(epoch.topic)]
         if closed or not all(self._session.is_live(epoch.topic) for epoch in topics):
-            return [effect for epoch in closed for effect in self._open(epoch)]
+            opens = [effect for epoch in closed for effect in self._open(epoch)]
+            return [*self._reconciling.advance(), *opens]
         replica = self._replica
         before = replica.epoch.topic
         if self._url in replica.epochs.to_reread:

@@ -256,6 +256,10 @@ class Epochs:
         last = self.last_followed()
         return self._finals[last.topic][0] if last is not None else {}
 
+    def frontier_of(self, topic: TopicId) -> Frontier:
+        """What the manifest that opens that topic says, as far as it is known here."""
+        return self._told[topic][0] if topic in self._told else {}
+
     def last_followed(self) -> EpochNode | None:
         """The newest epoch on the chosen path whose manifest was followed here, if there is one."""
         path = self.choice.path if self.choice is not None else ()
@@ -341,12 +345,18 @@ class Epochs:
 
     # --- what came
 
-    def note_received(self, relay: str, topic: TopicId, runs: Sequence[UnverifiedRun], size: int) -> None:
+    def note_received(
+        self, relay: str, topic: TopicId, runs: Sequence[UnverifiedRun], size: int, *, is_anew: bool
+    ) -> None:
         """Count what a topic showed, and keep in mind what says to end an epoch or to open one. Inside a transaction.
 
         Nothing of it is believed: what a rotation or manifest says is asked again where it is used.
+
+        Args:
+            is_anew: these are the first of that topic, which is read from its start, maybe not for the first time.
         """
-        self.table.note_received(relay, topic, sum(not is_beacon(run) for run in runs), size)
+        count = sum(not is_beacon(run) for run in runs)
+        self.table.note_received(relay, topic, count, size, is_anew=is_anew)
         stored = self.held.get(topic)
         if topic in self._repairs or (stored is not None and not stored.followed and topic != self._first):
             self.table.note_shown_early(relay, topic, [run.last_id for run in runs])

@@ -123,7 +123,8 @@ class _Reception:
     def take_in(self, runs: Sequence[UnverifiedRun]) -> None:
         """What was opened, and all that is parked and fits now. Inside a transaction."""
         replica = self._replica
-        replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size)
+        is_anew = self._delivery.first == 1
+        replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size, is_anew=is_anew)
         for value in self._repairs:
             note_repair_value(replica, self._delivery.topic, value)
         self._take(runs)
@@ -197,12 +198,34 @@ class _Reception:
         log = self._replica.log
         stored = log.run_covering(run.device, run.last_seq)
         if stored is not None and (stored.last_seq == run.last_seq or self._holds(stored, run.last_seq)):
-            return stored.wire == run.wire
+            return stored.wire == run.wire or self._mend(stored, run)
         if run.device == self._replica.keys.id and self._replica.log.pending_count():
             self._adopt(run)
         else:  # of the own chain too, a run that was damaged here is missing
             self._fill_gap(run)
         return False
+
+    def _mend(self, stored: StoredRun, run: UnverifiedRun) -> bool:
+        """Where the run in the log was damaged on this disk, and this is the one that it was: put it back."""
+        if (stored.last_seq, stored.last_id) != (run.last_seq, run.last_id) or self._is_sound(stored):
+            return False
+        try:
+            verify_run(run)
+        except SignatureError:
+            return False
+        end = self._replica.epochs.frontier().get(run.device)
+        if run.first_seq > (end.seq + 1 if end is not None else 0):
+            before = self._replica.log.run_end_covering(run.device, run.first_seq - 1)
+            if before is None or before[0] == stored.number:
+                return False  # a part of it, which its device signed as well
+        self._replica.log.mend_run(stored.number, run.wire)
+        return True
+
+    def _is_sound(self, stored: StoredRun) -> bool:
+        try:
+            return verify_run(parse_run(stored.wire, self._replica.group)).last_id == stored.last_id
+        except UntrustedInputError:
+            return False
 
     def _holds(self, stored: StoredRun, seq: int) -> bool:
         return parse_run(stored.wire, self._replica.group).first_seq <= seq

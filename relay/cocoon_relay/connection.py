@@ -212,11 +212,11 @@ class Connection:
             info = bring_up(info, meanwhile)
             if before is not None:
                 before.close()
-            continues = frame.incarnation == info.incarnation and frame.after <= info.last
-            subscription = self._open[frame.topic] = self._hub.join(info, self, frame.after if continues else 0)
+            known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
+            subscription = self._open[frame.topic] = self._hub.join(info, self, known)
         self._send(Opened(frame.request, frame.topic, info.incarnation, info.last, info.sealed))
         self._metrics.count("opens")
-        if isinstance(frame, Resume) and not (continues and info.last - frame.after <= frame.most):
+        if isinstance(frame, Resume) and info.last - known > frame.most:
             subscription.stay_still()
         else:
             subscription.start()

@@ -195,9 +195,9 @@ class MemoryRelay:
             self.logs[frame.topic] = MemoryLog(Incarnation(self._random.randbytes(Incarnation.LENGTH)))
         log = self.logs[frame.topic]
         log.touched = self.day
-        continues = frame.incarnation == log.incarnation and frame.after <= log.last
-        is_still = isinstance(frame, Resume) and not (continues and log.last - frame.after <= frame.most)
-        connection.cursors[frame.topic] = MAX_SEQ if is_still else frame.after if continues else 0
+        known = frame.after if frame.incarnation == log.incarnation and frame.after <= log.last else 0
+        is_still = isinstance(frame, Resume) and log.last - known > frame.most
+        connection.cursors[frame.topic] = MAX_SEQ if is_still else known
         connection.deliver(Opened(frame.request, frame.topic, log.incarnation, log.last, log.sealed))
         if not is_still:
             self._catch_up(connection, frame.topic)

@@ -544,7 +544,10 @@ class TestNamesAndPlaces:
         _, found = await reader.open(key, after=5, incarnation=opened.incarnation)
         assert found == [(6, late)]
 
-    @pytest.mark.parametrize(("after", "most", "streams"), [(5, 0, True), (4, 0, False), (3, 2, True), (6, 9, False)])
+    @pytest.mark.parametrize(
+        ("after", "most", "streams"),
+        [(5, 0, True), (4, 0, False), (3, 2, True), (3, 1, False), (6, 4, False), (6, 5, True), (0, 5, True)],
+    )
     async def test_resuming_from_a_near_place_is_opening_it(
         self, connect_any: Connect, after: int, most: int, streams: bool
     ) -> None:
@@ -559,13 +562,14 @@ class TestNamesAndPlaces:
             return
         assert (await reader.next(Live)).last == 5
         found = [one for frame in reader.held if isinstance(frame, Entries) for one in frame.envelopes]
-        assert found == envelopes[after:]
+        assert found == envelopes[after if after <= 5 else 0 :]
 
     async def test_another_incarnation_is_not_resumed(self, connect_any: Connect) -> None:
         reader, key, _ = await self.filled(connect_any)
-        await reader.resume(key, 5, Incarnation(bytes(16)), most=100)
-        await reader.list_names(key, 0, 1, self.SALT)
-        assert [frame for frame in reader.held if isinstance(frame, Entries | Live)] == []
+        for incarnation in (None, Incarnation(bytes(16))):
+            await reader.resume(key, 5, incarnation, most=4)
+            await reader.list_names(key, 0, 1, self.SALT)
+            assert [frame for frame in reader.held if isinstance(frame, Entries | Live)] == []
 
     async def test_names_are_those_of_the_envelopes_under_the_salt(self, connect_any: Connect) -> None:
         reader, key, envelopes = await self.filled(connect_any)

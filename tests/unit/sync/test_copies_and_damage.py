@@ -6,6 +6,7 @@ import pytest
 
 from cocoon_core.errors import LocalStateError, UnknownGroupError, UsageError
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
+from cocoon_core.protocol.run import parse_run, sign_run
 from cocoon_core.sync.members import Members
 from tests.support.hostile import inject, topic_log
 from tests.support.world import ADMIN, ADMIN_SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
@@ -128,6 +129,61 @@ async def test_a_copy_that_is_behind_in_the_middle_of_a_run_keeps_one_of_each_en
     assert [alarm for alarm in copy.group.alarms() if "heads" in alarm] == []
     await copy.restart()
     assert await copy.texts() == ["first", "second"]
+
+
+# --- damage on this disk
+
+
+async def damage(seat: Seat, number: int) -> bytes:
+    """One bit of a stored run is another; all is to be read anew. The run as it was."""
+    replica = seat.replica
+    wire = replica.log.find_wire(number)
+    assert wire is not None
+    with replica.transaction():
+        damaged = wire[:-1] + bytes((wire[-1] ^ 1,))
+        replica.database.execute("UPDATE runs SET wire=? WHERE id=?", (damaged, number))
+        for relay in replica.groups.relays(replica.record.number):
+            replica.log.note_missed(relay, replica.epoch.topic, 1)
+    return wire
+
+
+async def test_a_damaged_run_is_put_back_from_a_relay_also_right_after_a_manifest(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ana.group.rotate()
+    await world.level()
+    await ana.group.feed.post("the first above the frontier")
+    await world.level()
+    for seat in (ana, ben):
+        stored = seat.replica.log.run_covering(ana.device, ana.replica.chains[ana.device].last_seq)
+        assert stored is not None
+        wire = await damage(seat, stored.number)
+        await seat.sync()
+        assert seat.replica.log.find_wire(stored.number) == wire
+    assert ana.group.alarms() == ben.group.alarms() == []
+
+
+async def test_a_part_of_a_damaged_run_does_not_take_its_place(world: World) -> None:
+    """Anybody can cut the beginning off a run: what is left bears the device's signature too."""
+    ana, ben = await world.group("ana", "ben")
+    relay = next(iter(world.relays.values()))
+    for number in range(3):
+        await ana.group.feed.post(f"post {number}")
+    await world.level()
+    stored = ben.replica.log.run_covering(ana.device, ana.replica.chains[ana.device].last_seq)
+    assert stored is not None
+    run = parse_run(stored.wire, ana.replica.group).stored()
+    assert len(run.entries) == 3
+    part = sign_run(run.entries[-1:], lambda d: run.descriptors[d], ana.replica.keys.signing, run.heads_digest)
+    whole = topic_log(relay, ana.replica.epoch).envelopes.pop()
+    inject(relay, ana.replica.epoch, seal_envelope(part.wire, ana.replica.epoch))
+    wire = await damage(ben, stored.number)
+    with ben.replica.transaction():
+        ben.replica.log.dequeue([stored.last_id])
+    await ben.sync()
+    assert ben.replica.log.find_wire(stored.number) not in (wire, part.wire)
+    inject(relay, ana.replica.epoch, whole)
+    await ben.sync()
+    assert ben.replica.log.find_wire(stored.number) == wire
 
 
 # --- what relays hold

@@ -20,25 +20,34 @@ from cocoon_core.protocol.frames import (
     Entries,
     Error,
     ErrorCode,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     decode_client_frame,
     encode_frame,
+    name_envelope,
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import Secret, verify
 from cocoon_core.sync.session import (
     PUT_BYTES,
+    READ_TAG,
     Acked,
     BecameLive,
     Broken,
     CastArrived,
     Deliver,
     Effect,
+    NamesListed,
+    PlacesFetched,
     Ready,
     Refused,
     Send,
@@ -409,3 +418,162 @@ def test_a_put_frame_at_the_limit_decodes() -> None:
     assert isinstance(frame, Put)
     with pytest.raises(MalformedError):
         decode_client_frame(encode_frame(Put(1, TopicId(TOPIC), (*envelopes, b"\0" * 300))))
+
+
+# --- still topics: names and places
+
+SALT = b"\x77" * 32
+NAMES = tuple(name_envelope(SALT, envelope) for envelope in ENVELOPES)
+
+
+def still(cursor: Cursor | None = None, last: int = 5, *, sealed: bool = False, most: int = 1) -> Session:
+    session = Session(ORIGIN, SALT)
+    assert say(session, Challenge(1, NONCE, {"names": 3, "fetch_places": 2})) == [Ready()]
+    assert session.can_list
+    (frame,) = sent(session.open_topic(KEYS, cursor, most=most))
+    assert isinstance(frame, Resume)
+    assert (frame.most, frame.after) == (most, cursor.after if cursor else 0)
+    verify(TOPIC, LABEL_OPEN, open_message(ORIGIN, NONCE, TOPIC), frame.proof)
+    (told,) = say(session, Opened(frame.request, TOPIC, LIFE, last, sealed))
+    assert isinstance(told, TopicOpened)
+    assert told.still == session.is_still(TOPIC)
+    return session
+
+
+def test_a_relay_without_names_is_not_asked_for_any() -> None:
+    for limits in ({}, {"names": 3}, {"fetch_places": 2}, {"names": 0, "fetch_places": 2}):
+        session = Session(ORIGIN, SALT)
+        say(session, Challenge(1, NONCE, limits))
+        assert not session.can_list
+    assert not greeted().can_list
+    without_salt = Session(ORIGIN)
+    say(without_salt, Challenge(1, NONCE, {"names": 3, "fetch_places": 2}))
+    assert not without_salt.can_list
+
+
+@pytest.mark.parametrize(
+    ("cursor", "last", "is_still"),
+    [
+        (None, 1, False),
+        (None, 2, True),
+        (Cursor(LIFE, 4), 5, False),
+        (Cursor(LIFE, 3), 5, True),
+        (Cursor(LIFE, 5), 5, False),
+        (Cursor(NEXT_LIFE, 5), 5, True),
+        (Cursor(LIFE, 6), 5, True),
+    ],
+)
+def test_a_topic_is_still_where_more_is_to_come_than_was_asked_for(
+    cursor: Cursor | None, last: int, is_still: bool
+) -> None:
+    session = still(cursor, last)
+    assert session.is_still(TOPIC) == is_still
+    if is_still:
+        assert say(session, Entries(TOPIC, 1, ENVELOPES)) == []  # of a subscription before
+        assert say(session, Live(TOPIC, 5)) == []
+
+
+def test_a_relay_that_went_back_is_still_from_its_start_and_lost_what_it_had() -> None:
+    session = still(None, 0)
+    (frame,) = sent(session.open_topic(KEYS, Cursor(LIFE, 9), most=1))
+    assert isinstance(frame, Resume)
+    assert say(session, Opened(frame.request, TOPIC, LIFE, 5, False)) == [
+        TopicOpened(TOPIC, LIFE, 5, False, lost=True, still=True)
+    ]
+    assert session.cursor(TOPIC) == Cursor(LIFE, 0)
+
+
+def test_names_and_places_are_asked_for_and_delivered_in_their_order() -> None:
+    session = still(Cursor(LIFE, 1))
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    assert (asked.after, asked.most, asked.salt) == (1, 3, SALT)
+    listed = NAMES[1:4]
+    assert say(session, Listed(asked.request, TOPIC, 2, listed)) == [NamesListed(TOPIC, 2, listed)]
+    (fetch,) = sent(session.fetch(TOPIC, [2, 4]))
+    assert isinstance(fetch, Fetch)
+    assert fetch.places == (2, 4)
+    assert say(session, Fetched(fetch.request, TOPIC, ENVELOPES[1:2])) == [
+        PlacesFetched(TOPIC, ((2, ENVELOPES[1]),), (4,))
+    ]
+    assert session.serve(TOPIC, ENVELOPES[1:3]) == Deliver(TOPIC, 2, ENVELOPES[1:3], Cursor(LIFE, 3))
+    assert not session.is_read(TOPIC)
+    assert session.serve(TOPIC, ENVELOPES[3:4]) == Deliver(TOPIC, 4, ENVELOPES[3:4], Cursor(LIFE, 4))
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    assert (asked.after, asked.most) == (4, 1)
+    say(session, Listed(asked.request, TOPIC, 5, NAMES[4:]))
+    session.serve(TOPIC, ENVELOPES[4:])
+    assert session.is_read(TOPIC)
+    assert not session.unanswered
+    (frame,) = sent(session.open_topic(KEYS, session.cursor(TOPIC)))
+    assert isinstance(frame, Open)
+    assert (frame.incarnation, frame.after) == (LIFE, 5)
+    assert not session.is_still(TOPIC)
+
+
+@pytest.mark.parametrize("first", [2, 5])
+def test_only_the_end_of_a_sealed_topic_may_be_listed(first: int) -> None:
+    for sealed in (True, False):
+        session = still(sealed=sealed)
+        (asked,) = sent(session.list_names(TOPIC))
+        assert isinstance(asked, List)
+        (effect,) = say(session, Listed(asked.request, TOPIC, first, NAMES[first - 1 :][:3]))
+        assert isinstance(effect, NamesListed if sealed else Broken)
+        if sealed:
+            assert session.cursor(TOPIC) == Cursor(LIFE, first - 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [(1, ()), (2, NAMES[1:2]), (1, NAMES[:4]), (6, NAMES[:1]), (4, NAMES[:3])],
+    ids=["none", "a gap", "more than asked for", "beyond the last", "over the last"],
+)
+def test_names_that_cannot_be_end_the_connection(first: int, names: tuple[bytes, ...]) -> None:
+    session = still()
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    (broken,) = say(session, Listed(asked.request, TOPIC, first, names))
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, RelayMisbehaved)
+
+
+@pytest.mark.parametrize(
+    "envelopes",
+    [(None,), (ENVELOPES[1],), (ENVELOPES[0], ENVELOPES[1]), (ENVELOPES[0], ENVELOPES[2], ENVELOPES[2])],
+    ids=["nothing there", "of another place", "the second of another place", "more than asked for"],
+)
+def test_envelopes_that_were_not_listed_there_end_the_connection(envelopes: tuple[bytes | None, ...]) -> None:
+    session = still()
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    say(session, Listed(asked.request, TOPIC, 1, NAMES[:3]))
+    (fetch,) = sent(session.fetch(TOPIC, [1, 3]))
+    assert isinstance(fetch, Fetch)
+    (broken,) = say(session, Fetched(fetch.request, TOPIC, envelopes))
+    assert isinstance(broken, Broken)
+
+
+def test_answers_to_a_topic_that_was_closed_or_opened_since_are_dropped() -> None:
+    for again in (False, True):
+        session = still()
+        (asked,) = sent(session.list_names(TOPIC))
+        assert isinstance(asked, List)
+        session.close_topic(TOPIC)
+        if again:
+            session.open_topic(KEYS, None, most=1)
+        assert say(session, Listed(asked.request, TOPIC, 1, NAMES[:3])) == []
+        assert isinstance(say(session, Listed(asked.request, TOPIC, 1, NAMES[:3]))[0], Broken)  # and once alone
+
+
+def test_a_refused_question_leaves_the_topic_still() -> None:
+    session = still()
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    assert say(session, Error(asked.request, ErrorCode.RATE, "", 5)) == [
+        Refused(TOPIC, READ_TAG, ErrorCode.RATE, "", 5)
+    ]
+    assert session.is_still(TOPIC)
+    (asked,) = sent(session.list_names(TOPIC))
+    assert isinstance(asked, List)
+    assert say(session, Listed(asked.request, TOPIC, 1, NAMES[:3])) == [NamesListed(TOPIC, 1, NAMES[:3])]
