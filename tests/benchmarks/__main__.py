@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
+from tests.benchmarks.gaps import measure_gaps
 from tests.benchmarks.newcomer import measure_compaction, measure_newcomers
 from tests.benchmarks.posting import measure_growth, measure_posting
 from tests.benchmarks.roster import measure_rosters
@@ -39,6 +40,7 @@ LINES: dict[str, Measure] = {
     "9": measure_rosters,
     "10": measure_newcomers,
     "11": measure_compaction,
+    "12": measure_gaps,
 }
 
 
