@@ -212,6 +212,7 @@ class RelayDriver:
 
     async def _end(self, connection: Connection) -> None:
         self._replica.level_relays.discard(self._url)
+        self._reconciling.end()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, CocoonError):
@@ -444,13 +445,13 @@ class RelayDriver:
             self.result.refused[code] = self.result.refused.get(code, 0) + count
         if self._progress is not None:
             self._progress(delivery.cursor.after, max(self._there, delivery.cursor.after))
-        if self._session.is_still(delivery.topic):
-            return self._reconciling.delivered(delivery.topic)
-        return self._advance() if self._session.is_live(delivery.topic) else []
+        next_ones = self._reconciling.delivered(delivery)
+        return [*next_ones, *self._advance()] if self._session.is_live(delivery.topic) else next_ones
 
     def _became_live(self, topic: TopicId) -> list[Effect]:
         if self._letters.holds(topic):
             return [*self._letters.became_live(topic), *self._advance()]
+        self._reconciling.became_live(topic)
         if topic == self._replica.epoch.topic:
             self._outbox.begin(topic)
             self._outbox.became_live()

@@ -5,7 +5,8 @@
 A place whose name is known counts as served, since only who has all bytes of that envelope can say its name: it goes
 the way in like one that was sent, with the cursor behind it. So an outbox, what a relay has shown, and how far a topic
 was read are what they would be had everything been sent, and whoever is broken off goes on from there. A device that
-holds nothing of a topic reads it whole. Spec: specs/relay.md §3.7.
+holds nothing of a topic reads it whole; of two relays that would send the same, one is asked first (readers.py).
+Spec: specs/relay.md §3.7.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.replica import Replica
-from cocoon_core.sync.session import READ_TAG, Effect, NamesListed, PlacesFetched, Refused, Session, TopicOpened
+from cocoon_core.sync.session import (
+    READ_TAG,
+    Deliver,
+    Effect,
+    NamesListed,
+    PlacesFetched,
+    Refused,
+    Session,
+    TopicOpened,
+)
 
 SENT_AT_ONCE: Final = 32  # envelopes after the cursor that a relay sends without being asked for names
 FETCHES: Final = 3  # requests for envelopes that are on their way at once
@@ -67,8 +77,9 @@ class Reconciling:
     def open(self, keys: TopicKeys, cursor: Cursor | None) -> list[Effect]:
         """Open a topic so that not much is sent that may be here already."""
         self._readings.pop(keys.topic, None)
-        replica = self._replica
-        may_hold = keys.topic in replica.epochs.held and replica.log.has_runs()
+        replica, topic = self._replica, keys.topic
+        reads = replica.readers.begin(topic, self, asyncio.get_running_loop().time())
+        may_hold = topic in replica.epochs.held and (replica.log.has_runs() or not reads)
         most = SENT_AT_ONCE if may_hold and self._session.can_list else None
         return self._session.open_topic(keys, cursor, most=most)
 
@@ -76,8 +87,18 @@ class Reconciling:
         if opened.still:
             self._readings[opened.topic] = _Reading(keys)
 
+    def became_live(self, topic: TopicId) -> None:
+        """Others may read it from other relays."""
+        self._replica.readers.end(self, topic)
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self._replica.readers.end(self)
+
     def next_work(self) -> Coroutine[Any, Any, None] | None:
-        """What is held must be named before the relay's names say anything: as work to be awaited."""
+        """What is held must be named before the relay's names say anything, once nobody else brings it: as work to be
+        awaited.
+        """
         for reading in self._readings.values():
             if reading.held is None:
                 return self._name_held(reading)
@@ -124,9 +145,10 @@ class Reconciling:
             reading.asked -= 1
             reading.is_stalled = True
 
-    def delivered(self, topic: TopicId) -> list[Effect]:
-        """What was served last is stored."""
-        reading = self._readings.get(topic)
+    def delivered(self, delivery: Deliver) -> list[Effect]:
+        """This is stored: of a still topic, what follows can be served."""
+        self._replica.readers.note(delivery.topic, self, sum(map(len, delivery.envelopes)))
+        reading = self._readings.get(delivery.topic)
         return self._go_on(reading) if reading is not None else []
 
     # --- inside
@@ -190,6 +212,7 @@ class Reconciling:
         return None
 
     async def _name_held(self, reading: _Reading) -> None:
+        await self._replica.readers.wait(reading.keys.topic, self)
         held: dict[bytes, int | bytes] = {}
         for number, (which, wire) in enumerate(_held_wires(self._replica, reading.keys.topic), start=1):
             with suppress(UsageError):  # too long for an envelope, so it is in none

@@ -52,6 +52,8 @@ from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, Ro
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
+from cocoon_core.sync.ranges import missing_ranges, name_device, name_ranges
+from cocoon_core.sync.readers import Readers
 from cocoon_core.sync.shelf import Shelf, View
 from cocoon_core.sync.withdrawals import follow_standings, tell_late
 from cocoon_core.sync.withheld import report_withheld
@@ -105,6 +107,7 @@ class Replica:
         self._no_edits = asyncio.Event()
         self.shelf.pinned = self._editing.keys()
         self.level_relays: set[str] = set()  # kept by their drivers
+        self.readers = Readers()
         self.guests: set[str] = set()  # used like relays for now (guests.py)
         self._incomplete: str | None = None
         self._is_loaded = False

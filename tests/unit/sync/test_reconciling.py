@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
 
 from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.envelope import seal_envelope
-from cocoon_core.protocol.frames import Entries, Error, ErrorCode, Fetched, Listed, Put, RelayFrame, decode_client_frame
-from cocoon_core.sync import reconciling
+from cocoon_core.protocol.frames import (
+    Entries,
+    Error,
+    ErrorCode,
+    Fetched,
+    Listed,
+    Live,
+    Put,
+    RelayFrame,
+    decode_client_frame,
+)
+from cocoon_core.protocol.ids import TopicId
+from cocoon_core.sync import readers, reconciling
 from tests.support.hostile import inject, topic_log
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
@@ -215,6 +227,71 @@ async def test_a_run_that_is_damaged_here_is_fetched_and_takes_the_place_of_the_
     assert relay.sent == [seal_envelope(wire, replica.epoch)]
     assert replica.log.find_wire(number) == wire
     assert not any(isinstance(decode_client_frame(raw), Put) for raw in relay.heard)
+
+
+# --- two relays at the same time
+
+
+async def test_a_newcomer_is_sent_a_topic_by_one_of_two_relays(world: World) -> None:
+    ana, _, (first, second) = await filled(world, relays=2)
+    link = await ana.group.invite()
+    await ana.sync()
+    topic = set(topic_log(first, ana.replica.epoch).envelopes)
+    first.forget()
+    second.forget()
+    cleo = await world.seat("cleo")
+    await cleo.running.join(link, member_name="Cleo")
+    sent = [envelope for envelope in [*first.sent, *second.sent] if envelope in topic]
+    assert set(sent) == topic
+    assert len(sent) <= len(topic) + 2  # what a relay sends without being asked for names
+    assert len(await cleo.texts()) == POSTS
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+async def test_a_relay_that_brings_nothing_loses_its_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    monkeypatch.setattr("cocoon_core.sync.readers.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("cocoon_core.sync.driver.SILENCE_SECONDS", 0.5)
+    ana, ben, relays = await filled(world, relays=2)
+    new = await write(ana, *(f"new {number}" for number in range(8)))
+    monkeypatch.setattr(
+        relays[slow],
+        "outgoing",
+        lambda _, frame: () if isinstance(frame, Entries | Listed | Fetched | Live) else (frame,),
+    )
+    relays[1 - slow].forget()
+    report = await ben.sync()
+    assert [relay.ok for relay in report.relays].count(True) == 1
+    assert relays[1 - slow].sent == new
+    assert len(await ben.texts()) == POSTS + 8
+
+
+async def test_the_turn_of_a_topic_goes_to_who_waits_and_from_who_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "PATIENCE_SECONDS", 2.0)
+    turns, topic, other = readers.Readers(), TopicId(bytes(32)), TopicId(b"\1" * 32)
+    one, two = object(), object()
+    start = asyncio.get_running_loop().time()
+    assert turns.begin(topic, one, start)
+    assert turns.begin(topic, one, start + 0.1)
+    assert not turns.begin(topic, two, start + 1.9)
+    assert turns.begin(other, two, start + 1.9)
+    turns.note(topic, one, readers.LEAST_BYTES)
+    turns.note(topic, two, readers.LEAST_BYTES)  # nobody's
+    assert not turns.begin(topic, two, start + 2.1)  # it has brought enough, and has until 4.1
+    turns.note(topic, one, readers.LEAST_BYTES - 1)
+    assert not turns.begin(topic, two, start + 4.0)
+    assert turns.begin(topic, two, start + 4.2)
+    assert not turns.begin(topic, one, start + 4.3)
+    waiting = asyncio.create_task(turns.wait(topic, one))
+    await asyncio.sleep(0)
+    turns.end(one)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    turns.end(two)
+    await waiting
+    assert not turns.begin(topic, two, start)
+    assert turns.begin(other, one, start)
 
 
 # --- who need not, or cannot, be asked for names
