@@ -46,6 +46,7 @@ async def measure_gaps(base: Path) -> list[Row]:
             scene = _Scene(world)
             await scene.write()
             return [
+                await scene.compare_newcomers(),
                 await scene.compare("two relays, 200 behind", "older", lambda *_: None, lacks=BEHIND),
                 await scene.compare("a second relay that was never read", "level", _forget_cursor),
                 await scene.compare("a topic that expired and was filled again", "level", _expire),
@@ -93,6 +94,7 @@ class _Scene:
         world, writer = self._world, Writer(SEED)
         ana, ben = await world.group("ana", "ben", relays=self._relays)
         wait_for_disk(ana.replica.database, False)
+        self._link = await ana.group.invite(uses=2)
         for number in range(ENVELOPES):
             if number == ENVELOPES - BEHIND:
                 await self._keep(ben, "older")
@@ -124,16 +126,39 @@ class _Scene:
             by_names <= missing * 1.05 + max(MOST_OF_WHOLE * whole, 1_000),
         )
 
+    async def compare_newcomers(self) -> Row:
+        """Who holds nothing is sent everything once, or by each relay."""
+        sent: list[list[int]] = []
+        for limits in (self._limits, {}):
+            for relay in self._relays:
+                relay.limits = limits
+            self._restore()
+            seat = await self._world.seat(f"newcomer {len(sent)}")
+            await seat.running.join(self._link, member_name=seat.name)
+            assert len(await seat.texts()) == ENVELOPES
+            await seat.stop()
+            sent.append([relay.sent for relay in self._relays])
+        by_names, whole = map(sum, sent)
+        first, second = sent[0]
+        return Row(
+            "g a newcomer at two relays",
+            f"{by_names:,} bytes ({first:,} + {second:,})",
+            f"60% of whole twice: {whole:,} bytes",
+            f"{by_names / whole:.3f}×",
+            by_names <= 0.6 * whole,
+        )
+
+    def _restore(self) -> None:
+        for relay, kept in zip(self._relays, self._kept, strict=True):
+            relay.logs, relay.sent = copy.deepcopy(kept), 0
+
     async def _read(self, profile: str, change: Change) -> tuple[int, int, float]:
         self._copies += 1
         seat = await self._world.copy(self._profiles[profile], f"copy {self._copies}")
-        for relay, kept in zip(self._relays, self._kept, strict=True):
-            relay.logs = copy.deepcopy(kept)
+        self._restore()
         await seat.start()
         self._topic = seat.replica.epoch.topic
         change(seat, self._relays)
-        for relay in self._relays:
-            relay.sent = 0
         watch = Stopwatch()
         with watch:
             await seat.sync()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from cocoon_core import Cocoon
@@ -49,9 +50,10 @@ async def open_profile(
 Open = Callable[[str], Awaitable[Cocoon]]
 
 
-async def make_group(open_profile: Open, url: str, *names: str) -> list[Group]:
+async def make_group(open_profile: Open, relays: str | list[str], *names: str) -> list[Group]:
     cocoons = [await open_profile(name) for name in names]
-    first = await cocoons[0].create_group("Family", member_name=names[0].title(), relays=[url])
+    urls = [relays] if isinstance(relays, str) else relays
+    first = await cocoons[0].create_group("Family", member_name=names[0].title(), relays=urls)
     link = await first.invite(uses=len(names))
     await first.sync()
     others = [await c.join(link, member_name=n.title()) for c, n in zip(cocoons[1:], names[1:], strict=True)]
@@ -226,3 +228,40 @@ async def test_an_edit_that_is_open_while_others_write_holds_nothing_up_for_good
         wanted = {"items": {"ana": 1, "ana too": 3, "ben": 2}}
         assert ana.document("list", schema).read().to_python() == wanted
         assert ben.document("list", schema).read().to_python() == wanted
+
+
+async def test_a_relay_that_lost_its_data_and_a_second_one_send_only_names_of_what_is_here(
+    tmp_path: Path, open_profile: Open
+) -> None:
+    """What two relays count of themselves: envelopes that they sent, and names."""
+
+    async def counts(process: RelayProcess) -> dict[str, int]:
+        async with aiohttp.ClientSession() as http, http.get(f"{process.url.replace('ws', 'http', 1)}/metrics") as got:
+            lines = [line.split() for line in (await got.text()).splitlines() if not line.startswith("#")]
+        found = {line[0]: int(line[1]) for line in lines}
+        return {name: found[f"cocoon_relay_{name}_total"] for name in ("entries", "fetched", "names")}
+
+    with RelayProcess(tmp_path / "two") as two:
+        with RelayProcess(tmp_path / "one") as one:
+            ana, ben = await make_group(open_profile, [one.url, two.url], "ana", "ben")
+            for number in range(60):
+                await ana.feed.post(f"post {number}")
+                await ana.sync()
+            before = [await counts(one), await counts(two)]
+            await ben.sync()
+            after = [await counts(one), await counts(two)]
+            sent = {
+                name: sum(count[name] for count in after) - sum(count[name] for count in before) for name in after[0]
+            }
+            assert sent["entries"] + sent["fetched"] == 60
+            assert sent["names"] >= 60
+            assert await texts(ben) == [f"post {number}" for number in range(60)]
+        shutil.rmtree(tmp_path / "one")
+        with RelayProcess(tmp_path / "one", port=one.port) as one:
+            await ana.sync()  # and gives it everything again
+            first = await counts(one)
+            await ben.sync()
+            second = await counts(one)
+            assert second["names"] - first["names"] >= 60
+            assert second["fetched"] == first["fetched"]
+            assert second["entries"] - first["entries"] <= 4  # of topics with so little in them that it is sent at once
