@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cocoon_core.protocol import encoding
+from cocoon_core.protocol.constants import MAX_SEQ
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.heads import DeviceHeads
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
@@ -223,16 +224,19 @@ class Log:
     def has_runs(self) -> bool:
         return self._db.query_value("SELECT 1 FROM runs WHERE group_no=? LIMIT 1", (self._no,)) is not None
 
-    def wires_after(self, device: DeviceId, after: tuple[int, int], most: int) -> list[tuple[int, int, bytes]]:
+    def wires_after(
+        self, device: DeviceId, after: tuple[int, int], most: int, up_to: int = MAX_SEQ
+    ) -> list[tuple[int, int, bytes]]:
         """(number, last seq, wire) of a device's runs in their order.
 
         Args:
             after: last seq and number of the run before the first of them.
+            up_to: the greatest last seq.
         """
         return self._db.query(
             "SELECT id, last_seq, wire FROM runs WHERE group_no=? AND device=? AND (last_seq, id) > (?, ?) "
-            "ORDER BY last_seq, id LIMIT ?",
-            (self._no, bytes(device), *after, most),
+            "AND last_seq<=? ORDER BY last_seq, id LIMIT ?",
+            (self._no, bytes(device), *after, up_to, most),
         )
 
     def runs_with_operation(self) -> list[StoredRun]:

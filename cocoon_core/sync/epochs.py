@@ -260,6 +260,12 @@ class Epochs:
         """What the manifest that opens that topic says, as far as it is known here."""
         return self._told[topic][0] if topic in self._told else {}
 
+    def frontier_after(self, topic: TopicId) -> Frontier | None:
+        """What the manifest says that opens the next topic on the chosen path, as far as one is known here."""
+        topics = [node.topic for node in self.choice.path] if self.choice is not None else []
+        later = reversed(topics[: topics.index(topic)]) if topic in topics else iter(())
+        return next((self._told[one][0] for one in later if one in self._told), None)
+
     def last_followed(self) -> EpochNode | None:
         """The newest epoch on the chosen path whose manifest was followed here, if there is one."""
         path = self.choice.path if self.choice is not None else ()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cocoon_core.errors import UsageError
+from cocoon_core.protocol.constants import MAX_SEQ
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import TopicKeys
@@ -225,19 +226,25 @@ class Reconciling:
 
 
 def _held_wires(replica: Replica, topic: TopicId) -> Iterator[tuple[int | bytes, bytes]]:
-    """The runs that are here and may stand in an epoch's topic, each with its number in the log or as it is."""
-    stored = replica.epochs.held.get(topic)
+    """The runs that are here and may stand in an epoch's topic, each with its number in the log or as it is.
+
+    Of an epoch that ended those above the next manifest's frontier are left out: they stand in the next topic, and most
+    of them there alone.
+    """
+    epochs = replica.epochs
+    stored = epochs.held.get(topic)
     apart = [stored.manifest] if stored is not None and stored.manifest is not None else []
-    apart += replica.epochs.handover_from(topic)
+    apart += epochs.handover_from(topic)
     apart += [run.wire for run in replica.log.parked()]
     apart += replica.log.side_runs()
     for device in replica.forks.table.devices():
         apart += [run.wire for run in replica.forks.table.of(device)]
     yield from ((wire, wire) for wire in apart)
-    frontier = replica.epochs.frontier_of(topic)
+    first, last = epochs.frontier_of(topic), epochs.frontier_after(topic)
     for device in list(replica.chains):
-        end = frontier.get(device)
-        after = (end.seq if end is not None else -1, 0)
-        while page := replica.log.wires_after(device, after, NAMED_AT_ONCE):
+        start, end = first.get(device), last.get(device) if last is not None else None
+        up_to = MAX_SEQ if last is None else end.seq if end is not None else -1
+        after = (start.seq if start is not None else -1, 0)
+        while page := replica.log.wires_after(device, after, NAMED_AT_ONCE, up_to):
             yield from ((number, wire) for number, _, wire in page)
             after = page[-1][1], page[-1][0]

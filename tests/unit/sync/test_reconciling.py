@@ -358,6 +358,32 @@ async def test_what_is_left_of_a_sealed_topic_is_enough_to_follow(world: World) 
     assert await state_of(ana) == await state_of(ben)
 
 
+async def test_an_ended_topic_is_read_by_the_names_of_its_own_runs(world: World) -> None:
+    """The second relay is out of reach while the epoch ends: Ben follows by the first, and reads its topic later."""
+    ana, ben, (first, second) = await filled(world, relays=2)
+    old = ana.replica.epoch
+    await write(ana, *(f"old {number}" for number in range(6)))
+    second.reachable = False
+    await ana.group.rotate()
+    await ana.sync()
+    await ben.sync()
+    await write(ana, *(f"new {number}" for number in range(6)))
+    await ben.sync()
+    assert ben.replica.epoch.topic != old.topic
+    wires = [wire for _, wire in reconciling._held_wires(ben.replica, old.topic)]
+    named = {seal_envelope(wire, old) for wire in wires}
+    assert len(set(topic_log(first, old).envelopes) - named) <= 1  # Ben's join, which the manifest before holds as well
+    assert len(wires) < len(topic_log(first, old).envelopes) + 6  # without the new ones
+    second.reachable = True
+    second.forget()
+    await ben.sync()
+    there = set(topic_log(second, old).envelopes)
+    assert len([envelope for envelope in second.sent if envelope in there]) <= 2
+    assert second.listed >= 6
+    await world.level()
+    assert await state_of(ana) == await state_of(ben)
+
+
 # --- on the way
 
 
