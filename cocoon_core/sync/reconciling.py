@@ -37,6 +37,7 @@ from cocoon_core.sync.session import (
 )
 
 SENT_AT_ONCE: Final = 32  # envelopes after the cursor that a relay sends without being asked for names
+SENT_BESIDE: Final = 2  # of them, where another relay is about to send the same
 FETCHES: Final = 3  # requests for envelopes that are on their way at once
 PLACES: Final = 256  # places in one of them
 DELIVERED: Final = 256  # envelopes that are delivered at once
@@ -81,7 +82,7 @@ class Reconciling:
         replica, topic = self._replica, keys.topic
         reads = replica.readers.begin(topic, self, asyncio.get_running_loop().time())
         may_hold = topic in replica.epochs.held and (replica.log.has_runs() or not reads)
-        most = SENT_AT_ONCE if may_hold and self._session.can_list else None
+        most = (SENT_AT_ONCE if reads else SENT_BESIDE) if may_hold and self._session.can_list else None
         return self._session.open_topic(keys, cursor, most=most)
 
     def opened(self, opened: TopicOpened, keys: TopicKeys) -> None:
