@@ -52,7 +52,6 @@ from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, Ro
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
-from cocoon_core.sync.ranges import missing_ranges, name_device, name_ranges
 from cocoon_core.sync.readers import Readers
 from cocoon_core.sync.shelf import Shelf, View
 from cocoon_core.sync.withdrawals import follow_standings, tell_late

@@ -1,4 +1,4 @@
-"""Line g: bytes that a relay sends to a device after each kind of gap: counted, not measured. And what comparing costs.
+"""Line 12: bytes that a relay sends to a device after each kind of gap: counted, not measured. And what it costs.
 
 A member reads a topic of 1,000 envelopes at two relays, once with their names and once as at relays that have none.
 Each gap is read on a fresh copy of the same profile, with the relays as they were.
@@ -121,7 +121,7 @@ class _Scene:
         missing = sum(map(len, self._kept[0][self._topic].envelopes[-lacks:])) if lacks else 0
         whole, by_names = whole_first + whole_second, first + second
         return Row(
-            f"g {gap}",
+            f"12 {gap}",
             f"{by_names:,} bytes ({first:,} + {second:,}), {took:.0f} ms",
             f"what is missing, {missing:,}, and {MOST_OF_WHOLE:.0%} of whole: {whole:,} bytes, {whole_took:.0f} ms",
             f"{by_names / whole:.3f}×",
@@ -143,7 +143,7 @@ class _Scene:
         by_names, whole = map(sum, sent)
         first, second = sent[0]
         return Row(
-            "g a newcomer at two relays",
+            "12 a newcomer at two relays",
             f"{by_names:,} bytes ({first:,} + {second:,})",
             f"60% of whole twice: {whole:,} bytes",
             f"{by_names / whole:.3f}×",

@@ -19,13 +19,19 @@ from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import (
     Ack,
     Entries,
+    Fetch,
+    Fetched,
+    List,
+    Listed,
     Live,
     Open,
     Opened,
     Put,
     RelayFrame,
+    Resume,
     decode_client_frame,
     encode_frame,
+    name_envelope,
 )
 from cocoon_core.protocol.heads import advance_heads
 from cocoon_core.protocol.ids import DeviceId, HeadsDigest, TopicId
@@ -165,11 +171,26 @@ class HidingRelay(MemoryRelay):
 
     def handle(self, connection: MemoryConnection, raw: bytes) -> None:
         frame = decode_client_frame(raw)
+        if isinstance(frame, Resume) and frame.topic in self.logs:
+            opened = Open(frame.request, frame.topic, frame.incarnation, frame.after, frame.proof)
+            shown, log = self._shown(frame.topic), self.logs[frame.topic]
+            known = frame.after if frame.incarnation == log.incarnation and frame.after <= len(shown) else 0
+            is_still = len(shown) - known > frame.most
+            frame = replace(frame, incarnation=None, after=0, most=0) if is_still else opened
+            raw = encode_frame(frame)
         if isinstance(frame, Open) and frame.topic in self.logs:
-            envelopes = self.logs[frame.topic].envelopes
-            shown = [place for place, envelope in enumerate(envelopes, 1) if not self.hides(envelope)]
-            after = shown[frame.after - 1] if 0 < frame.after <= len(shown) else frame.after
+            places = [place for place, _ in self._shown(frame.topic)]
+            after = places[frame.after - 1] if 0 < frame.after <= len(places) else frame.after
             raw = encode_frame(replace(frame, after=after))
+        elif isinstance(frame, List):
+            named = self._shown(frame.topic)[frame.after : frame.after + frame.most]
+            names = tuple(name_envelope(frame.salt, envelope) for _, envelope in named)
+            connection.deliver(Listed(frame.request, frame.topic, frame.after + 1, names))
+            return
+        elif isinstance(frame, Fetch):
+            there = [envelope for _, envelope in self._shown(frame.topic)]
+            connection.deliver(Fetched(frame.request, frame.topic, tuple(there[place - 1] for place in frame.places)))
+            return
         elif isinstance(frame, Put) and frame.expect is not None:
             last = self.logs[frame.topic].last
             if frame.expect == self._number(frame.topic, last):
@@ -186,6 +207,9 @@ class HidingRelay(MemoryRelay):
             case Ack(topic=topic, seqs=seqs):
                 return (replace(frame, seqs=tuple(self._number(topic, seq) for seq in seqs)),)
         return (frame,)
+
+    def _shown(self, topic: TopicId) -> list[tuple[int, bytes]]:
+        return [(place, one) for place, one in enumerate(self.logs[topic].envelopes, 1) if not self.hides(one)]
 
     def _number(self, topic: TopicId, place: int) -> int:
         return sum(not self.hides(envelope) for envelope in self.logs[topic].envelopes[:place])
