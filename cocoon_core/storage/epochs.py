@@ -320,6 +320,13 @@ class EpochTable:
         """That relay has lost what it had: every topic is to be read, and ended, once more."""
         self._db.execute("UPDATE topics SET finished=0 WHERE group_no=? AND relay=?", (self._no, relay))
 
+    def look_again(self, relay: str, topics: Iterable[TopicId]) -> None:
+        """Open these once more there, to see whether they still are what they were found to be."""
+        self._db.executemany(
+            "UPDATE topics SET finished=0 WHERE group_no=? AND relay=? AND topic=?",
+            [(self._no, relay, bytes(topic)) for topic in topics],
+        )
+
     def finished(self, relay: str) -> set[TopicId]:
         rows = self._db.query("SELECT topic FROM topics WHERE group_no=? AND relay=? AND finished", (self._no, relay))
         return {TopicId(topic) for (topic,) in rows}

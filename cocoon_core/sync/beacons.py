@@ -132,11 +132,21 @@ class Beacons:
         for relay in replica.groups.relays(replica.record.number):
             self.put_again(relay, ends)
         replica.own_chain.append_statement(EntryKind.BEACON, beacon.encode_body())
+        self._look_at_ended(level)
         kept = set(news) - set(told)
         self.table.drop_news(self._news - kept)
         self._news = kept
         self.table.set_own(OwnBeacons(number + 1, replica.clock(), own.settled if own is not None else -1))
         replica.tell(SyncWanted())
+
+    def _look_at_ended(self, level: Sequence[str]) -> None:
+        """Where a relay lets an ended epoch go on for others, a removal among what it keeps from them, its topic shows
+        it to whoever opens that once more.
+        """
+        epochs = self._replica.epochs
+        ended = [epoch.topic for epoch in epochs.watched() if epoch.topic != epochs.current.epoch.topic]
+        for relay in level:
+            epochs.table.look_again(relay, ended)
 
     def put_again(self, relay: str, devices: Iterable[DeviceId]) -> None:
         """Queue for a relay what it has not shown of these devices: who reads the beacon there must find it there."""

@@ -259,6 +259,46 @@ async def test_attack_12_a_relay_cannot_have_honest_members_accused_by_holding_b
     assert ben.group.alarms() == []
 
 
+# --- 17: a removal that is shown to its author alone
+
+
+async def suppress(world: World) -> tuple[Seat, Seat, Seat]:
+    """The relay shows Ana that her removal of Ben ended the topic; then it takes that back, and Chi goes on there."""
+    ana, ben, chi = await trio(world)
+    relay, old = only_relay(world), ana.replica.epoch.topic
+    before = relay.logs[old].last
+    await ana.group.remove_member("Ben")
+    await ana.sync()
+    assert relay.logs[old].sealed
+    relay.rollback(old, before)
+    await chi.group.feed.post("under the old key")
+    await chi.sync()
+    assert chi.replica.epoch.topic == old
+    world.now_ms += DAY_MS
+    for seat in (ana, chi, ana, chi, ana, chi):
+        await seat.sync()
+    return ana, ben, chi
+
+
+async def test_attack_17_a_removal_that_is_taken_back_behind_its_author_is_found_with_the_next_beacon(
+    world: World,
+) -> None:
+    ana, ben, chi = await suppress(world)
+    assert chi.replica.epoch.topic == ana.replica.epoch.topic
+    for seat in (ana, chi):
+        assert ben.device not in seat.replica.members.roster.devices
+        assert await seat.texts() == ["under the old key"]
+
+
+async def test_attack_17_succeeds_where_ended_topics_are_not_looked_at_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Beacons, "_look_at_ended", lambda *_: None)
+    ana, ben, chi = await suppress(world)
+    assert ben.device in chi.replica.members.roster.devices
+    assert await ana.texts() == []
+
+
 # --- 20: acknowledged, shown to its author, and lost
 
 
