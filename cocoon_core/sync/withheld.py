@@ -57,6 +57,9 @@ def report_withheld(replica: Replica, level: Sequence[str], *, complete: bool) -
     Returns:
         Whether there is something to be read or put now.
     """
+    if replica.members.member_of(replica.keys.id) is None:
+        _end_all(replica)  # what is written since is for the others
+        return False
     if complete:
         _note_settled(replica)
     rows, parked, told = replica.beacons.table.missing(), _waiting_devices(replica), _told(replica)
@@ -259,6 +262,14 @@ def _note_settled(replica: Replica) -> None:
     if replica.beacons.has_unsettled():
         with replica.transaction():
             replica.beacons.note_settled()
+
+
+def _end_all(replica: Replica) -> None:
+    told = _told(replica)
+    if told:
+        with replica.transaction():
+            for kind, subject in told:
+                replica.groups.end_alarm(replica.record.number, kind, subject)
 
 
 def _waiting_devices(replica: Replica) -> list[DeviceId]:
