@@ -111,6 +111,7 @@ class Lan:
         self._instance: Instance | None = None
         self._own: dict[int, RelayDriver] = {}
         self._keys: dict[TopicId, Secret] = {}
+        self._followed: dict[int, TopicId] = {}  # that the own hosts' drivers know of
         self._tasks: set[asyncio.Task[None]] = set()
         self._visiting: dict[tuple[int, bytes], asyncio.Task[None]] = {}
         self._tries: dict[tuple[int, bytes], int] = {}
@@ -311,14 +312,19 @@ class Lan:
         self._look_for_blobs()
 
     def _look_for_blobs(self) -> None:
-        """What is owed is looked for in the own host every now and then: others put blobs there, and no word comes."""
+        """Look in the own host for what is owed, and for an epoch that was followed elsewhere.
+
+        Others put blobs there, and no word comes of that.
+        """
         now = asyncio.get_running_loop().time()
         if now - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = now
         for replica in self._replicas:
-            if self._owes(replica):
-                self._own[replica.record.number].look_again()
+            number, topic = replica.record.number, replica.epoch.topic
+            if self._owes(replica) or self._followed.get(number) != topic:
+                self._followed[number] = topic
+                self._own[number].look_again()
 
     def _owes(self, replica: Replica) -> bool:
         """Something that another device may still bring is lacking: documents, or the manifest of the epoch."""

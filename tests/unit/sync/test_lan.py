@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
 from cocoon_cli.lan_host import start_host
 from cocoon_core.local_network import LanReport
 from cocoon_core.sync import lan
-from tests.support.lan import LOCAL, Network
+from cocoon_core.sync.mdns import Sighting
+from tests.support.lan import LOCAL, Network, NetworkFinder
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
 
 
@@ -99,6 +101,52 @@ async def test_what_was_rotated_on_the_network_reaches_the_relays(world: World) 
     assert cleo.group.me is None
     await ana.start()
     await world.level([ana, ben])
+    assert await state_of(ana) == await state_of(ben)
+
+
+class LateFinder(NetworkFinder):
+    """Hears nothing before it may."""
+
+    def __init__(self, network: Network, may_hear: asyncio.Event) -> None:
+        super().__init__(network)
+        self._may_hear = may_hear
+
+    async def next_sighting(self) -> Sighting:
+        await self._may_hear.wait()
+        return await super().next_sighting()
+
+
+async def test_who_followed_before_the_blobs_were_brought_still_reads_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, ben = await world.group("ana", "ben")
+    off(world)
+    await ana.group.feed.post("before")
+    await ana.group.rotate()
+    topic, may_hear = ana.replica.epoch.topic, asyncio.Event()
+
+    async def fill_nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(lan, "QUIET_SECONDS", 2.0)
+    monkeypatch.setattr(lan.Lan, "_fill_own", fill_nothing)
+    honest = lan.Lan._visit
+
+    async def visit(self: lan.Lan, *args: Any, **options: Any) -> None:
+        await honest(self, *args, **options)
+        assert ben.replica.epoch.topic == topic
+        may_hear.set()
+
+    monkeypatch.setattr(lan.Lan, "_visit", visit)
+    network = Network()
+    finders = [LateFinder(network, may_hear), network.finder()]
+    await asyncio.gather(
+        *(
+            seat.running.sync_lan(start_host, seat.running.groups(), addresses=[LOCAL], finder=finder)
+            for seat, finder in zip((ana, ben), finders, strict=True)
+        )
+    )
+    assert await ben.texts() == ["before"]
     assert await state_of(ana) == await state_of(ben)
 
 
