@@ -66,90 +66,103 @@ async def sync_relays(
         LocalStateError: this device cannot go on.
     """
     await replica.edits_ended()  # asked here, since an edit that the caller has open is nobody else's
-    done: dict[str, RelayPass] = {}
-    again: set[str] = set()
-    total = _Progress(progress)
+    passes = _Passes(replica, access, _Progress(progress), joining=joining, reads_all=reads_all)
     for _ in range(ROUNDS):
         follow_policy(replica)
-        todo = _due(replica, done, again)
+        todo = passes.due()
         if not todo:
             break
-        again = set()
-        await _run_round(replica, access, todo, done, again, total, joining=joining, reads_all=reads_all)
-    for url in list(done):
-        if done[url].on_trial and end_trial(replica, url) is False:
-            done[url].on_trial = False  # it proved to be one of the group's
-    return list(done.values())
+        await passes.run(todo)
+    return passes.finish()
 
 
-def _due(replica: Replica, done: dict[str, RelayPass], again: set[str]) -> list[str]:
-    """The relays where there is something to do that was not done in this call."""
-    found = []
-    for state in replica.relays.all():
-        known = done.get(state.url)
-        if known is None:
-            if not is_resting(replica, state):
+class _Passes:
+    """The passes of one call: a relay has one, and another where something came up for it meanwhile."""
+
+    def __init__(
+        self, replica: Replica, access: RelayAccess, progress: _Progress, *, joining: bool, reads_all: bool
+    ) -> None:
+        self._replica, self._access, self._progress = replica, access, progress
+        self._joining, self._reads_all = joining, reads_all
+        self._done: dict[str, RelayPass] = {}
+        self._again: set[str] = set()
+        self._repeated: set[str] = set()  # what cannot be done here now is not tried for ever
+
+    def due(self) -> list[str]:
+        """The relays where there is something to do that was not done in this call."""
+        found = []
+        for state in self._replica.relays.all():
+            known = self._done.get(state.url)
+            if known is None:
+                if not is_resting(self._replica, state):
+                    found.append(state.url)
+            elif known.error is None and (state.url in self._again or (known.on_trial and not state.on_trial)):
                 found.append(state.url)
-        elif known.error is None and (state.url in again or (known.on_trial and not state.on_trial)):
-            found.append(state.url)
-    return found
+        return found
 
+    async def run(self, todo: list[str]) -> None:
+        """A pass at each of these: those that are being left after one of the others, or when none can be used."""
+        replica = self._replica
+        self._again.clear()
+        left = [url for url in todo if is_left(replica, url)]
+        first = [url for url in todo if url not in left]
+        enough, running = asyncio.Event(), len(first)
+        if not first:
+            enough.set()
 
-async def _run_round(
-    replica: Replica,
-    access: RelayAccess,
-    todo: list[str],
-    done: dict[str, RelayPass],
-    again: set[str],
-    total: _Progress,
-    *,
-    joining: bool,
-    reads_all: bool,
-) -> None:
-    left = [url for url in todo if is_left(replica, url)]
-    first = [url for url in todo if url not in left]
-    enough = asyncio.Event()  # one of the first holds everything, or none of them can be used
-    running = len(first)
-    if not first:
-        enough.set()
+        async def run_first(url: str) -> None:
+            nonlocal running
+            try:
+                if await self._try(url):
+                    enough.set()
+            finally:
+                running -= 1
+                if running == 0:
+                    enough.set()
 
-    async def run(url: str, *, waits: bool) -> None:
-        nonlocal running
-        if waits:
+        async def run_left(url: str) -> None:
             await enough.wait()
-        result = done.setdefault(url, RelayPass(url))
+            await self._try(url)
+
+        await run_together([*map(run_first, first), *map(run_left, left)])
+        follow_policy(replica)
+        for state in replica.relays.all():
+            done = self._done.get(state.url)
+            if done is not None and done.error is None and not state.on_trial:
+                self._look_back(state.url, was_left=state.url in left)
+
+    def _look_back(self, url: str, *, was_left: bool) -> None:
+        """Leave it, or see whether the others brought something that concerns it."""
+        replica = self._replica
+        if is_left(replica, url):
+            if not leave_relay(replica, url) and not was_left:
+                self._again.add(url)  # the policy came just now: it is told where the group went
+        elif url not in self._repeated and (
+            replica.log.unsent_count(url) or (self._reads_all and replica.debts.lots())
+        ):
+            self._repeated.add(url)
+            self._again.add(url)
+
+    async def _try(self, url: str) -> bool:
+        result = self._done.setdefault(url, RelayPass(url))
+        progress = self._progress.of(url)
         try:
-            leads_to = await _run_one(replica, access, result, total.of(url), joining=joining, reads_all=reads_all)
-            for hint in leads_to:
-                try_relay(replica, hint)
-            if not waits:
-                enough.set()
+            leads_to = await _run_one(
+                self._replica, self._access, result, progress, joining=self._joining, reads_all=self._reads_all
+            )
         except RelayError as error:
             result.error = error
-            give_up(replica, url)
-        finally:
-            running -= not waits
-            if running == 0:
-                enough.set()
+            give_up(self._replica, url)
+            return False
+        for hint in leads_to:
+            try_relay(self._replica, hint)
+        return True
 
-    await run_together([run(url, waits=False) for url in first] + [run(url, waits=True) for url in left])
-    follow_policy(replica)
-    for state in replica.relays.all():
-        result = done.get(state.url)
-        if result is None or result.error is not None:
-            continue
-        if state.url not in left and is_left(replica, state.url) and not state.on_trial:
-            again.add(state.url)  # the policy came just now: it is told where the group went
-        elif replica.log.unsent_count(state.url) and not is_left(replica, state.url) and state.url not in again:
-            _once_more(again, result)
-        elif reads_all and not state.on_trial and replica.debts.lots():
-            _once_more(again, result)  # another relay was asked for it, and failed
-        leave_relay(replica, state.url)
-
-
-def _once_more(again: set[str], result: RelayPass) -> None:
-    """What another relay brought has to go there."""
-    again.add(result.url)
+    def finish(self) -> list[RelayPass]:
+        """What was done; a relay that was tried and proved nothing is forgotten."""
+        for url, result in self._done.items():
+            result.on_trial = result.on_trial and end_trial(self._replica, url)
+        return list(self._done.values())
 
 
 async def _run_one(
