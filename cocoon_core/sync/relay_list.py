@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from contextlib import nullcontext, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cocoon_core.errors import MalformedError
@@ -43,9 +44,15 @@ def named_relays(replica: Replica) -> list[str]:
 
 def usable(urls: Iterable[str]) -> list[str]:
     """Addresses in their normal form; none where one is no address."""
+    return list(_normalize(tuple(urls)))
+
+
+@lru_cache(maxsize=64)
+def _normalize(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Asked at every message, of the same few lists."""
     with suppress(MalformedError):
-        return [normalize_origin(url) for url in require_relays(list(urls))]
-    return []
+        return tuple(normalize_origin(url) for url in require_relays(list(urls)))
+    return ()
 
 
 def relays_to_tell(replica: Replica) -> tuple[str, ...]:
