@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from cocoon_core.sync.driver import Progress, RelayDriver
 from cocoon_core.sync.events import GroupEvent, RosterChanged
 from cocoon_core.sync.passes import RelayPass, sync_relays
 from cocoon_core.sync.ranges import DeviceRanges, held_ranges
-from cocoon_core.sync.relay_list import follow_policy, leave_relay
+from cocoon_core.sync.relay_list import follow_policy, is_left, leave_relay
 from cocoon_core.sync.replacing import replace_own_device
 from cocoon_core.sync.withheld import find_withheld
 
@@ -98,8 +98,9 @@ class Syncing(GroupPart):
         done: dict[str, RelayReport] = {}
         requests = await self._pass(done, progress, reads_all)
         for _ in range(MOST_SECOND_LOOKS):
-            level = [url for url, report in done.items() if report.ok]
-            if not self._replica.report_withheld(level, complete=len(level) == len(done)):
+            asked = self._of_the_group(done)
+            level = [url for url in asked if done[url].ok]
+            if not self._replica.report_withheld(level, complete=len(level) == len(asked)):
                 break
             requests += await self._pass(done, progress, reads_all)
         level = [url for url, report in done.items() if report.ok]
@@ -213,9 +214,14 @@ class Syncing(GroupPart):
 
     def _tend_beacons(self) -> None:
         """While watching: ask again for what is missing, and tell the others what is here, where that is due."""
-        level = [url for url in self.relays if url in self._replica.level_relays]
-        self._replica.report_withheld(level, complete=len(level) == len(self.relays))
+        asked = self._of_the_group(self.relays)
+        level = [url for url in asked if url in self._replica.level_relays]
+        self._replica.report_withheld(level, complete=len(level) == len(asked))
         self._replica.beacons.write(level)
+
+    def _of_the_group(self, urls: Iterable[str]) -> list[str]:
+        """Those that should have everything: one that is being left is not asked for what is new."""
+        return [url for url in urls if not is_left(self._replica, url)]
 
     async def events(self) -> AsyncIterator[GroupEvent]:
         """What happens in this group from now on, by this device or others, each after it was made durable."""

@@ -536,3 +536,20 @@ async def test_who_comes_late_tries_a_false_signpost_and_gives_it_nothing(world:
         world.now_ms += 300_000
     assert dan.replica.epoch.topic != topic, "it led nowhere: somebody sealed the topic"
     assert await dan.texts() == ["mine, and not sent"]
+
+
+async def test_a_relay_that_is_left_is_not_said_to_withhold(world: World) -> None:
+    """What is written after a move is at the new relay alone."""
+    world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    new = world.add_relay()
+    await ana.group.move_relays([new.url])
+    await ana.sync()
+    await ana.group.feed.post("at the new one")
+    await ana.group.sync(beacon=True)
+    for _ in range(2):
+        await ben.group.sync(beacon=True)
+        await ana.group.sync(beacon=True)
+    assert await ben.texts() == ["at the new one"]
+    assert ana.group.alarms() == ben.group.alarms() == []
+    assert ana.group.withheld() == ben.group.withheld() == []
