@@ -170,6 +170,7 @@ class _Report:
             replica.log.note_missed(relay, replica.epoch.topic, 1)
             if relay in replica.level_relays:
                 replica.epochs.to_reread.add(relay)
+                replica.level_relays.discard(relay)  # until it was read
 
     def _is_certain(self, ends: Sequence[MissingEnd]) -> bool:
         """Every relay was read anew and lacks it; or some were, and a day went by."""

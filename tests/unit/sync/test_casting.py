@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from cocoon_core import syncing
 from cocoon_core.errors import RelayError
 from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
 from cocoon_core.protocol.constants import NONCE_BYTES
@@ -197,3 +198,26 @@ async def test_large_groups_do_not_cast(world: World, monkeypatch: pytest.Monkey
         await ana.group.feed.post("hello")
         await until(lambda: is_same(ana, ben))
     assert relay.casts == []
+
+
+# --- beacons and what is missing, while watching
+
+
+async def test_who_watches_writes_beacons_and_is_told_of_what_is_withheld(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "MAILBOX_SECONDS", 0.01)
+    relay = world.add_relay()
+    ana, ben, chi = await world.group("ana", "ben", "chi")
+    garbling = garble(ana, relay, ben)
+    await ben.group.feed.post("withheld")
+    await ben.sync()
+    async with chi.group.watch(), ana.group.watch():
+        await until(lambda: end_of(chi, ben) > end_of(ana, ben) and end_of(ana, chi) == end_of(chi, chi))
+        world.now_ms += 86_400_000  # a beacon is due
+        await until(lambda: any("Ben's device" in alarm for alarm in ana.group.alarms()))
+        garbling.hides = lambda _: False
+        world.now_ms += 86_400_000  # asked again once a day
+        await until(lambda: end_of(ana, ben) == end_of(chi, ben))
+        await until(lambda: ana.group.alarms() == [])
+    assert "withheld" in await ana.texts()
