@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from cocoon_core.errors import UsageError
+from cocoon_core.sync.checking import Finding, LogCheck
+from cocoon_core.sync.checking_documents import DocumentCheck
 from cocoon_core.sync.equivocation import Forks
 from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.suspending import suspend_forked
@@ -115,6 +117,17 @@ def check(honest: list[Peer], written: set[str], seed: int) -> None:
         assert peer.documents() == before, f"{peer.name} rebuilt, seed {seed}"
         peer.open()
         assert peer.documents() == before, f"{peer.name} opened again, seed {seed}"
+        assert find_faults(peer) == [], f"{peer.name} is not sound, seed {seed}"
+
+
+def find_faults(peer: Peer) -> list[Finding]:
+    """What `cocoon check` would say: histories that do not decide are no damage."""
+    log = LogCheck(peer.database, peer.replica.record, peer.clock, repair=False)
+    for _ in log.run():
+        pass
+    for _ in DocumentCheck(peer.replica, log.checked, repair=False).run():
+        pass
+    return log.checked.findings
 
 
 @pytest.mark.parametrize("seed", SEEDS)

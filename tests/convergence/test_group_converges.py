@@ -234,6 +234,7 @@ async def run_schedule(folder: Path, seed: int, steps: int, *, rough: bool = Fal
             assert await state_of(seat) == reference, f"{seat.name} rebuilt differs, seed {seed}"
             await seat.restart()
             assert await state_of(seat) == reference, f"{seat.name} restarted differs, seed {seed}"
+            assert (await seat.running.check()).findings == (), f"{seat.name} is not sound, seed {seed}"
             assert seat.group.unsent() == 0
 
 
