@@ -22,6 +22,7 @@ from cocoon_core.storage.set_aside import set_aside
 from cocoon_core.sync.checking import AGAIN, RESTORE, Checked, Finding
 from cocoon_core.sync.owed import changes_in
 from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.shelf import NOT_SAVED
 
 FEED: Final = "feed/"
 _TABLES: Final = {
@@ -212,7 +213,7 @@ class DocumentCheck:
         """The heads of the document as its cache gives it; None where there is none, or one that cannot be used."""
         replica = self._replica
         cache, _ = replica.documents.cache(record.number)
-        if cache is None:
+        if cache is None or cache == NOT_SAVED:
             return None
         try:
             return replica.shelf.load_cached(record).heads

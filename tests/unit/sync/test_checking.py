@@ -327,6 +327,30 @@ async def test_a_damaged_snapshot_is_set_aside_and_fetched_again(world: World, s
     assert await state_of(dan) == before
 
 
+async def test_months_that_are_left_where_they_are_are_no_damage(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    for _ in range(3):
+        await ana.group.feed.post("of that month")
+        await world.level([ana, ben])
+        world.now_ms += 31 * 86_400_000
+    await ana.group.feed.post("of this month")
+    await ana.group.rotate()
+    await world.level([ana, ben], rounds=12)
+    link = await ana.group.invite()
+    await ana.sync()
+    dan = await world.seat("dan")
+    joined = await dan.running.join(link, member_name="Dan", reads_all=False)
+    before = dump(joined.replica.database)
+    report = await dan.running.check()
+    assert report.findings == ()
+    assert dump(joined.replica.database) == before
+    await world.level()
+    with dan.replica.transaction():
+        dan.replica.groups.set_kept_months(dan.replica.record.number, 1)
+    await dan.restart()
+    assert (await dan.running.check()).findings == ()
+
+
 async def test_an_epoch_that_is_damaged_is_told(world: World) -> None:
     ana, _ = await lived(world)
     database = ana.replica.database
