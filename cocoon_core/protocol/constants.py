@@ -93,6 +93,7 @@ MAX_CHANGE_PREDS: Final = 65_536  # predecessors named by one change
 MAX_CHANGE_DEPS: Final = 1_024  # dependencies named by one change
 MAX_OP_COUNTER: Final = 2**31 - 1  # greatest operation counter
 MAX_DOCUMENT_NAME: Final = 128  # bytes of UTF-8
+MAX_GENERATION: Final = 65_535  # of an owned document
 MAX_KEY_BYTES: Final = 1024  # bytes of UTF-8 in a map key
 MAX_NESTING: Final = 32  # containers one inside another; the root is not counted
 FREE_CHANGE_OPS: Final = 64  # operations that make something, beyond one for each byte of the raw change
@@ -145,6 +146,9 @@ MAX_CAST_ENDS: Final = 48  # ends in one cast
 MAX_CAST_MEMBERS: Final = 50  # members of a group in which devices cast
 CAST_SECONDS: Final = 10  # seconds between two casts of a digest
 CAST_ENDS_SECONDS: Final = 60  # seconds between two casts of ends, and between two times that one is heeded
+
+# --- retire: specs/retire.md
+MAX_RETIRE_HEADS: Final = 256  # devices that one retire names
 
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show

@@ -8,13 +8,13 @@ Spec: specs/documents.md §1.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.constants import LABEL_ACTOR, LABEL_DOCUMENT, MAX_DOCUMENT_NAME
+from cocoon_core.protocol.constants import LABEL_ACTOR, LABEL_DOCUMENT, MAX_DOCUMENT_NAME, MAX_GENERATION
 from cocoon_core.protocol.ids import ActorId, DeviceId, DocumentId, GroupId, MemberId
 from cocoon_core.protocol.primitives import hash_bytes
 
@@ -35,14 +35,16 @@ class DocumentKind(IntEnum):
 class Descriptor:
     """A document's kind, owner or schema, and name.
 
-    `member` is set for owned documents alone; `schema` (root key and "list" | "map" | "text", sorted by key) for shared
-    and admin documents alone.
+    `member` is set for owned documents alone, and so is a `generation` above 0: that of a document that goes on in
+    place of a retired one. `schema` (root key and "list" | "map" | "text", sorted by key) is for shared and admin
+    documents alone.
     """
 
     kind: DocumentKind
     name: str
     member: MemberId | None = None
     schema: tuple[tuple[str, str], ...] = ()
+    generation: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < _utf8_length(self.name) <= MAX_DOCUMENT_NAME:
@@ -51,6 +53,8 @@ class Descriptor:
             raise MalformedError("owned documents name a member, others none")
         if (self.kind is DocumentKind.OWNED) == bool(self.schema):
             raise MalformedError("shared and admin documents have a schema, owned ones none")
+        if not 0 <= self.generation <= (MAX_GENERATION if self.kind is DocumentKind.OWNED else 0):
+            raise MalformedError(f"the generation of an owned document is up to {MAX_GENERATION}; others have one")
         if len(self.schema) > MAX_SCHEMA_KEYS or any(kind not in SCHEMA_TYPES for _, kind in self.schema):
             raise MalformedError(f"a schema maps up to {MAX_SCHEMA_KEYS} root keys to list, map or text")
         keys = [key for key, _ in self.schema]
@@ -58,9 +62,9 @@ class Descriptor:
             raise MalformedError("the keys of a schema are sorted, unique and 1 to 128 bytes")
 
     def to_value(self) -> list[Any]:
-        """The CBOR form: [0, member id, name], or [1 or 2, name, schema]."""
+        """The CBOR form: [0, member id, name], with a generation above 0 behind it; or [1 or 2, name, schema]."""
         if self.member is not None:
-            return [int(self.kind), self.member, self.name]
+            return [int(self.kind), self.member, self.name, *([self.generation] if self.generation else [])]
         return [int(self.kind), self.name, dict(self.schema)]
 
     @property
@@ -72,6 +76,14 @@ class Descriptor:
     def document_id(self, group: GroupId) -> DocumentId:
         return DocumentId(hash_bytes(LABEL_DOCUMENT, group + encoding.encode(self.to_value())))
 
+    def at(self, generation: int) -> Descriptor:
+        """The same owned document in another generation.
+
+        Raises:
+            MalformedError: there is none.
+        """
+        return self if generation == self.generation else replace(self, generation=generation)
+
 
 def descriptor_from_value(value: Any) -> Descriptor:
     """Read the CBOR form.
@@ -82,6 +94,10 @@ def descriptor_from_value(value: Any) -> Descriptor:
     match value:
         case [0 as kind, bytes() as member, str() as name] if type(kind) is int:  # False equals 0, True equals 1
             return Descriptor(DocumentKind.OWNED, name, MemberId(member))
+        case [0 as kind, bytes() as member, str() as name, int() as generation] if type(kind) is int:
+            if type(generation) is not int or generation == 0:
+                raise MalformedError("a generation is a number, and left out where it is 0")
+            return Descriptor(DocumentKind.OWNED, name, MemberId(member), generation=generation)
         case [(1 | 2) as kind, str() as name, dict() as schema] if type(kind) is int:
             if not all(isinstance(key, str) and isinstance(kind_, str) for key, kind_ in schema.items()):
                 raise MalformedError("a schema maps text to text")

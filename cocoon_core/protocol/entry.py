@@ -28,6 +28,7 @@ class EntryKind(IntEnum):
     REKEY = 2
     MANIFEST = 3
     BEACON = 4
+    RETIRE = 5
 
 
 class DocumentChange(NamedTuple):

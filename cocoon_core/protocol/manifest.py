@@ -42,13 +42,21 @@ class DocumentState:
     """One document in a manifest: what it is, what every device signed of it, and where its changes are.
 
     `snapshot` is None where no change is left. `ended` are the devices whose part of it ends before their head, because
-    the gate refused a change of theirs; the run with that change is among the manifest's runs.
+    the gate refused a change of theirs; the run with that change is among the manifest's runs. `retired` is the run with
+    its owner's retire, in short form: then nothing of it counts, and the manifest holds no change of it.
     """
 
     descriptor: Descriptor
     heads: Heads
     snapshot: SnapshotRef | None
     ended: tuple[DeviceId, ...] = ()
+    retired: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.retired and (self.snapshot is not None or self.ended):
+            raise MalformedError("a document that was retired has no snapshot, and nobody's part of it ends")
+        if self.snapshot is None and not self.retired and set(self.ended) != self.heads.keys():
+            raise MalformedError("the changes of a document are left out, and it was not retired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +256,14 @@ def _pages_from(values: list[Any]) -> tuple[PageRef, ...]:
 
 def _document_value(state: DocumentState, places: Mapping[DeviceId, int], pages: Mapping[BlobHash, int]) -> list[Any]:
     heads = sorted([places[device], seq, change] for device, (seq, change) in state.heads.items())
-    where = [pages[page.name] for page in state.snapshot.pages] if state.snapshot else []
+    where: Any = [pages[page.name] for page in state.snapshot.pages] if state.snapshot else []
     ended = sorted(places[device] for device in state.ended)
-    return [state.descriptor.to_value(), heads, where, ended]
+    return [state.descriptor.to_value(), heads, state.retired or where, ended]
 
 
 def _document_from(value: object, devices: tuple[DeviceId, ...], pages: tuple[PageRef, ...]) -> DocumentState:
     match value:
-        case [descriptor, list() as heads, list() as where, list() as ended]:
+        case [descriptor, list() as heads, (list() | bytes()) as where, list() as ended]:
             found: dict[DeviceId, tuple[int, ChangeHash]] = {}
             for item in heads:
                 device, head = _head_from(item, devices)
@@ -266,8 +274,11 @@ def _document_from(value: object, devices: tuple[DeviceId, ...], pages: tuple[Pa
             require_rising(cut, len(devices), "devices that ended")
             if not set(cut) <= found.keys():
                 raise MalformedError("a device that ended has no head")
-            return DocumentState(descriptor_from_value(descriptor), found, _snapshot_from(where, pages), cut)
-    raise MalformedError("a document of a manifest is [descriptor, heads, pages, ended]")
+            snapshot, retired = (None, where) if isinstance(where, bytes) else (_snapshot_from(where, pages), b"")
+            if where == b"":
+                raise MalformedError("the retire of a document is empty")
+            return DocumentState(descriptor_from_value(descriptor), found, snapshot, cut, retired)
+    raise MalformedError("a document of a manifest is [descriptor, heads, pages or retire, ended]")
 
 
 def _head_from(value: object, devices: tuple[DeviceId, ...]) -> tuple[DeviceId, tuple[int, ChangeHash]]:

@@ -20,8 +20,10 @@ from cocoon_core.protocol.operation_forms import Pin
 from cocoon_core.protocol.operations import Create, decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.rekey import Rekey, read_rekey
+from cocoon_core.protocol.retire import Retire, read_retire, require_counted
 from cocoon_core.protocol.roster_values import Operation, Roster
 from cocoon_core.protocol.run import Run, UnverifiedRun, verify_run
+from cocoon_core.protocol.statement import parse_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class VerifiedManifest:
     operations: tuple[Operation, ...]
     rekeys: tuple[Rekey, ...]
     rotation: Operation
+    retires: tuple[Retire, ...] = ()
 
 
 def verify_manifest(
@@ -45,7 +48,7 @@ def verify_manifest(
         known: ids of entries that were verified here before; their signatures are not checked again.
 
     Raises:
-        SignatureError: an operation, rekey, run or run end is not signed by the device that it names.
+        SignatureError: an operation, rekey, retire, run or run end is not signed by the device that it names.
         MalformedError: its operations are not whole, it does not follow the rotation that began this topic, or its
             heads are not those that were signed.
         UpdateNeededError: an operation of a later version.
@@ -66,14 +69,16 @@ def verify_manifest(
         unverified._documents,
     )
     read = tuple(read_rekey(run.entries[-1]) for run in rekeys)
-    return VerifiedManifest(manifest, operations, read, rotation)
+    retired = [state for state in unverified._documents if state.retired]
+    retires = tuple(_read_retire(state, unverified.group, known) for state in retired)
+    return VerifiedManifest(manifest, operations, read, rotation, retires)
 
 
 def check_against_roster(verified: VerifiedManifest, roster: Roster) -> None:
     """Compare a manifest with the roster that its own operations evaluate to.
 
     Raises:
-        NotPermittedError: the rotation does not count.
+        NotPermittedError: the rotation does not count, or a retire by which it leaves a document out.
         MalformedError: a device is missing, was never in, or does not end where it must.
     """
     manifest = verified.manifest
@@ -91,6 +96,9 @@ def check_against_roster(verified: VerifiedManifest, roster: Roster) -> None:
     for former in roster.former_devices.values():
         if former.pin is not None:
             _require_reach(manifest, former.pin)
+    for retire in verified.retires:
+        end = manifest.frontier.get(retire.device)
+        require_counted(retire, roster, end.seq if end is not None else -1)
 
 
 def _read_operations(
@@ -118,6 +126,14 @@ def _find_rotation(operations: Iterable[Operation], entry: Entry, topic: TopicId
         if follows and isinstance(body, Rotation) and body.topic == topic:
             return operation
     raise MalformedError("a manifest does not follow the rotation that began its topic")
+
+
+def _read_retire(state: DocumentState, group: GroupId, known: Collection[EntryId]) -> Retire:
+    """The word by which a manifest leaves a document's changes out: its owner's, and of this very document."""
+    retire = read_retire(_verified(parse_statement(state.retired, group), known).entries[-1])
+    if retire.descriptor != state.descriptor:
+        raise MalformedError("a document of a manifest was retired by the retire of another")
+    return retire
 
 
 def _check_digests(group: GroupId, frontier: Frontier, documents: Iterable[DocumentState]) -> None:

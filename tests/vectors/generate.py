@@ -26,6 +26,7 @@ from tests.vectors.operations import make_operations
 from tests.vectors.recovery import CIPHERTEXTS as RECOVERY_CIPHERTEXTS
 from tests.vectors.recovery import make_ciphertexts as make_recovery_ciphertexts
 from tests.vectors.recovery import make_recovery
+from tests.vectors.retires import make_retire
 from tests.vectors.rosters import make_rosters
 from tests.vectors.sealing import (
     CIPHERTEXTS,
@@ -54,6 +55,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "snapshot": ("specs/manifest.md §5", make_snapshot),
     "manifest": ("specs/manifest.md", make_manifest),
     "beacon": ("specs/beacon.md", make_beacon),
+    "retire": ("specs/retire.md", make_retire),
     "invite": ("specs/invite.md", make_invite),
     "device-link": ("specs/device-link.md", make_device_link),
     "verification": ("specs/verification.md", make_verification),

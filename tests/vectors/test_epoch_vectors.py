@@ -11,6 +11,7 @@ import cbor2
 import pytest
 
 from cocoon_core.protocol.constants import LABEL_RANK
+from cocoon_core.protocol.descriptor import descriptor_from_value
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.entry import Entry, EntryKind, EntryMaker
 from cocoon_core.protocol.epoch import Epoch
@@ -24,9 +25,11 @@ from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.protocol.part import PackedChange, Said, open_part, pack_parts, read_sections
 from cocoon_core.protocol.primitives import HpkeKey, hash_bytes, open_bulk, sha256, verify
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, read_repair_value, repair_keys
+from cocoon_core.protocol.retire import read_retire
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Operation, Recipient, Roster
 from cocoon_core.protocol.rotation import Pages, check_wraps, find_page, open_rotation
+from cocoon_core.protocol.run import parse_run, verify_run
 from cocoon_core.protocol.snapshot import (
     PageRef,
     SnapshotRef,
@@ -371,5 +374,49 @@ def test_refused_manifests() -> None:
         check_against_roster(verified, roster_of(vectors, verified))
 
     require_refused(vectors["bad_openings"], open_one)
+    require_refused(vectors["bad"], read_one)
+    require_refused(vectors["bad_by_roster"], compare)
+
+
+# --- retired documents
+
+
+def test_a_retire_and_the_manifest_that_goes_by_it() -> None:
+    case = read("retire")
+    group, topic = GroupId(unhex(case["group_id"])), TopicId(unhex(case["topic"]))
+    entry = entry_from(case["entry"]["full"])
+    assert entry.id.hex() == case["entry"]["entry_id"]
+    retire = read_retire(entry)
+    assert encode(retire.descriptor.to_value()).hex() == case["descriptor"]
+    assert retire.descriptor.document_id(group).hex() == case["document_id"]
+    assert encode(retire.next_descriptor.to_value()).hex() == case["next_descriptor"]
+    assert retire.next_descriptor.document_id(group).hex() == case["next_document_id"]
+    assert descriptor_from_value(decode(unhex(case["next_descriptor"]))) == retire.next_descriptor
+    assert retire.heads == heads_from(case["heads"])
+    assert verify_run(parse_run(unhex(case["run"]), group)).entries == (entry,)
+    verified = read_whole(case, entry_from(case["manifest"]["full"]), topic)
+    check_against_roster(verified, roster_of(case, verified))
+    assert verified.retires == (retire,)
+    assert encode_manifest(verified.manifest, group).hex() == case["manifest"]["content"]
+    (left_out,) = [one for one in verified.manifest.documents if one.retired]
+    assert left_out.descriptor == retire.descriptor
+    assert left_out.heads == heads_from(case["heads"])
+    assert left_out.snapshot is None
+
+
+def test_refused_retires() -> None:
+    vectors = read("retire")
+    group, topic = GroupId(unhex(vectors["group_id"])), TopicId(unhex(vectors["topic"]))
+    require_refused(vectors["bad_descriptors"], lambda case: descriptor_from_value(decode(unhex(case["descriptor"]))))
+    require_refused(vectors["bad_bodies"], lambda case: read_retire(entry_from(case["full"])))
+    require_refused(vectors["bad_contents"], lambda case: decode_manifest(unhex(case["content"]), group))
+
+    def read_one(case: Case) -> VerifiedManifest:
+        return read_whole(vectors, entry_from(case["full"]), topic)
+
+    def compare(case: Case) -> None:
+        verified = read_one(case)
+        check_against_roster(verified, roster_of(vectors, verified))
+
     require_refused(vectors["bad"], read_one)
     require_refused(vectors["bad_by_roster"], compare)
