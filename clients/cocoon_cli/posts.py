@@ -1,4 +1,4 @@
-"""`post`, `reply`, `feed`, `thread`: what members write. Writing needs no relay; `cocoon sync` sends it."""
+"""`post`, `reply`, `erase`, `feed`, `thread`: what members write. Writing needs no relay; `cocoon sync` sends it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cocoon_cli.arguments import Commands, JoinWords, positive
+from cocoon_cli.arguments import Commands, JoinWords, add_yes, positive
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import age, count, shorten_id, timestamp
@@ -28,6 +28,18 @@ def add_commands(commands: Commands) -> None:
     reply = commands.add("reply", with_group(write_reply), "answer a post or a reply")
     reply.add_argument("post", metavar="ID", help="the id of what you answer, or the beginning of it")
     reply.add_argument("text", metavar="TEXT", nargs="+", action=JoinWords, help=_TEXT_HELP)
+    erase = commands.add(
+        "erase",
+        with_group(erase_posts, _ask_to_erase),
+        "erase posts and replies of your own, for good",
+        "Everybody then sees that you erased it, and no text. The text itself leaves a member's device with the next "
+        "rotation that it follows (--now begins one), and the relay when it next clears out what is old. What somebody "
+        "copied, backed up or wrote down stays; so does what is on a device that never syncs again.",
+        examples=["cocoon erase 4f1c93", "cocoon erase 4f1c93 a07bd2 --now --yes"],
+    )
+    erase.add_argument("posts", metavar="ID", nargs="+", help="the id of a post or reply, or the beginning of it")
+    erase.add_argument("--now", action="store_true", help="rotate at once, so that the text leaves every device soon")
+    add_yes(erase)
     feed = commands.add("feed", with_group(show_feed), "the newest posts, the newest last")
     feed.add_argument("--limit", type=positive, default=50, metavar="N", help="how many (50)")
     feed.add_argument("--before", metavar="ID", help="only what stands before this post")
@@ -48,6 +60,7 @@ def post_data(post: Post) -> dict[str, Any]:
         "attachments": list(post.attachments),
         "replies": post.replies,
         "parent": post.parent,
+        "erased": post.erased,
     }
 
 
@@ -72,6 +85,29 @@ async def _written(post: Post, group: Group, context: Context) -> Outcome:
         data={"id": post.id},
         draw=lambda screen: screen.line(f"Written as {shorten_id(post.id)}."),
         notes=await context.notes_on_sending(group),
+    )
+
+
+def _ask_to_erase(args: argparse.Namespace) -> str:
+    return f"Erase {count(len(set(args.posts)), 'post')} for good?"
+
+
+async def erase_posts(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Erase own posts, and rotate at once where that was asked for."""
+    erased = await group.feed.erase(*args.posts)
+    if args.now:
+        await group.rotate()
+    ids = list(dict.fromkeys(post.id for post in erased))
+    when = "this" if args.now else "the next"
+    notes = [
+        f"The text leaves the others' devices when they follow {when} rotation"
+        + (", as soon as they sync." if args.now else "; `cocoon rotate` begins one at once."),
+        "What somebody copied or backed up stays.",
+    ]
+    return Outcome(
+        data={"erased": ids, "rotated": bool(args.now)},
+        draw=lambda screen: screen.line(f"Erased {count(len(ids), 'post')}."),
+        notes=[] if context.output.as_json else [*notes, *await context.notes_on_sending(group)],
     )
 
 
@@ -119,6 +155,8 @@ def draw_post(screen: Screen, post: Post, depth: int, now: datetime, elsewhere: 
     marks = [age(post.time, now)]
     if post.edited:
         marks.append("edited")
+    if post.erased:
+        marks.append("erased by its author")
     if post.hidden:
         marks.append("hidden by an admin")
     if elsewhere:
@@ -133,6 +171,7 @@ def draw_post(screen: Screen, post: Post, depth: int, now: datetime, elsewhere: 
         (shorten_id(post.id), "cyan"),
         indent=indent,
     )
-    screen.body(post.text, indent + 2)
+    if not post.erased:
+        screen.body(post.text, indent + 2)
     for attachment in post.attachments:
         screen.line((f"[{attachment}]", "dim"), indent=indent + 2)

@@ -42,8 +42,8 @@ class DocumentState:
     """One document in a manifest: what it is, what every device signed of it, and where its changes are.
 
     `snapshot` is None where no change is left. `ended` are the devices whose part of it ends before their head, because
-    the gate refused a change of theirs; the run with that change is among the manifest's runs. `retired` is the run with
-    its owner's retire, in short form: then nothing of it counts, and the manifest holds no change of it.
+    the gate refused a change of theirs; the run with that change is among the manifest's runs. `retired` is the run
+    with its owner's retire, in short form: then nothing of it counts, and the manifest holds no change of it.
     """
 
     descriptor: Descriptor

@@ -18,12 +18,22 @@ from typing import Any
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
-from cocoon_core.social.post_view import FEED_PREFIX, MAX_TEXT_BYTES, POST_ID_BYTES, POST_PREFIX, PostView, post_id
+from cocoon_core.protocol.retire import GONE_PREFIX
+from cocoon_core.social.erasing import erase_posts, finish_erasing
+from cocoon_core.social.post_view import (
+    FEED_PREFIX,
+    MAX_TEXT_BYTES,
+    POST_ID_BYTES,
+    POST_PREFIX,
+    PostView,
+    base_of,
+    post_id,
+)
 from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
 
 _COLUMNS = (
-    "p.post, p.member, p.text, p.time_ms, p.parent, p.edited, "
+    "p.post, p.member, p.text, p.time_ms, p.parent, p.edited, p.erased, "
     "(SELECT count(*) FROM posts r WHERE r.group_no=p.group_no AND r.parent=p.post)"
 )
 
@@ -33,7 +43,7 @@ _IS_HERE = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
 @dataclass(frozen=True, slots=True)
 class Post:
     """A post or a reply. `replies` counts direct replies that are here; `time` is what its author's device said, in
-    UTC.
+    UTC. Of one that its author erased, everything is left but the text.
     """
 
     id: str
@@ -46,6 +56,7 @@ class Post:
     attachments: tuple[str, ...]
     replies: int
     parent: str | None
+    erased: bool = False
 
 
 class Feed:
@@ -54,7 +65,9 @@ class Feed:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._db, self._no = replica.database, replica.record.number
-        replica.add_view(PostView(self._db, self._no))
+        self._view = PostView(replica)
+        replica.add_view(self._view)
+        replica.chores.append(lambda: finish_erasing(replica))
 
     # --- writing
 
@@ -76,6 +89,21 @@ class Feed:
         """
         return self._write(text, self._find(post))
 
+    async def erase(self, *posts: str) -> builtins.list[Post]:
+        """Erase own posts and replies, named by id or a unique beginning of it: their texts and all earlier versions.
+
+        They are shown as erased from now on. The text itself leaves a member's device with the first rotation that it
+        follows after this (`Group.rotate`), and a relay when the leases of the old topic and its blobs end. What
+        somebody copied, backed up or wrote down stays; so does what a device holds that never syncs again.
+
+        Raises:
+            UnknownItemError: one is not here.
+            UsageError: one is another member's. Nothing was erased.
+        """
+        found = [self._find(post) for post in posts]
+        erase_posts(self._replica, found)
+        return [self._get(post) for post in found]
+
     def _write(self, text: str, parent: bytes | None) -> Post:
         size = len(text.encode(errors="replace"))
         if not text.strip() or size > MAX_TEXT_BYTES:
@@ -88,14 +116,14 @@ class Feed:
             raise UsageError("this device is not a member of the group")
         now_ms = replica.clock()
         month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        descriptor = Descriptor(DocumentKind.OWNED, FEED_PREFIX + month, member)
+        descriptor = replica.retires.current(Descriptor(DocumentKind.OWNED, FEED_PREFIX + month, member))
         key = POST_PREFIX + secrets.token_hex(8)
         value: dict[str, Any] = {"at": now_ms, "text": text}
         if parent is not None:
             value["re"] = parent
         with replica.change(descriptor) as root:
             root[key] = value
-        return self._get(post_id(descriptor.document_id(replica.group), key))
+        return self._get(post_id(descriptor.at(0).document_id(replica.group), key))
 
     # --- reading
 
@@ -187,11 +215,20 @@ class Feed:
         return [(int(time_ms), bytes(post)) for time_ms, post in orphans]
 
     async def changed(self, event: GroupEvent) -> builtins.list[Post]:
-        """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others."""
+        """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others.
+
+        Those that only moved to a next generation, because others beside them were erased, are not among them.
+        """
         if not isinstance(event, DocumentChanged) or not event.name.startswith(FEED_PREFIX):
             return []
-        ids = [post_id(event.document, key) for key in event.keys if key.startswith(POST_PREFIX)]
-        posts = [self._get(post) for post in ids if self._db.query_value(_IS_HERE, (self._no, post))]
+        record = self._replica.documents.find(event.document)
+        if record is None:
+            return []
+        base = base_of(record.descriptor, event.document, self._replica.group)
+        keys = [key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys]
+        ids = [post_id(base, key) for key in keys if key.startswith(POST_PREFIX)]
+        new = [post for post in dict.fromkeys(ids) if post not in self._view.copies]
+        posts = [self._get(post) for post in new if self._db.query_value(_IS_HERE, (self._no, post))]
         return sorted(posts, key=lambda post: (post.time, post.id))
 
     # --- inside
@@ -247,7 +284,7 @@ class Feed:
         return bytes(rows[0][0])
 
     def _post(self, row: tuple[Any, ...]) -> Post:
-        post, member, text, time_ms, parent, edited, replies = row
+        post, member, text, time_ms, parent, edited, erased, replies = row
         author = self._replica.members.roster.members.get(MemberId(member))
         return Post(
             id=post.hex(),
@@ -260,6 +297,7 @@ class Feed:
             attachments=(),
             replies=replies,
             parent=parent.hex() if parent is not None else None,
+            erased=bool(erased),
         )
 
 

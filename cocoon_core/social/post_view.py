@@ -2,7 +2,9 @@
 specs/feed.md.
 
 A post is the map under a root key `post:<random>` of an owned document `feed/<month>`; its author is the document's
-owner, so nobody can write, change or delete another's post. Its id is a hash of document and key.
+owner, so nobody can write, change or delete another's post. Its id is a hash of document and key. Of several
+generations of a document, which are there together for a moment or by a fault, the newest that names a post says what
+it is; where it says both, the post was erased.
 """
 
 from __future__ import annotations
@@ -11,34 +13,44 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from cocoon_core.protocol.constants import LABEL_POST
-from cocoon_core.protocol.descriptor import DocumentKind
-from cocoon_core.protocol.ids import DocumentId
+from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
+from cocoon_core.protocol.ids import DocumentId, GroupId
 from cocoon_core.protocol.primitives import hash_bytes
-from cocoon_core.storage.database import Database
+from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
 FEED_PREFIX: Final = "feed/"
 POST_PREFIX: Final = "post:"
 POST_ID_BYTES: Final = 16
 MAX_TEXT_BYTES: Final = 64 * 1024
+MOST_COPIES: Final = 10_000  # that are kept in mind
 _LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999, as far as a date can be shown
 
-_Row = tuple[int, bytes, int, str, bytes, str, int, bytes | None, int]
+_Row = tuple[int, bytes, int, str, bytes, str, int, bytes | None, int, int, int, int]
 
 _UPSERT: Final = """
-INSERT INTO posts (group_no, post, document_no, key, member, text, time_ms, parent, edited)
-VALUES (?,?,?,?,?,?,?,?,?)
+INSERT INTO posts (group_no, post, document_no, key, member, text, time_ms, parent, edited, generation, erased, lingers)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT DO UPDATE SET document_no=excluded.document_no, key=excluded.key, member=excluded.member,
-text=excluded.text, time_ms=excluded.time_ms, parent=excluded.parent, edited=excluded.edited
+text=excluded.text, time_ms=excluded.time_ms, parent=excluded.parent, edited=excluded.edited,
+generation=excluded.generation, erased=excluded.erased, lingers=excluded.lingers
+WHERE excluded.generation>=generation
 """
 
 
 class PostView:
-    """Keeps the table `posts` of one group level with its documents. Implements `sync.shelf.View`."""
+    """Keeps the table `posts` of one group level with its documents. Implements `sync.shelf.View`.
 
-    def __init__(self, database: Database, group_no: int) -> None:
-        self._db, self._no = database, group_no
+    Attributes:
+        copies: posts that came lately with a next generation and are as they were.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica, self._group = replica, replica.group
+        self._db, self._no = replica.database, replica.record.number
+        self.copies: dict[bytes, None] = {}
 
     def merged(self, record: DocumentRecord, document: Readable, touched: set[str]) -> None:
         if _is_feed(record):
@@ -46,29 +58,73 @@ class PostView:
 
     def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
         if _is_feed(record):
+            stood = self._db.query("SELECT key FROM posts WHERE document_no=?", (record.number,))
             self._db.execute("DELETE FROM posts WHERE document_no=?", (record.number,))
-            self._update(record, document, document.root_keys())
+            self._update(record, document, {*document.root_keys(), *(key for (key,) in stood)})
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
         if _is_feed(record):
             self._update(record, document, document.root_keys())
 
     def _update(self, record: DocumentRecord, document: Readable, keys: Iterable[str]) -> None:
+        base = base_of(record.descriptor, record.document, self._group)
+        keys = dict.fromkeys(key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in keys)
         rows: list[_Row] = []
-        gone: list[tuple[int, bytes]] = []
+        gone: list[tuple[int, bytes, int]] = []
+        lost: list[str] = []
         for key in keys:
             if not key.startswith(POST_PREFIX):
                 continue
-            post = post_id(record.document, key)
-            row = self._row(record, key, post, document.plain(key))
+            row = self._row_in(record, document, key, post_id(base, key))
             if row is None:
-                gone.append((self._no, post))
+                gone.append((self._no, post_id(base, key), record.number))
+                lost.append(key)
             else:
                 rows.append(row)
         if gone:
-            self._db.executemany("DELETE FROM posts WHERE group_no=? AND post=?", gone)
+            self._db.executemany("DELETE FROM posts WHERE group_no=? AND post=? AND document_no=?", gone)
+        if record.descriptor.generation:
+            self._note_copies(rows)
         if rows:
             self._db.executemany(_UPSERT, rows)
+        if lost and record.descriptor.generation:
+            self._look_below(record.descriptor, lost)
+
+    def _note_copies(self, rows: Iterable[_Row]) -> None:
+        """Tell what only moved to this generation from what is new or other in it."""
+        for row in rows:
+            stood = self._db.query_one(
+                "SELECT text, time_ms, parent, edited, erased FROM posts WHERE group_no=? AND post=?", row[:2]
+            )
+            self.copies.pop(row[1], None)
+            if stood == (*row[5:9], row[10]):
+                self.copies[row[1]] = None
+        while len(self.copies) > MOST_COPIES:
+            del self.copies[next(iter(self.copies))]
+
+    def _look_below(self, descriptor: Descriptor, keys: list[str]) -> None:
+        """What a generation names no more, an earlier one may still, if it goes on."""
+        earlier = [
+            record
+            for record in self._replica.documents.all()
+            if record.descriptor.generation < descriptor.generation
+            and record.descriptor.at(0) == descriptor.at(0)
+            and not self._replica.members.is_retired(record.descriptor)
+        ]
+        if earlier:
+            record = max(earlier, key=lambda one: one.descriptor.generation)
+            self._update(record, self._replica.shelf.get(record.descriptor), keys)
+
+    def _row_in(self, record: DocumentRecord, document: Readable, key: str, post: bytes) -> _Row | None:
+        """What one generation says of a post: a tombstone goes before what stands beside it."""
+        row = self._row(record, key, post, document.plain(key))
+        if not record.descriptor.generation:
+            return row
+        tombstone = document.plain(GONE_PREFIX + key)
+        if not isinstance(tombstone, dict):
+            return row
+        found = self._row(record, key, post, {**tombstone, "text": "", "edited": None})
+        return (*found[:-2], 1, int(row is not None)) if found is not None else row
 
     def _row(self, record: DocumentRecord, key: str, post: bytes, value: Any) -> _Row | None:
         """A post's row, or None where the value is not a post; what is odd in it is made harmless."""
@@ -83,11 +139,17 @@ class PostView:
         member = record.descriptor.member
         assert member is not None, "a feed document is owned"
         edited = int(type(value.get("edited")) is int)
-        return (self._no, post, record.number, key, bytes(member), text, time_ms, parent, edited)
+        generation = record.descriptor.generation
+        return (self._no, post, record.number, key, bytes(member), text, time_ms, parent, edited, generation, 0, 0)
+
+
+def base_of(descriptor: Descriptor, document: DocumentId, group: GroupId) -> DocumentId:
+    """The id of a document's generation 0, by which its posts are named in all of them."""
+    return document if not descriptor.generation else descriptor.at(0).document_id(group)
 
 
 def post_id(document: DocumentId, key: str) -> bytes:
-    """The id of a post: 16 bytes that name document and key, and so the author."""
+    """The id of a post: 16 bytes that name the document, in generation 0, and the key, and so the author."""
     return hash_bytes(LABEL_POST, document + key.encode(), POST_ID_BYTES)
 
 

@@ -97,6 +97,12 @@ class DocumentTable:
         )
         return DocumentRecord(row[0], document, descriptor_from_value(encoding.decode(row[1]))) if row else None
 
+    def get(self, number: int) -> DocumentRecord:
+        """A record that is named by its number."""
+        row = self._db.query_one("SELECT document, descriptor FROM documents WHERE id=?", (number,))
+        assert row is not None, "what is named is not deleted"
+        return DocumentRecord(number, DocumentId(row[0]), descriptor_from_value(encoding.decode(row[1])))
+
     def all(self) -> list[DocumentRecord]:
         rows = self._db.query(
             "SELECT id, document, descriptor FROM documents WHERE group_no=? ORDER BY id", (self._no,)

@@ -23,6 +23,7 @@ from cocoon_core.storage.meta import META
 from cocoon_core.storage.recovery import RECOVERY
 from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
+from cocoon_core.storage.retires import RETIRES
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
 from cocoon_core.storage.verifications import VERIFICATIONS
@@ -47,6 +48,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     SNAPSHOTS,
     BEACONS,
     SET_ASIDE,
+    RETIRES,
     # New steps go here.
 )
 

@@ -139,6 +139,20 @@ class SnapshotTable:
             [(self._no, bytes(name)) for name in names],
         )
 
+    def stored_pages(self) -> list[int]:
+        """The numbers of the pages whose content is here."""
+        rows = self._db.query("SELECT id FROM pages WHERE group_no=? AND part IS NOT NULL", (self._no,))
+        return [page for (page,) in rows]
+
+    def built_on(self, page: int) -> list[int]:
+        """The numbers of the documents that are built on a page."""
+        rows = self._db.query("SELECT DISTINCT document_no FROM document_pages WHERE page=?", (page,))
+        return [number for (number,) in rows]
+
+    def delete_page(self, page: int) -> None:
+        """Delete a page on which nothing is built any more."""
+        self._db.execute("DELETE FROM pages WHERE id=?", (page,))
+
     # --- what documents are built on
 
     def get(self, number: int) -> StoredSnapshot | None:

@@ -66,7 +66,7 @@ def find_behind(replica: Replica, verified: VerifiedManifest) -> dict[DeviceId, 
 
 def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentState]:
     """The documents whose snapshots hold something that is not here, those that are owed already among them."""
-    behind = find_behind(replica, verified)
+    behind, lacking = find_behind(replica, verified), replica.retires.lacking()
     return [
         state
         for state in verified.manifest.documents
@@ -74,6 +74,7 @@ def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentSt
         and (
             not behind.keys().isdisjoint(state.heads)
             or replica.debts.find(state.descriptor.document_id(replica.group)) is not None
+            or state.descriptor.document_id(replica.group) in lacking
         )
     ]
 
@@ -89,6 +90,7 @@ def adopt_manifest(replica: Replica, proved: ProvedManifest) -> None:
         replica.stop(ChainAheadError())
         if replica.has_unsent:  # what was written here stands in the way of what this device wrote elsewhere
             return
+    replica.retires.take_in(verified)
     needed = find_needed(replica, verified)
     before_members, standings = replica.members.ids(), replica.members.standings()
     new = behind.keys() - replica.chains.keys()
@@ -102,6 +104,8 @@ def adopt_manifest(replica: Replica, proved: ProvedManifest) -> None:
         replica.epochs.table.add_rekey(rekey.device, rekey.last_seq, rekey.wire)
     _move_chains(replica, verified, behind)
     _keep_epoch(replica, proved)
+    for state in verified.manifest.documents:  # though nothing of it counts, its heads go on
+        replica.documents.ensure(state.descriptor.document_id(replica.group), state.descriptor)
     replica.debts.owe(proved.topic, needed, changes_in(verified.manifest.runs))
     fresh = tuple(operation.id for operation in verified.operations if operation.id not in set(known))
     if fresh:

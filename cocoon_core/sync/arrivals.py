@@ -142,6 +142,10 @@ class Arrivals:
             self._opened.popitem(last=False)
         return opened
 
+    def forget_pages(self) -> None:
+        """Stored pages were deleted."""
+        self._opened.clear()
+
     def pending(self, document: DocumentId) -> Iterator[Arrival]:
         """Own changes that are in no run yet."""
         for changed, seq, raw in self._own_pending():

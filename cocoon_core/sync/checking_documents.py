@@ -29,7 +29,7 @@ _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
     "called": "SELECT change FROM called WHERE document_no=? ORDER BY 1",
     "refused": "SELECT change, device, code FROM refused WHERE document_no=? ORDER BY 1",
-    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited FROM posts WHERE document_no=? "
+    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased FROM posts WHERE document_no=? "
     "ORDER BY post",
 }
 _REPAIR: Final = "run `cocoon check` without --no-repair"
@@ -137,6 +137,8 @@ class DocumentCheck:
         replica = self._replica
         if replica.debts.find(record.document) is not None:
             return  # it is on its way already
+        if replica.members.is_retired(record.descriptor):
+            return  # nothing of it counts, and it may have been let go of
         state = self._states.get(record.document)
         problem = "a run that changed it is missing" if record.number in self._holed else None
         try:

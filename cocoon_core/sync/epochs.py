@@ -433,6 +433,8 @@ class Epochs:
             return None
         if (sealed or choice.epoch.topic in self.broken) and self._may_repair(choice):
             return Reason.REPAIR
+        if self._replica.retires.lacks_manifest:
+            return Reason.REPAIR
         envelopes, size = self.table.size(choice.epoch.topic)
         use = EpochUse(self.current.since_ms, envelopes, size)
         recipients, days = len(choice.roster.recipients()), choice.roster.policy.epoch_days

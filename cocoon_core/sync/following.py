@@ -248,6 +248,7 @@ class Following:
         if proved is None or (proved.topic, proved.run.wire) != (topic, run.wire):
             unverified = open_manifest(body, self._replica.group, topic, self._fetched)
             known = {operation.id for operation in self._replica.members.graph.operations()}
+            known |= self._replica.retires.known
             proved = ProvedManifest(topic, run, verify_manifest(unverified, run.entries[-1], topic, known))
             self._proved = proved
         return proved

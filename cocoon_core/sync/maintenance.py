@@ -13,11 +13,13 @@ from cocoon_core.errors import UsageError
 from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.operations import RevokeInvite
 from cocoon_core.protocol.operations_rotation import Reason
+from cocoon_core.sync.carrying_over import carry_over
 from cocoon_core.sync.key_care import tend_keys
 from cocoon_core.sync.recovery_upkeep import keep_recovery
 from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.suspending import suspend_forked
+from cocoon_core.sync.sweeping import sweep_retired
 from cocoon_core.sync.turns import has_waited, is_turn
 from cocoon_core.sync.welcomes import renew_welcomes
 
@@ -33,10 +35,14 @@ def tend(replica: Replica, *, sealed: bool = False) -> None:
     close_ended_invites(replica)
     suspend_forked(replica, lambda what, rank: is_turn(replica, what, rank))
     reissue_lost(replica)
+    carry_over(replica)
+    for chore in replica.chores:
+        chore()
     keep_recovery(replica)
     rotate_where_due(replica, sealed=sealed)
     tend_keys(replica)
     renew_welcomes(replica)
+    sweep_retired(replica)
 
 
 def close_ended_invites(replica: Replica) -> int:

@@ -68,6 +68,7 @@ class Members:
         self._final_ids: Mapping[DeviceId, EntryId] = {}
         self._final_ops: frozenset[EntryId] = frozenset()
         self._forked: Mapping[DeviceId, FindSeq] = {}
+        self._retired: frozenset[Descriptor] = frozenset()
         self._begin()
 
     def _begin(self) -> None:
@@ -191,6 +192,10 @@ class Members:
         self._forked = dict(forked)
         self._standings = None
 
+    def set_retired(self, retired: frozenset[Descriptor]) -> None:
+        """The documents that their owners retired: nothing in them counts (specs/retire.md §3)."""
+        self._retired = retired
+
     @property
     def roster(self) -> Roster:
         if self._roster is None:
@@ -258,12 +263,20 @@ class Members:
 
         Whose owned document it is, is for the gate.
         """
+        return not self.is_retired(descriptor) and self.counts_ever(device, seq, descriptor)
+
+    def is_retired(self, descriptor: Descriptor) -> bool:
+        """Whether a retire of that document counts."""
+        return bool(self._retired) and descriptor in self._retired
+
+    def counts_ever(self, device: DeviceId, seq: int, descriptor: Descriptor) -> bool:
+        """Whether it would count if the document were not retired."""
         standing = self.standing(device)
         return seq <= (standing.admin_limit if descriptor.kind is DocumentKind.ADMIN else standing.limit)
 
     def may_be_cut(self, descriptor: Descriptor) -> bool:
         """False where all entries of everybody whose changes the gate lets into this document count by themselves."""
-        if descriptor.kind is not DocumentKind.OWNED:
+        if descriptor.kind is not DocumentKind.OWNED or self.is_retired(descriptor):
             return True
         if self._owners_cut is None:
             cut = {standing.member for standing in self._all().values() if standing.limit != ALL}
@@ -337,3 +350,5 @@ class Members:
             raise UsageError("only its owner can change this document")
         if descriptor.kind is DocumentKind.ADMIN and not self.roster.is_admin(member):
             raise UsageError("only an admin can change this document")
+        if self.is_retired(descriptor):
+            raise UsageError("this document was retired; its next generation goes on in its place")

@@ -8,7 +8,7 @@ specs/manifest.md §7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,9 @@ class Debts:
         for state in states:
             document = state.descriptor.document_id(replica.group)
             record = replica.documents.ensure(document, state.descriptor)
+            if replica.members.is_retired(state.descriptor):
+                replica.retires.table.note_swept(document, is_whole=False)
+                continue
             known = self._debts.get(document)
             extra = tuple(besides.get(document, ()))
             is_away = known.is_away if known is not None else self._stays_away(state.descriptor)
@@ -129,10 +132,22 @@ class Debts:
             self.unreadable.discard(document)
         self._lots = None
 
+    def drop(self, documents: Iterable[DocumentId]) -> None:
+        """These documents were retired: nobody reads them any more. Inside a transaction."""
+        for document in documents:
+            debt = self._debts.pop(document, None)
+            if debt is not None:
+                self._table.paid(debt.record.number)
+                self._replica.retires.table.note_swept(document, is_whole=False)
+        self._lots = None
+
     def follow_choice(self, topic: TopicId) -> None:
         """Another epoch was chosen: what is owed is owed as its manifest says. Inside a transaction."""
+        self.owe_again(topic, {document for document, debt in self._debts.items() if debt.topic != topic})
+
+    def owe_again(self, topic: TopicId, behind: Set[DocumentId]) -> None:
+        """Owe these documents as the manifest of that epoch says, if it was followed. Inside a transaction."""
         replica = self._replica
-        behind = {document for document, debt in self._debts.items() if debt.topic != topic}
         content = replica.epochs.table.content(topic) if behind else None
         if content is None:
             return
@@ -194,6 +209,12 @@ class Debts:
             for debt in lot.debts:
                 self._refuse(debt, error)
             return
+        retired = replica.retires.documents()
+        if any(not retired.keys().isdisjoint(sections) for sections in opened):
+            for number in numbers:  # what was retired must not stay with what stands in the same page
+                if not self._table.built_on(number):
+                    self._table.delete_page(number)
+            numbers = []
         for debt in lot.debts:
             try:
                 self._read(debt, numbers, opened)
@@ -220,8 +241,11 @@ class Debts:
         packed = read_snapshot(record.document, opened)
         check_heads(packed, debt.state.heads, debt.state.ended)
         besides = _called_by(packed, debt.besides) if debt.besides else []
+        if not numbers:
+            besides = [*(Said(change.device, change.raw, change.entry) for change in packed), *besides]
         replica.shelf.adopt_snapshot(record.descriptor, packed, numbers, besides)
         self._table.paid(record.number)
+        replica.retires.table.forget_swept(record.document)
         del self._debts[record.document]
         replica.tell(DocumentChanged(record.document, record.descriptor.name, frozenset(), own=False))
 

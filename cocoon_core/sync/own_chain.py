@@ -99,6 +99,9 @@ class OwnChain:
         replica = self._replica
         stored = replica.log.run_covering(replica.keys.id, seq - 1)
         if stored is None or stored.last_seq != seq - 1:
+            swept = replica.retires.swept_id(replica.keys.id, seq - 1)
+            if swept is not None:
+                return swept
             raise LocalStateError(f"the own entry before seq {seq} is not in the log")
         return stored.last_id
 

@@ -63,11 +63,14 @@ class _Packer:
             for document, seq, change in self._heads[device].items():
                 by_document.setdefault(document, {})[device] = seq, change
         pager = Pager(replica, self._before)
+        left_out: list[DocumentState] = []
         for record in replica.documents.all():
             heads = by_document.get(record.document)
-            if heads:
-                for left_out in pager.take(record, heads):
-                    self._keep_reasons(record, left_out, heads)
+            if retired := replica.retires.proof_of(record.document):
+                left_out.append(DocumentState(record.descriptor, heads or {}, None, (), retired))
+            elif heads:
+                for ended in pager.take(record, heads):
+                    self._keep_reasons(record, ended, heads)
         states, blobs = pager.finish()
         operations = self._operations()
         manifest = Manifest(
@@ -76,7 +79,7 @@ class _Packer:
             replica.members.final_operations & operations.keys(),
             self._rekeys(frontier),
             tuple(run for _, run in sorted(self._runs.items())),
-            tuple(states),
+            (*states, *left_out),
         )
         body, pages = seal_manifest(manifest, replica.group, self._topic, Secret(secrets.token_bytes(32)))
         content = encode_manifest(manifest, replica.group)

@@ -19,7 +19,7 @@ from cocoon_core.protocol.constants import SNAPSHOT_PART_BYTES
 from cocoon_core.protocol.descriptor import Descriptor
 from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId
 from cocoon_core.protocol.manifest import DocumentState, decode_manifest
-from cocoon_core.protocol.part import Part, Said, pack_parts
+from cocoon_core.protocol.part import Part, Said, open_part, pack_parts
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
@@ -80,6 +80,7 @@ class Pager:
         self._fresh: list[_ToPack] = []
         self._same: list[tuple[DocumentRecord, DocumentState]] = []
         self._blobs: list[bytes] = []
+        self._retired = replica.retires.documents()
         self.kept: frozenset[BlobHash] = frozenset()
 
     # --- taking
@@ -95,6 +96,8 @@ class Pager:
             self._states[record.document] = debt.state
             return []
         before = self._before.get(record.document)
+        if before is not None and before.retired:  # it goes on after all
+            before = None
         is_same = before is not None and before.heads == heads
         if before is not None and is_same and not before.ended and not self._may_be_cut(record):
             self._keep(record, before)
@@ -149,7 +152,8 @@ class Pager:
         kept: set[BlobHash] = set()
         for record, state in large:
             names = [page.name for page in state.snapshot.pages] if state.snapshot else []
-            if all(name in self._known for name in names) or self._is_packed_so(record, state):
+            is_known = all(name in self._known for name in names)
+            if not any(map(self._holds_retired, names)) and (is_known or self._is_packed_so(record, state)):
                 kept.update(names)
                 self._states[record.document] = state
             else:
@@ -178,9 +182,21 @@ class Pager:
     def _is_good(self, page: _Page) -> bool:
         """Known to hold what it should, and most of it of use."""
         changes = self._known.get(page.ref.name)
+        if (changes is None or page.changes < changes) and self._holds_retired(page.ref.name):
+            return False
         if changes is None:
             changes = self._is_same_page(page)
         return changes is not None and page.changes >= LIVE_PART * changes
+
+    def _holds_retired(self, name: BlobHash) -> bool:
+        """Whether a document stands in a page that its owner retired: then no manifest names that page any more."""
+        if not self._retired:
+            return False
+        states = (self._before.get(document) for document in self._retired)
+        if any(name == page.name for state in states if state and state.snapshot for page in state.snapshot.pages):
+            return True
+        known = self._replica.snapshots.find_page(name)
+        return known is not None and known[1] is not None and not self._retired.keys().isdisjoint(open_part(known[1]))
 
     def _is_same_page(self, page: _Page) -> int | None:
         """How many changes a page holds, if what is here, packed in the order of documents, gives this very page: then
@@ -265,7 +281,8 @@ def read_changes(
     """
     changes: list[Arrival] = []
     last: dict[DeviceId, int] = {}
-    counting = replica.shelf.counting_changes(record)
+    is_retired = replica.members.is_retired(record.descriptor)  # since: who made this page packed what counted then
+    counting = replica.shelf.changes_ever(record) if is_retired else replica.shelf.counting_changes(record)
     for arrival in counting:
         device, seq = arrival.device, arrival.change.seq
         if seq is not None and device in heads and seq <= heads[device][0]:

@@ -17,6 +17,7 @@ from cocoon_core.documents import Document, ListView, MapView, TextView
 from cocoon_core.errors import DocumentUnavailableError, LocalStateError, UsageError
 from cocoon_core.protocol.change import read_deps, read_seq, split_change
 from cocoon_core.protocol.descriptor import Descriptor, actor_of
+from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.sync.arrivals import ancestors_of, hash_of, in_causal_order
 from cocoon_core.sync.members import ALL
@@ -62,6 +63,18 @@ def reissue_lost(replica: Replica) -> Reissued:
                 replica.keys.id.hex(),
                 f"{done.left} of your edits could not be made again: others changed the same since, or you may not",
             )
+    return done
+
+
+def carry_difference(replica: Replica, record: DocumentRecord, base: Iterable[bytes], old: Iterable[bytes]) -> Reissued:
+    """Write in the generation that goes on what a retired document's changes do beyond some of them.
+
+    Args:
+        base: raw changes that the generation that goes on is known to reflect.
+        old: those, and all others.
+    """
+    done = Reissued()
+    _write_all(replica, record, _plain(replica, record, base), _plain(replica, record, old), done)
     return done
 
 
@@ -119,10 +132,17 @@ def _write_one(replica: Replica, descriptor: Descriptor, place: Place, base: Any
 
 
 def _write(replica: Replica, descriptor: Descriptor, places: list[Place], base: Any, old: Any) -> int:
-    """One change with these places; how many of them are as they were meant to be."""
-    with replica.change(descriptor) as root:
+    """One change with these places; how many of them are as they were meant to be.
+
+    Of a retired document they are written in the generation that goes on, where nothing is written again that was
+    erased.
+    """
+    with replica.change(replica.retires.current(descriptor)) as root:
         written = 0
         for place in places:
+            if GONE_PREFIX + place[0] in root:
+                written += 1
+                continue
             target: Any = root
             before, after = base, old
             for key in place[:-1]:

@@ -148,10 +148,13 @@ def _leave_chain(replica: Replica) -> set[DocumentId]:
     pending = replica.log.pending()
     if pending:
         replica.log.drop_pending(pending[-1].seq)
-        last = table.standing(own, 0)[-1:]
+        swept = replica.retires.swept_id(own, pending[0].seq - 1)
+        last = table.standing(own, 0)[-1:] if swept is None else []
         for _, last_seq, last_id, wire in last:
             time_ms = parse_run(wire, replica.group).stored().entries[-1].time_ms
             replica.set_chain(own, ChainEnd(last_seq, last_id, time_ms))
+        if swept is not None:
+            replica.set_chain(own, ChainEnd(pending[0].seq - 1, swept, replica.chains[own].last_time_ms))
     before = _own_changes(replica)
     changed |= replica.forks.switch(own, _never_shown(replica))
     for digest in before.keys() - _own_changes(replica).keys():

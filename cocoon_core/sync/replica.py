@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from cocoon_core.documents import OwnChange
 from cocoon_core.documents.proxies import MapEdit
 from cocoon_core.errors import (
     ChainAheadError,
@@ -53,6 +54,7 @@ from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
 from cocoon_core.sync.readers import Readers
+from cocoon_core.sync.retiring import Retires
 from cocoon_core.sync.shelf import Shelf, View
 from cocoon_core.sync.withdrawals import follow_standings, tell_late
 from cocoon_core.sync.withheld import report_withheld
@@ -91,6 +93,7 @@ class Replica:
             self.own_chain.pending_changes,
         )
         self.forks = Forks(self)
+        self.retires = Retires(self)
         self.shelf.judge.called_late = lambda record, arrival: tell_late(self, record, arrival)
         self.epochs = Epochs(self)
         self.debts = Debts(self)
@@ -101,6 +104,7 @@ class Replica:
         self._stopped_by: str | None = record.stopped_by
         self.restored_ms = restored_since(database, record.number, record.keys.id)
         self._listeners: list[Callable[[GroupEvent], None]] = []
+        self.chores: list[Callable[[], None]] = []  # what is built on the replica does this when it is level
         self._events: list[GroupEvent] = []
         self._editing: dict[DocumentId, asyncio.Task[Any] | None] = {}
         self._no_edits = asyncio.Event()
@@ -134,6 +138,7 @@ class Replica:
         self.epochs.load()
         self.debts.load()
         self.beacons.load()
+        self.retires.load()
         if lacking:
             self._incomplete = f"{lacking} stored operations need others that are not here"
         self._is_loaded = True
@@ -189,6 +194,7 @@ class Replica:
         try:
             with self.database.transaction():
                 yield
+                self.retires.settle()
         except BaseException:
             with suppress(StorageFullError, ProfileLockedError):  # a disk that fails may go on failing for a while
                 self.load()
@@ -281,13 +287,30 @@ class Replica:
             return
         if not self.shelf.holds(document, edited):
             raise LocalStateError("the document was loaded anew during this edit, which is not written; make it again")
-        change = document_change(document, edit.change.raw)
         with self.transaction():
-            self.own_chain.append_changes((change,))
-            self.documents.ensure(document, descriptor)
-            self.shelf.edited(descriptor, set(edit.change.touched))
+            self._store_edit(descriptor, edit.change)
             self.own_chain.form_at_once()
-            self.tell(DocumentChanged(document, descriptor.name, frozenset(edit.change.touched), own=True))
+
+    def change_inside(self, descriptor: Descriptor, write: Callable[[MapEdit], None]) -> None:
+        """Edit a document inside the caller's transaction, which also stores what comes with it.
+
+        Raises:
+            UsageError: this member may not change that document.
+        """
+        self.members.require_right(self.keys.id, descriptor)
+        with self._only_edit(descriptor.document_id(self.group)):
+            edit = self.shelf.get(descriptor).change()
+            with edit as root:
+                write(root)
+        if edit.change is not None:
+            self._store_edit(descriptor, edit.change)
+
+    def _store_edit(self, descriptor: Descriptor, made: OwnChange) -> None:
+        document = descriptor.document_id(self.group)
+        self.own_chain.append_changes((document_change(document, made.raw),))
+        self.documents.ensure(document, descriptor)
+        self.shelf.edited(descriptor, set(made.touched))
+        self.tell(DocumentChanged(document, descriptor.name, frozenset(made.touched), own=True))
 
     @contextmanager
     def _only_edit(self, document: DocumentId) -> Iterator[None]:
@@ -301,6 +324,13 @@ class Replica:
             del self._editing[document]
             if not self._editing:
                 self._no_edits.set()
+
+    def require_no_edit(self) -> None:
+        """Raises:
+        UsageError: an edit is open, and what is to be done may build its document anew.
+        """
+        if self._editing:
+            raise UsageError("an edit of a document is open; end it first")
 
     async def edits_ended(self) -> None:
         """Wait until no edit is open: nothing that arrives may change a document under one.
@@ -324,8 +354,7 @@ class Replica:
             UsageError: it would not count, or an edit is open: a roster that changes may build its document anew.
         """
         self.require_writable()
-        if self._editing:
-            raise UsageError("an edit of a document is open; end it first")
+        self.require_no_edit()
         if not inside:
             with self.transaction():
                 return self.write_operation(operation, inside=True)
@@ -351,8 +380,7 @@ class Replica:
                 nobody could be led on from its topic.
         """
         self.require_writable()
-        if self._editing:
-            raise UsageError("an edit of a document is open; end it first")
+        self.require_no_edit()
         if self.members.member_of(self.keys.id) is None:
             raise UsageError("this device is not a member of the group")
         if not self.epochs.is_level:
@@ -471,6 +499,8 @@ class Replica:
         self._heads.pop(device, None)
 
     def store_run(self, run: Run) -> int:
+        if run.entries[-1].kind is EntryKind.RETIRE:
+            self.retires.note(run)
         return self.log.add_run(run, run.entries[-1].kind is EntryKind.ROSTER)
 
     def set_heads(self, device: DeviceId, heads: DeviceHeads) -> None:

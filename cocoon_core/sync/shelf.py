@@ -9,18 +9,35 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Final, Protocol
 
 from cocoon_core.documents import Document, Gate, MissingDependencyError, ParsedChange, Records, Saved
-from cocoon_core.errors import DocumentUnavailableError, LocalStateError, MalformedError, UsageError
+from cocoon_core.errors import (
+    DocumentUnavailableError,
+    LocalStateError,
+    MalformedError,
+    NotYetError,
+    UntrustedInputError,
+    UsageError,
+)
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.descriptor import Descriptor, actor_of
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId, MemberId
 from cocoon_core.protocol.part import PackedChange, Said
 from cocoon_core.storage.documents import DocumentRecord, DocumentTable
 from cocoon_core.storage.snapshots import SnapshotTable
-from cocoon_core.sync.arrivals import NO_RUN, NOTHING_SAID, Arrival, Arrivals, hash_of, in_causal_order, pack_said
+from cocoon_core.sync.arrivals import (
+    NO_RUN,
+    NOTHING_SAID,
+    Arrival,
+    Arrivals,
+    ancestors_of,
+    hash_of,
+    in_causal_order,
+    pack_said,
+)
 from cocoon_core.sync.judging import NOBODY, Judge, OpenDocument, Rights
 
 __all__ = ["NO_RUN", "Arrival", "Readable", "Rights", "Said", "Shelf", "View", "in_causal_order"]
@@ -349,6 +366,35 @@ class Shelf:
         """The changes of a document that count and were admitted, in causal order: to be packed."""
         found = {arrival.change.raw: arrival for arrival in self._admitted(record, self.arrivals.of(record))}
         return [found[raw] for raw in in_causal_order(found)]
+
+    def changes_ever(self, record: DocumentRecord) -> list[Arrival]:
+        """The changes of a document that would count if it were not retired, and pass a gate of their own; in causal
+        order.
+        """
+        gate = Gate(record.descriptor, record.document)
+        found = {arrival.change.raw: arrival for arrival in self.arrivals.of(record)}
+        passed: list[Arrival] = []
+        for raw in in_causal_order(found):
+            device = found[raw].device
+            if self._rights.counts_ever(device, found[raw].seq, record.descriptor):
+                with suppress(UntrustedInputError, NotYetError):
+                    gate.admit(raw, device, self._rights.member_ever(device) or NOBODY)
+                    passed.append(found[raw])
+        return passed
+
+    def keep_changes(self, record: DocumentRecord, changes: Collection[ChangeHash] = ()) -> None:
+        """Keep these changes, which count, and all that they depend on as what a snapshot said, and that apart from any
+        page: the runs or pages in which they stand are about to go. Inside a transaction.
+        """
+        counting = {arrival.change.raw: arrival for arrival in self.counting_changes(record)}
+        by_hash = {bytes(arrival.change.hash): raw for raw, arrival in counting.items()}
+        wanted = ancestors_of([by_hash[bytes(change)] for change in changes], by_hash)
+        newest, left = self.arrivals.in_snapshots(record)
+        said = {one.change.raw: one for one in newest} | {raw: counting[raw] for raw in wanted.values()}
+        besides = [Said(said[raw].device, raw, said[raw].seq) for raw in in_causal_order(said)]
+        rest = [Said(one.device, one.change.raw, one.seq) for one in left if one.change.raw not in said]
+        last = max((one.seq for one in (*besides, *rest)), default=0)
+        self._snapshots.set(record.number, (), pack_said(besides, rest), last)
 
     def late_changes(self, record: DocumentRecord) -> list[tuple[DeviceId, ChangeHash]]:
         """Those among them that count only because a change that counts depends on them."""

@@ -53,7 +53,7 @@ class Schedule:
                 self.sync, self.sync, self.sync, self.join, self.join, self.invite, self.set_role, self.set_role,
                 self.revoke, self.restart, self.wait, self.switch_relay, self.clear]  # fmt: skip
         if self.rough:
-            acts += [self.remove, self.rotate]
+            acts += [self.remove, self.rotate, self.erase]
         for _ in range(steps):
             await self.chance.choice(acts)()
 
@@ -173,6 +173,13 @@ class Schedule:
         seat = self.chance.choice(self.members)
         with suppress(UsageError):
             await seat.group.rotate()
+
+    async def erase(self) -> None:
+        seat = self.chance.choice(self.members)
+        posts = [post for post in await seat.group.feed.list() if post.author_id == seat.group.me]
+        if posts:
+            chosen = self.chance.sample(posts, self.chance.randint(1, min(2, len(posts))))
+            await seat.group.feed.erase(*(post.id for post in chosen))
 
     async def restart(self) -> None:
         await self.chance.choice(self.members).restart()

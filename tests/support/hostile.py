@@ -312,6 +312,10 @@ class Forger:
         """An entry of any other kind, whatever its body is."""
         return self._advance(self._maker().statement(EntryKind(kind), self.seq, self.prev, self.time_ms, body))
 
+    def retire(self, body: list[Any]) -> bytes:
+        """A retire with this body, in a run, in an envelope."""
+        return self.seal(self.run(self.statement(EntryKind.RETIRE, body)))
+
     def _maker(self) -> EntryMaker:
         return EntryMaker(self.group, self.keys.id, self.roster_heads)
 

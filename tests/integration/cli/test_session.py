@@ -135,6 +135,32 @@ def test_an_invite_for_two_lets_two_in_and_a_closed_one_nobody(
     assert {m["name"] for m in ana.do("members")["members"]} == {"Ana", "Ben"}
 
 
+def test_a_post_is_erased_by_its_author_and_shown_as_that(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    kept, gone = ana.do("post", "kept")["id"], ana.do("post", "never said")["id"]
+    ana.do("sync")
+    ben.do("sync")
+    answer = ben.do("reply", gone, "an answer")["id"]
+    ben.do("sync")
+    refused = ben.type("--json", "erase", gone)
+    assert (refused.code, refused.error["message"]) == (2, "only its author can erase a post")
+    done = ana.type("erase", gone[:10], "--yes")
+    assert done.out == "Erased 1 post.\n"
+    assert "`cocoon rotate` begins one at once" in done.err
+    assert "copied or backed up stays" in done.err
+    assert ana.do("erase", kept, gone, "--now", "--yes") == {"erased": [kept, gone], "rotated": True}
+    ana.do("sync")
+    ben.do("sync")
+    for person in family:
+        posts = {post["id"]: post for post in person.do("feed")["posts"]}
+        assert [(posts[one]["text"], posts[one]["erased"]) for one in (kept, gone)] == [("", True)] * 2
+        assert posts[gone]["replies"] == 1
+        shown = person.type("thread", answer).out
+        assert "never said" not in shown
+        assert "erased by its author" in shown
+        assert "an answer" in shown
+
+
 def test_the_feed_is_read_in_pages(make_person: Callable[[str], Person], family: tuple[Person, Person]) -> None:
     ana, _ = family
     written = [ana.do("post", f"number {n}")["id"] for n in range(5)]

@@ -516,7 +516,9 @@ async def test_attack_36_a_page_for_a_document_without_a_change_stops_no_rotatio
     def nothing(self: Pager, record: Any, state: DocumentState) -> None:
         taken.append(record.descriptor.name)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(Pager, "_read", lambda self, record, heads: (paging._ToPack(record, heads, (), []), 0))
+            patched.setattr(
+                Pager, "_read", lambda self, record, heads: (paging._ToPack(record, heads, tuple(heads), []), 0)
+            )
             take(self, record, state)
 
     await rotate(world, ana, ben)

@@ -1,0 +1,88 @@
+"""Erases posts: retires the author's document of their month, and goes on in its next generation without them.
+
+Text that is deleted in a document stays in its history; only a document that is left behind can be let go of. What
+stays is copied, as it is: the ids of posts name the month and not the generation, so replies still find them. In the
+place of a post that was erased stands a tombstone. Implements specs/feed.md §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.retire import GONE_PREFIX
+from cocoon_core.sync.retiring import retire_document
+from cocoon_core.sync.turns import is_turn
+
+if TYPE_CHECKING:
+    from cocoon_core.sync.replica import Replica
+
+
+def erase_posts(replica: Replica, posts: Sequence[bytes]) -> None:
+    """Erase own posts, by their ids. Of each month that they stand in, a next generation is begun.
+
+    Raises:
+        UnknownItemError: one is not here.
+        UsageError: one is another member's, or this device may not write. Nothing was erased then.
+    """
+    member = replica.members.member_of(replica.keys.id)
+    if member is None:
+        raise UsageError("this device is not a member of the group")
+    by_document: dict[int, list[str]] = {}
+    for post in dict.fromkeys(posts):
+        row = replica.database.query_one(
+            "SELECT document_no, key, member, erased, lingers FROM posts WHERE group_no=? AND post=?",
+            (replica.record.number, post),
+        )
+        if row is None:
+            raise UnknownItemError
+        document_no, key, author, erased, lingers = row
+        if author != member:
+            raise UsageError("only its author can erase a post")
+        if lingers or not erased:
+            by_document.setdefault(document_no, []).append(key)
+    replica.require_writable()
+    replica.require_no_edit()
+    for document_no, keys in by_document.items():
+        record = replica.documents.get(document_no)
+        if replica.debts.find(record.document) is not None:
+            raise UsageError("not all of that month is read here yet; sync, and try again")
+        held = replica.shelf.get(record.descriptor).read().to_python()
+        retire_document(replica, record.descriptor, _without(held, keys))
+
+
+def _without(held: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """What a generation holds, with tombstones in the place of some posts; those that stood in it stay."""
+    gone = {key.removeprefix(GONE_PREFIX) for key in held if key.startswith(GONE_PREFIX)} | set(keys)
+    kept = {key: value for key, value in held.items() if key not in gone}
+    for key in sorted(gone):
+        if GONE_PREFIX + key not in kept:
+            kept[GONE_PREFIX + key] = _tombstone(held.get(key))
+    return kept
+
+
+def _tombstone(post: Any) -> dict[str, Any]:
+    """What is left of a post: where it stood."""
+    return {name: post[name] for name in ("at", "re") if name in post} if isinstance(post, dict) else {}
+
+
+def finish_erasing(replica: Replica) -> None:
+    """Where another own device copied what this one erased, and each did not know of the other, erase it there too.
+
+    To be called when level, not in an edit or a transaction.
+    """
+    member = replica.members.member_of(replica.keys.id)
+    if member is None or not replica.is_writable:
+        return
+    lingering = replica.database.query(
+        "SELECT post FROM posts WHERE group_no=? AND member=? AND lingers", (replica.record.number, bytes(member))
+    )
+    if not lingering:
+        return
+    own = sorted(device.id for device in replica.members.roster.devices.values() if device.member == member)
+    what = f"erase {min(post for (post,) in lingering).hex()}"
+    if is_turn(replica, what, own.index(replica.keys.id)):
+        with suppress(UsageError):
+            erase_posts(replica, [post for (post,) in lingering])
