@@ -20,15 +20,15 @@ def test_a_group_goes_on_by_files_while_the_relay_is_gone(
     assert (written["rotated"], written["lacking"]) == (False, 0)
 
     taken = ben.do("import", str(stick))
-    assert taken["received"] == 1
+    assert taken["received"] >= 1  # and a beacon, where one is due
     assert [post["text"] for post in ben.do("feed")["posts"]] == ["By stick."]
     ben.do("post", "And back.")
     told = ben.type("import", str(stick))
     assert told.code == 0
     assert "received 0." in told.out
-    assert "1 entry is here that the file's author did not have" in told.err
+    assert "here that the file's author did not have" in told.err
     ben.do("export", "--bundle", str(tmp_path / "back"))
-    assert ana.do("import", str(tmp_path / "back"))["received"] == 1
+    assert ana.do("import", str(tmp_path / "back"))["received"] >= 1
 
 
 def test_mistakes_with_files_are_told_in_one_sentence(family: tuple[Person, Person], tmp_path: Path) -> None:
