@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.constants import MAX_SEQ
 from cocoon_core.protocol.entry import EntryKind
 from cocoon_core.protocol.heads import DeviceHeads
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, EntryId
@@ -224,20 +223,13 @@ class Log:
     def has_runs(self) -> bool:
         return self._db.query_value("SELECT 1 FROM runs WHERE group_no=? LIMIT 1", (self._no,)) is not None
 
-    def wires_after(
-        self, device: DeviceId, after: tuple[int, int], most: int, up_to: int = MAX_SEQ
-    ) -> list[tuple[int, int, bytes]]:
-        """(number, last seq, wire) of a device's runs in their order.
-
-        Args:
-            after: last seq and number of the run before the first of them.
-            up_to: the greatest last seq.
-        """
-        return self._db.query(
-            "SELECT id, last_seq, wire FROM runs WHERE group_no=? AND device=? AND (last_seq, id) > (?, ?) "
-            "AND last_seq<=? ORDER BY last_seq, id LIMIT ?",
-            (self._no, bytes(device), *after, up_to, most),
+    def ends_before(self, number: int, most: int) -> list[tuple[int, DeviceId, int]]:
+        """(number, device, last seq) of the runs that were stored before that one, the newest first."""
+        rows = self._db.query(
+            "SELECT id, device, last_seq FROM runs WHERE group_no=? AND id<? ORDER BY id DESC LIMIT ?",
+            (self._no, number, most),
         )
+        return [(found, DeviceId.unchecked(device), last_seq) for found, device, last_seq in rows]
 
     def runs_with_operation(self) -> list[StoredRun]:
         rows = self._db.query(

@@ -43,6 +43,7 @@ PLACES: Final = 256  # places in one of them
 DELIVERED: Final = 256  # envelopes that are delivered at once
 DELIVERED_BYTES: Final = 1024 * 1024  # bytes of them, if one alone is not more
 MOST_NAMED: Final = 100_000  # runs that are looked for by name; what is held beyond them is fetched again
+NAMED_AT_LEAST: Final = 512  # runs that are looked for where little is to come; beyond, four for each place
 NAMED_AT_ONCE: Final = 128  # runs that are sealed before others have their turn
 
 
@@ -51,6 +52,7 @@ class _Reading:
     """One still topic.
 
     Attributes:
+        count: places that stood after the cursor when it was opened.
         held: what is here, by name: the number of a run in the log, or a run that stands in no chain; None until named.
         listed: places and names that are not delivered yet, in their order.
         lacking: places of which nobody was asked yet.
@@ -60,6 +62,7 @@ class _Reading:
     """
 
     keys: TopicKeys
+    count: int
     held: dict[bytes, int | bytes] | None = None
     listed: deque[tuple[int, bytes]] = field(default_factory=deque)
     lacking: deque[int] = field(default_factory=deque)
@@ -87,7 +90,8 @@ class Reconciling:
 
     def opened(self, opened: TopicOpened, keys: TopicKeys) -> None:
         if opened.still:
-            self._readings[opened.topic] = _Reading(keys)
+            cursor = self._session.cursor(opened.topic)
+            self._readings[opened.topic] = _Reading(keys, opened.last - (cursor.after if cursor is not None else 0))
 
     def became_live(self, topic: TopicId) -> None:
         """Others may read it from other relays."""
@@ -216,10 +220,11 @@ class Reconciling:
     async def _name_held(self, reading: _Reading) -> None:
         await self._replica.readers.wait(reading.keys.topic, self)
         held: dict[bytes, int | bytes] = {}
+        most = min(MOST_NAMED, max(NAMED_AT_LEAST, 4 * reading.count))
         for number, (which, wire) in enumerate(_held_wires(self._replica, reading.keys.topic), start=1):
             with suppress(UsageError):  # too long for an envelope, so it is in none
                 held[self._session.name(seal_envelope(wire, reading.keys))] = which
-            if number == MOST_NAMED:
+            if number == most:
                 break
             if number % NAMED_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -227,25 +232,28 @@ class Reconciling:
 
 
 def _held_wires(replica: Replica, topic: TopicId) -> Iterator[tuple[int | bytes, bytes]]:
-    """The runs that are here and may stand in an epoch's topic, each with its number in the log or as it is.
+    """The runs that are here and may stand in an epoch's topic, each with its number in the log or as it is: those that
+    came last first, since what another relay has just brought is what this one is about to send.
 
     Of an epoch that ended those above the next manifest's frontier are left out: they stand in the next topic, and most
     of them there alone.
     """
-    epochs = replica.epochs
+    epochs, log = replica.epochs, replica.log
     stored = epochs.held.get(topic)
     apart = [stored.manifest] if stored is not None and stored.manifest is not None else []
     apart += epochs.handover_from(topic)
-    apart += [run.wire for run in replica.log.parked()]
-    apart += replica.log.side_runs()
-    for device in replica.forks.table.devices():
-        apart += [run.wire for run in replica.forks.table.of(device)]
+    apart += [run.wire for run in log.parked()]
     yield from ((wire, wire) for wire in apart)
     first, last = epochs.frontier_of(topic), epochs.frontier_after(topic)
-    for device in list(replica.chains):
-        start, end = first.get(device), last.get(device) if last is not None else None
-        up_to = MAX_SEQ if last is None else end.seq if end is not None else -1
-        after = (start.seq if start is not None else -1, 0)
-        while page := replica.log.wires_after(device, after, NAMED_AT_ONCE, up_to):
-            yield from ((number, wire) for number, _, wire in page)
-            after = page[-1][1], page[-1][0]
+    number = MAX_SEQ
+    while page := log.ends_before(number, NAMED_AT_ONCE):
+        for number, device, seq in page:
+            start, end = first.get(device), last.get(device) if last is not None else None
+            after, up_to = start.seq if start is not None else -1, end.seq if end is not None else -1
+            wire = log.find_wire(number) if after < seq and (last is None or seq <= up_to) else None
+            if wire is not None:
+                yield number, wire
+    apart = log.side_runs()
+    for beside in replica.forks.table.devices():
+        apart += [run.wire for run in replica.forks.table.of(beside)]
+    yield from ((wire, wire) for wire in apart)

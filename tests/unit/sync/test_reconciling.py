@@ -9,6 +9,7 @@ import pytest
 
 from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.envelope import seal_envelope
+from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import (
     Entries,
     Error,
@@ -90,8 +91,8 @@ async def write(seat: Seat, *texts: str) -> list[bytes]:
 
 def own(seat: Seat, log: MemoryLog) -> list[bytes]:
     """What this seat wrote, as it stands in the log."""
-    after = (-1, 0)
-    wires = [wire for _, _, wire in seat.replica.log.wires_after(seat.device, after, 1000)]
+    ends = seat.replica.log.ends_before(1 << 53, 1000)
+    wires = [seat.replica.log.run(number).wire for number, device, _ in ends if device == seat.device]
     sealed = {seal_envelope(wire, seat.replica.epoch) for wire in wires}
     return [envelope for envelope in log.envelopes if envelope in sealed]
 
@@ -473,6 +474,26 @@ async def test_runs_are_named_in_turns_and_at_most_so_many(world: World, monkeyp
     there = len(topic_log(relay, ana.replica.epoch).envelopes)
     assert 0 < len(relay.sent) < there
     assert await state_of(ana) == await state_of(ben)
+
+
+async def test_where_little_is_to_come_only_what_came_last_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "NAMED_AT_LEAST", 4)
+    ana, ben, (first, second) = await filled(world, relays=2)
+    new = await write(ana, "one", "two", "three")
+    named: list[bytes] = []
+
+    def seal(wire: bytes, keys: TopicKeys) -> bytes:
+        named.append(wire)
+        return seal_envelope(wire, keys)
+
+    monkeypatch.setattr(reconciling, "seal_envelope", seal)
+    first.forget()
+    second.forget()
+    await ben.sync()
+    assert sorted(first.sent + second.sent) == sorted(new)
+    assert 0 < len(named) <= 2 * 4 * len(new) + len(new)
 
 
 async def test_a_run_that_left_the_log_meanwhile_is_fetched(world: World) -> None:
