@@ -67,6 +67,17 @@ class Repairing:
         """This device is a recipient by the roster, and no wrap of that rotation opens here."""
         self._closed.add(rotation)
 
+    def _left_out_by(self) -> list[EntryId]:
+        """The rotations that are closed to this device, also those that an earlier pass found: it may have ended, or
+        its relay been lost, before the complaint was heard.
+        """
+        replica, found = self._replica, []
+        for rotation in sorted(self._closed | replica.epochs.closed):
+            body = replica.members.graph.operation(rotation).body if rotation in replica.members.graph else None
+            if isinstance(body, Rotation) and body.topic not in replica.epochs.held:
+                found.append(rotation)
+        return found
+
     def advance(self, topics: list[TopicKeys]) -> list[Effect]:
         """Put complaints and answers into the repair topics that are open and not sealed."""
         effects: list[Effect] = []
@@ -88,7 +99,7 @@ class Repairing:
         The others may not know that it belongs to the group; or it was put out by who did not know of its objection.
         """
         replica = self._replica
-        if replica.epochs.is_level or not any(self._ends_here(rotation, topic) for rotation in self._closed):
+        if replica.epochs.is_level or not any(self._ends_here(rotation, topic) for rotation in self._left_out_by()):
             return []
         end = replica.epochs.frontier().get(replica.keys.id)
         shown = set(replica.epochs.table.shown_early(self._url, topic))
@@ -97,7 +108,7 @@ class Repairing:
 
     def _complaints(self, topic: TopicId) -> list[RepairValue]:
         replica = self._replica
-        ended = [rotation for rotation in self._closed if self._ends_here(rotation, topic)]
+        ended = [rotation for rotation in self._left_out_by() if self._ends_here(rotation, topic)]
         known = replica.epochs.table.repairs("complaint", replica.keys.id) if ended else []
         complaints = [Complaint.make(replica.keys.signing, replica.group, rotation) for rotation in ended]
         return [complaint for complaint in complaints if encode_repair_value(complaint) not in known]

@@ -183,6 +183,38 @@ async def test_attack_29_who_a_rotation_left_out_complains_and_is_given_the_secr
     assert any(kind == "excluded" for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number))
 
 
+@pytest.mark.parametrize("frames", range(2, 8))
+async def test_who_is_left_out_complains_until_it_is_heard(
+    world: World, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    """The pass in which Cleo found out ended before her complaint was at the relay; the program runs on."""
+    ana, ben, cleo = await world.group("ana", "ben", "cleo")
+    await world.level()
+    victim = cleo.replica.keys.id
+
+    def spoil(replica: Any, reason: Any) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(rotating, "find_recipients", lambda r: without(find_recipients(r), victim))
+            return write_rotation(replica, reason)
+
+    monkeypatch.setattr(epochs, "write_rotation", spoil)
+    await ben.group.rotate()
+    monkeypatch.setattr(epochs, "write_rotation", write_rotation)
+    await ben.group.feed.post("not for cleo")
+    await ben.sync()
+    cleo.dying_after = frames
+    with suppress(CocoonError):
+        await cleo.sync()
+    cleo.dying_after = None
+    for _ in range(4):
+        await cleo.sync()
+        await ana.sync()
+        await ben.sync()
+        world.now_ms += 120_000
+    await cleo.sync()
+    assert await cleo.texts() == ["not for cleo"]
+
+
 def without(recipients: tuple[Recipient, ...], left_out: bytes) -> tuple[Recipient, ...]:
     return tuple(one for one in recipients if one.id != left_out)
 
