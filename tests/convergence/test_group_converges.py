@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -14,8 +12,8 @@ import pytest
 
 from cocoon_core.errors import InvalidLinkError, NotYetError, RelayError, UnknownItemError, UsageError
 from cocoon_core.sync import driver
+from tests.support.ending import find_members, prepare
 from tests.support.hostile import UnreliableRelay
-from tests.support.key_ring import use_key_ring
 from tests.support.world import ADMIN_SCHEMA, SCHEMA, Seat, World, forget_caches, rebuild_everything, state_of, world_in
 
 SEEDS = range(1, 25)
@@ -195,44 +193,13 @@ class Schedule:
         relay.reachable = not relay.reachable or self.chance.random() < 0.5
 
 
-def prepare(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Let the seed decide keys and ids too. A relay in memory answers at once or never: silence is not waited for."""
-    use_key_ring(monkeypatch)
-    chance = Random(~seed)
-    monkeypatch.setattr(secrets, "token_bytes", chance.randbytes)
-    monkeypatch.setattr(secrets, "token_hex", lambda size: chance.randbytes(size).hex())
-    monkeypatch.setattr(driver, "SILENCE_SECONDS", 0.005)
-
-
-def assert_outside(seat: Seat, member: Seat, seed: int) -> None:
-    """Who is out learns nothing new: not who joined since nor what is final by now, and so not always that it is out.
-    Then it is told that it is left out; and who knows all of that comes to the same.
-    """
-    mine, theirs = seat.replica.members, member.replica.members
-    assert member.replica.epoch.topic not in seat.replica.epochs.held, f"{seat.name} reads on, seed {seed}"
-    if seat.group.me is not None:
-        if mine.knows(operation.id for operation in theirs.graph.operations()):
-            roster = mine.graph.evaluate(theirs.final_operations)
-            assert seat.device not in roster.devices, f"{seat.name} would be in by all that is known, seed {seed}"
-        alarms = {kind for kind, *_ in seat.replica.groups.alarms(seat.replica.record.number)}
-        assert alarms & {"excluded", "out", "withheld"}, f"{seat.name} was told nothing, seed {seed}"
-
-
 async def run_schedule(folder: Path, seed: int, steps: int, *, rough: bool = False, lies: bool = False) -> None:
     print(f"seed {seed}")
     async with world_in(folder) as world:
         schedule = Schedule(world, seed, rough, lies)
         await schedule.tell(steps)
         await schedule.settle()
-        thinking = [one for one in schedule.members if one.group.me is not None and one.replica.epochs.is_level]
-        (most, _), *_ = Counter(one.replica.epoch.topic for one in thinking).most_common()
-        member = next(one for one in thinking if one.replica.epoch.topic == most)
-        seats = [one for one in schedule.members if member.replica.members.member_of(one.device) is not None]
-        for seat in schedule.members:
-            if seat not in seats:
-                assert_outside(seat, member, seed)
-        assert len({seat.replica.epoch.topic for seat in seats}) == 1, f"seed {seed}"
-        assert all(seat.replica.epochs.is_level for seat in seats), f"somebody is left out, seed {seed}"
+        seats = find_members(schedule.members, seed)
         reference = await state_of(seats[0])
         for seat in seats[1:]:
             assert await state_of(seat) == reference, f"{seat.name} differs from {seats[0].name}, seed {seed}"

@@ -31,17 +31,23 @@ class Screens:
 
 
 async def link(
-    old: Seat, new: Seat, *, groups: Sequence[Group] = (), screens: Screens | None = None, relays: Sequence[str] = ()
+    old: Seat,
+    new: Seat,
+    *,
+    groups: Sequence[Group] = (),
+    screens: Screens | None = None,
+    relays: Sequence[str] = (),
+    patience: float = 30,
 ) -> tuple[list[Group], AcceptReport, Screens]:
     """Link `new` to `old`; raises what the new side raises, after the old side has ended too."""
     shown = screens or Screens()
     urls = list(relays) or [next(iter(old.world.relays))]
     linking = asyncio.create_task(
-        new.running.link_device(urls, show_code=shown.show_code, confirm=shown.confirm_new, patience=30)
+        new.running.link_device(urls, show_code=shown.show_code, confirm=shown.confirm_new, patience=patience)
     )
     linking.add_done_callback(lambda _: shown.code.cancel())  # where it failed before there was a code
     accepting = asyncio.create_task(
-        old.running.accept_device(await shown.code, confirm=shown.confirm_old, groups=groups, patience=30)
+        old.running.accept_device(await shown.code, confirm=shown.confirm_old, groups=groups, patience=patience)
     )
     results = await asyncio.gather(linking, accepting, return_exceptions=True)
     for result in results:

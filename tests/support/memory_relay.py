@@ -56,7 +56,6 @@ from tests.support.memory_blobs import MemoryBlobs, MemoryExchange
 
 _ENTRIES_A_FRAME = 64
 _FETCHED_BYTES = 256 * KIB  # bytes in one answer to `fetch`, if one envelope alone is not more
-_LEASES = Limits()
 
 
 @dataclass(slots=True)
@@ -75,10 +74,11 @@ class MemoryLog:
 
 
 class MemoryRelay:
-    """An honest relay. `url` is what a client would be configured with."""
+    """An honest relay. `url` is what a client would be configured with, `leases` hold an operator's times."""
 
-    def __init__(self, url: str = "ws://relay.test:8787", seed: int = 0) -> None:
+    def __init__(self, url: str = "ws://relay.test:8787", seed: int = 0, leases: Limits | None = None) -> None:
         self.url = url
+        self.leases = leases or Limits()
         self.origin = normalize_origin(url)
         self.logs: dict[TopicId, MemoryLog] = {}
         self.connections: list[MemoryConnection] = []
@@ -143,20 +143,21 @@ class MemoryRelay:
     # --- what an honest relay does
 
     def age(self, days: float) -> None:
-        """Let days pass and what outlived its lease go, by the defaults of specs/relay.md §5.4."""
+        """Let days pass and what outlived its lease go, by specs/relay.md §5.4."""
         self.day += days
+        leases = self.leases
         for log in (self.logs[topic] for connection in self.connections for topic in connection.cursors):
             log.touched = self.day
         for topic, log in list(self.logs.items()):
             unused = (self.day - log.touched) * DAY
-            if unused > (_LEASES.sealed_topic_lease if log.sealed else _LEASES.topic_lease) or (
-                log.last == 0 and unused > _LEASES.empty_topic_lease
+            if unused > (leases.last_envelope_lease if log.sealed else leases.topic_lease) or (
+                log.last == 0 and unused > leases.empty_topic_lease
             ):
                 del self.logs[topic]
-            elif log.sealed and unused > _LEASES.topic_lease:
+            elif log.sealed and unused > leases.topic_lease:
                 log.first = log.last
                 del log.envelopes[:-1]
-        self.blobs.collect(_LEASES.blob_lease / DAY)
+        self.blobs.collect(leases.blob_lease / DAY)
 
     def handle(self, connection: MemoryConnection, raw: bytes) -> None:
         try:
