@@ -12,7 +12,7 @@ import pytest
 
 from cocoon_core.errors import RelayError, UsageError
 from cocoon_core.sync import driver
-from tests.convergence.test_group_converges import prepare
+from tests.support.ending import prepare
 from tests.support.hostile import UnreliableRelay
 from tests.support.linking import link
 from tests.support.world import Seat, World, rebuild_everything, state_of, world_in

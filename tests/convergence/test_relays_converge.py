@@ -15,7 +15,7 @@ import pytest
 from cocoon_core.errors import InvalidLinkError, NotYetError, RelayError, UsageError
 from cocoon_core.sync import driver
 from cocoon_core.sync.relay_list import named_relays
-from tests.convergence.test_group_converges import prepare
+from tests.support.ending import prepare
 from tests.support.memory_relay import MemoryRelay
 from tests.support.relays import wipe
 from tests.support.world import Seat, World, state_of, world_in
