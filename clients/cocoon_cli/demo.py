@@ -2,7 +2,7 @@
 
 It tells what it does, checks each thing it claims, and ends with a non-zero exit code if one of them is not so. How
 somebody goes, how a device comes, and how one comes back are in demo_belonging; a relay that lies is in
-demo_withholding, one that is lost in demo_relays.
+demo_withholding, one that is lost in demo_relays, and who comes when all topics but one are gone in demo_newcomer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context
 from cocoon_cli.demo_belonging import Belonging
 from cocoon_cli.demo_cast import CommandFailed, RelayProcess
+from cocoon_cli.demo_newcomer import Newcomer
 from cocoon_cli.demo_relays import Relays
 from cocoon_cli.demo_scenes import GROUP, NAMES, DemoFailed, Narrator, posts_bytes
 from cocoon_cli.demo_withholding import Withholding
@@ -68,7 +69,7 @@ def _folder(keep: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-class Story(Belonging, Withholding, Relays):
+class Story(Belonging, Withholding, Relays, Newcomer):
     """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
 
     def tell(self) -> dict[str, Any]:
@@ -81,6 +82,7 @@ class Story(Belonging, Withholding, Relays):
         self._put_one_out()
         self._add_a_device()
         self._lose_everything()
+        self._let_one_in()
         self._lose_a_relay()
         audit = self._audit()
         return audit | self._search([topic["id"] for topic in audit["topics"]])

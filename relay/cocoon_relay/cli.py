@@ -1,4 +1,4 @@
-"""`cocoon-relay serve | stats | gc`: one command that says when it is ready, and why when it is not.
+"""`cocoon-relay serve | stats | gc | drop`: one command that says when it is ready, and why when it is not.
 
 Errors are one sentence on standard error and a non-zero exit: 2 for a wrong call, 6 for what this machine does not
 allow. Implements relay/README.md.
@@ -22,7 +22,8 @@ from pathlib import Path
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cocoon_core.errors import CocoonError, LocalStateError, ProfileLockedError, UsageError
+from cocoon_core.errors import CocoonError, LocalStateError, MalformedError, ProfileLockedError, UsageError
+from cocoon_core.protocol.ids import TopicId
 from cocoon_relay import __version__
 from cocoon_relay.config import RelayConfig, is_wildcard, parse_listen, parse_origin
 from cocoon_relay.limits import DAY, Limits
@@ -102,6 +103,13 @@ def _make_parser() -> argparse.ArgumentParser:
     gc.add_argument("--json", action="store_true", help="one JSON object")
     _add_leases(gc)
     gc.set_defaults(run=_gc)
+
+    drop = commands.add_parser("drop", help="let go of topics now, whatever their lease, while no relay serves them")
+    drop.add_argument("--data", type=_folder, required=True, metavar="DIR")
+    drop.add_argument("--sealed", action="store_true", help="all that have ended")
+    drop.add_argument("topics", nargs="*", metavar="TOPIC", help="their ids, as `stats` shows them")
+    drop.add_argument("--json", action="store_true", help="one JSON object")
+    drop.set_defaults(run=_drop)
     return parser
 
 
@@ -255,6 +263,30 @@ def _gc(options: argparse.Namespace) -> int:
         print(json.dumps({"removed": removed}))
     else:
         print("removed " + ", ".join(f"{count} {name}" for name, count in removed.items()))
+    return 0
+
+
+def _drop(options: argparse.Namespace) -> int:
+    from cocoon_relay.sqlite_store import SqliteStore
+
+    _require_data(options.data)
+    if bool(options.topics) == options.sealed:
+        raise UsageError("name topics, or give --sealed for all that have ended")
+    try:
+        topics = None if options.sealed else {TopicId(bytes.fromhex(topic)) for topic in options.topics}
+    except (ValueError, MalformedError) as error:
+        raise UsageError("a topic is named by 64 hex digits, as `cocoon-relay stats` shows it") from error
+
+    async def let_go() -> int:
+        store = await SqliteStore.open(options.data, Limits())
+        try:
+            return (await store.drop(topics)).topics
+        finally:
+            await store.close()
+
+    with _hold_lock(options.data):
+        removed = asyncio.run(let_go())
+    print(json.dumps({"removed": {"topics": removed}}) if options.json else f"removed {removed} topics")
     return 0
 
 

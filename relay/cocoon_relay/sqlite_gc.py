@@ -6,9 +6,10 @@ Each step runs in the writer's transaction, so no put waits long for it. Impleme
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Final
 
-from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.protocol.ids import BlobHash, TopicId
 from cocoon_relay.blobs import BlobFiles
 from cocoon_relay.limits import Limits
 from cocoon_relay.sqlite_schema import place_of
@@ -51,7 +52,19 @@ def _condemn_topic(db: sqlite3.Connection, limits: Limits, now: int) -> Collecte
     ).fetchone()
     if row is None:
         return None
-    number, first, last, size = row
+    return _condemn(db, *row)
+
+
+def condemn_topics(db: sqlite3.Connection, topics: Collection[TopicId] | None) -> Collected:
+    """Take topics out of sight now, whatever their lease: these, or all that are sealed. Others change nothing."""
+    rows = db.execute("SELECT number, first, last, bytes, topic, sealed FROM topics").fetchall()
+    wanted = [row[:4] for row in rows if (row[5] if topics is None else TopicId(row[4]) in topics)]
+    for row in wanted:
+        _condemn(db, *row)
+    return Collected(topics=len(wanted))
+
+
+def _condemn(db: sqlite3.Connection, number: int, first: int, last: int, size: int) -> Collected:
     db.execute("DELETE FROM hashes WHERE topic = ?", (number,))
     db.execute("DELETE FROM topics WHERE number = ?", (number,))
     db.execute("INSERT INTO condemned VALUES (?, ?)", (place_of(number, 0), place_of(number, last)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -23,7 +23,7 @@ from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_relay.blobs import BlobFiles, refuse_disk
 from cocoon_relay.limits import DAY, Limits
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.sqlite_gc import collect_step
+from cocoon_relay.sqlite_gc import collect_step, condemn_topics
 from cocoon_relay.sqlite_schema import DATABASE_NAME, SEQ_MASK, connect_reader, connect_writer, migrate, place_of
 from cocoon_relay.sqlite_writer import CallJob, PutJob, SqliteWriter, round_to_hour
 from cocoon_relay.store import (
@@ -195,6 +195,10 @@ class SqliteStore:
                 break
             total = Collected(total.topics + step.topics, total.entries + step.entries, total.blobs + step.blobs)
         return Collected(total.topics, total.entries, total.blobs, await self._sweep_files())
+
+    async def drop(self, topics: Collection[TopicId] | None) -> Collected:
+        """Let go of these topics now, or of all that are sealed; what is left of them goes with the next `gc`."""
+        return await self._write(lambda db: condemn_topics(db, topics))
 
     async def _sweep_files(self) -> int:
         """Remove files of blobs that a crash left without a row."""

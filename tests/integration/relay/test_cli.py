@@ -85,6 +85,7 @@ def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) ->
             (("serve", "--data", ""), 2, "--data: this is empty"),
             (("stats", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
             (("gc", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
+            (("drop", "--data", str(tmp_path / "none"), "--sealed"), 2, "is not the data directory of a relay"),
             (("serve",), 2, "--data"),
             (("dance",), 2, "dance"),
             ((), 2, "COMMAND"),
@@ -131,3 +132,38 @@ def test_two_relays_never_share_a_directory(tmp_path: Path) -> None:
         done = run("serve", "--listen", "127.0.0.1:0", "--data", str(relay.data))
         assert done.returncode == 6
         assert "another relay is serving" in done.stderr
+
+
+async def test_drop_lets_go_of_what_is_named_and_of_all_that_have_ended(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    keys = [make_key() for _ in range(4)]
+    with RelayProcess(tmp_path / "data") as relay:
+        for place, key in enumerate(keys):
+            client = await connect(http, relay.url)
+            await client.open(key)
+            assert isinstance(await client.put(key, make_envelope(), seal=place < 2), Ack)
+            await client.close()
+        beside = run("drop", "--data", str(relay.data), "--sealed")
+        assert (beside.returncode, beside.stdout) == (6, "")
+        assert "another relay is serving" in beside.stderr
+    data = str(relay.data)
+
+    def left() -> set[str]:
+        return {topic["id"] for topic in json.loads(run("stats", "--data", data, "--json").stdout)["topics"]}
+
+    ids = [topic_of(key).hex() for key in keys]
+    for wrong in ((), ("--sealed", ids[0]), ("not-hex",), (ids[0][:-1],)):
+        done = run("drop", "--data", data, *wrong)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert left() == set(ids)
+    assert run("drop", "--data", data, ids[2], topic_of(make_key()).hex()).stdout == "removed 1 topics\n"
+    assert left() == {ids[0], ids[1], ids[3]}
+    assert json.loads(run("drop", "--data", data, "--sealed", "--json").stdout) == {"removed": {"topics": 2}}
+    assert left() == {ids[3]}
+    assert json.loads(run("gc", "--data", data, "--json").stdout)["removed"]["entries"] == 3
+    with RelayProcess(relay.data) as again:  # what was let go is another life
+        client = await connect(http, again.url)
+        assert (await client.open(keys[0]))[0].last == 0
+        assert (await client.open(keys[3]))[0].last == 1
+        await client.close()
