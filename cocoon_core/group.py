@@ -2,7 +2,7 @@
 
 Every edit is durable when its call returns and needs no relay; `sync` or `watch` sends it. Not for several threads at
 once. Each subject is a part of its own: membership (people, roles, going), verification, devices, policy, relays,
-invites, admission, document_handle, syncing, carrying, auditing.
+invites, admission, document_handle, syncing, months, carrying, auditing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from cocoon_core.document_handle import DocumentHandle, Documents
 from cocoon_core.errors import LocalStateError, UsageError
 from cocoon_core.invites import InviteInfo, Invites
 from cocoon_core.membership import MemberInfo
+from cocoon_core.months import Months
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.relays import RelayInfo, Relays
 from cocoon_core.social.feed import Feed
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
-from cocoon_core.syncing import RelayReport, Syncing, SyncReport, WithheldInfo
+from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
 from cocoon_core.verification import Verification
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents, Syncing, Carrying, Auditing):
+class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
     def __init__(self, replica: Replica, dial: RelayAccess) -> None:

@@ -133,6 +133,16 @@ class DocumentTable:
             rows = [*self._apart(number), *rows]
         return [DocumentRun(run, wire, last_seq) for run, wire, last_seq in rows]
 
+    def changed_by(self, run: int) -> list[int]:
+        """The numbers of the documents that a run changes."""
+        return [number for (number,) in self._db.query("SELECT document_no FROM document_runs WHERE run=?", (run,))]
+
+    def forget_content(self, number: int) -> None:
+        """Let go of all that is known of a document but what it is."""
+        self.forget_verdicts(number)
+        self.set_cache(number, None, 0)
+        self._db.execute("DELETE FROM document_runs WHERE document_no=?", (number,))
+
     def has_runs(self, number: int) -> bool:
         """True where some run here changes the document, in the log or apart."""
         return bool(self._db.query_value("SELECT EXISTS (SELECT 1 FROM document_runs WHERE document_no=?)", (number,)))

@@ -436,6 +436,9 @@ class EpochTable:
         )
         return found
 
+    def forget_due(self, what: str) -> None:
+        self._db.execute("DELETE FROM due WHERE group_no=? AND what=?", (self._no, what))
+
     def note_due(self, what: str, now_ms: int) -> None:
         self._db.execute(
             "INSERT INTO due (group_no, what, since_ms) VALUES (?,?,?) ON CONFLICT DO NOTHING", (self._no, what, now_ms)

@@ -6,7 +6,7 @@ the caller's transaction, so entry, chain end, heads and outbox become durable t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -292,6 +292,16 @@ class Log:
             (self._no, bytes(device), after, self._no, bytes(device), up_to, up_to),
         )
         return [_stored(row) for row in rows] if after < up_to else []
+
+    def is_queued(self, run: int) -> bool:
+        """True where some relay may still lack a run."""
+        return bool(
+            self._db.query_value("SELECT EXISTS (SELECT 1 FROM outbox WHERE group_no=? AND run=?)", (self._no, run))
+        )
+
+    def drop_runs(self, runs: Collection[int]) -> None:
+        """Let runs go for which a manifest stands."""
+        self._db.executemany("DELETE FROM runs WHERE group_no=? AND id=?", [(self._no, run) for run in sorted(runs)])
 
     def runs_above(self, seqs: Mapping[DeviceId, int]) -> Iterator[StoredRun]:
         """Every run that ends above the seq of its device, or of a device that has none, one by one in the order of the

@@ -45,6 +45,7 @@ CREATE TABLE owed (
     is_away     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX posts_of_document ON posts (document_no);
+CREATE INDEX documents_of_run ON document_runs (run);
 ALTER TABLE groups ADD COLUMN kept_months INTEGER;
 """,
 )
@@ -172,6 +173,19 @@ class SnapshotTable:
         self._db.executemany(
             "INSERT INTO document_pages (document_no, place, page) VALUES (?,?,?)",
             [(number, place, page) for place, page in enumerate(pages)],
+        )
+
+    def forget(self, number: int) -> None:
+        """Let what a document is built on go."""
+        self._db.execute("DELETE FROM document_pages WHERE document_no=?", (number,))
+        self._db.execute("DELETE FROM snapshots WHERE document_no=?", (number,))
+
+    def drop_parts(self) -> None:
+        """Let the content of pages go on which nothing is built here."""
+        self._db.execute(
+            "UPDATE pages SET part=NULL WHERE group_no=? AND part IS NOT NULL "
+            "AND NOT EXISTS (SELECT 1 FROM document_pages d WHERE d.page=pages.id)",
+            (self._no,),
         )
 
     def has_any(self) -> bool:

@@ -8,8 +8,8 @@ specs/manifest.md §7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cocoon_core.errors import DocumentUnavailableError, MalformedError, UntrustedInputError
@@ -162,6 +162,21 @@ class Debts:
     def _stays_away(self, descriptor: Descriptor) -> bool:
         first = self._replica.kept_from()
         return first is not None and descriptor.period is not None and descriptor.period < first
+
+    def away(self) -> list[str]:
+        """The months of which something is left where it is, the newest first."""
+        return sorted(
+            {debt.record.descriptor.period or "" for debt in self._debts.values() if debt.is_away}, reverse=True
+        )
+
+    def ask_for(self, periods: Collection[str]) -> int:
+        """Have what was left of these months read with the next sync; how many documents. Inside a transaction."""
+        asked = [debt for debt in self._debts.values() if debt.is_away and debt.record.descriptor.period in periods]
+        for debt in asked:
+            self._table.set_away(debt.record.number, False)
+            self._debts[debt.record.document] = replace(debt, is_away=False)
+        self._lots = None
+        return len(asked)
 
     # --- paying
 

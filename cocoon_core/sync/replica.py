@@ -407,7 +407,7 @@ class Replica:
         if months is None:
             return None
         now = datetime.fromtimestamp(self.clock() / 1000, UTC)
-        first = now.year * 12 + now.month - months
+        first = now.year * 12 + now.month - min(months, now.year * 12)
         return f"{first // 12:04}-{first % 12 + 1:02}"
 
     def is_confirmed(self, operation: EntryId) -> bool:

@@ -125,6 +125,16 @@ class Shelf:
         opened.uncached += 1
         self._tell_merged(opened, touched)
 
+    def is_pinned(self, document: DocumentId) -> bool:
+        """True while somebody edits it."""
+        return document in self.pinned
+
+    def let_go(self, record: DocumentRecord) -> None:
+        """Nothing of a document is here any more; views show nothing of it. Inside a transaction."""
+        self.discard(record.document)
+        for view in self.views:
+            view.rebuilt(record, Records({}))
+
     def discard(self, document: DocumentId) -> None:
         """Throw the document in memory away; it is loaded again when asked for."""
         self._open.pop(document, None)
