@@ -21,6 +21,7 @@ from cocoon_cli import (
     group,
     invites,
     members,
+    months,
     policy,
     posts,
     profile,
@@ -120,7 +121,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
-    people = (profile, group, invites, members, devices, recovery, verify, policy, relays)
+    people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
     for family in (*people, posts, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser

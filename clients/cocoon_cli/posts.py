@@ -116,7 +116,9 @@ async def show_feed(group: Group, context: Context, args: argparse.Namespace) ->
     posts = await group.feed.list(limit=args.limit, before=args.before)
     threads = [] if context.output.as_json else [await group.feed.thread(post.id) for post in reversed(posts)]
     notes = [f"Warning: {alarm}" for alarm in group.alarms()]
-    if not posts:
+    if len(posts) < args.limit and (away := group.months_away()):
+        notes.append(f"Older posts are not on this device ({away[-1]} to {away[0]}): `cocoon months fetch {away[0]}`.")
+    elif not posts:
         notes.append("Nothing here yet; `cocoon post TEXT` writes, `cocoon sync` fetches.")
     return Outcome(
         data={"posts": [post_data(post) for post in posts]},
