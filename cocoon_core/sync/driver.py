@@ -412,8 +412,7 @@ class RelayDriver:
         keys = replica.epochs.keys(opened.topic)
         if not opened.still or keys is None:
             return []
-        self._reconciling.opened(opened, keys)
-        return self._advance()
+        return [*self._reconciling.opened(opened, keys), *self._advance()]
 
     def _read_by_name(self, answer: NamesListed | PlacesFetched) -> list[Effect]:
         """A still topic said what it holds, or served what is lacking."""
@@ -528,6 +527,8 @@ class RelayDriver:
             return []
         if len(replica.epochs.held) != held or replica.epoch.topic != before:
             return self._advance()  # there is another topic now, which comes first
+        if not replica.chains and self._reconciling.skipped:
+            return self._reconciling.read_skipped()
         self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
         effects = [*repairs, *self._handover.advance(), *self._push()]

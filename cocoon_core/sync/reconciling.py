@@ -78,20 +78,43 @@ class Reconciling:
     def __init__(self, replica: Replica, session: Session) -> None:
         self._replica, self._session = replica, session
         self._readings: dict[TopicId, _Reading] = {}
+        self._peeked: dict[TopicId, bool] = {}  # topics of which was asked first whether they ended; True: answered
+        self.skipped: list[TopicKeys] = []  # those of which only the last envelope was read
 
     def open(self, keys: TopicKeys, cursor: Cursor | None) -> list[Effect]:
         """Open a topic so that not much is sent that may be here already."""
         self._readings.pop(keys.topic, None)
         replica, topic = self._replica, keys.topic
         reads = replica.readers.begin(topic, self, asyncio.get_running_loop().time())
+        if self._comes_new() and topic in replica.epochs.held and cursor is None and topic not in self._peeked:
+            self._peeked[topic] = False
+            return self._session.open_topic(keys, None, most=0)
         may_hold = topic in replica.epochs.held and (replica.log.has_runs() or not reads)
         most = (SENT_AT_ONCE if reads else SENT_BESIDE) if may_hold and self._session.can_list else None
         return self._session.open_topic(keys, cursor, most=most)
 
-    def opened(self, opened: TopicOpened, keys: TopicKeys) -> None:
-        if opened.still:
+    def _comes_new(self) -> bool:
+        """This device has nothing of the group yet, and the relay can say how a topic stands without sending it."""
+        return not self._replica.chains and self._session.can_list
+
+    def opened(self, opened: TopicOpened, keys: TopicKeys) -> list[Effect]:
+        """A topic is still: it is read by name. Whoever has nothing reads it whole, or if it has ended its end alone: the
+        rotation there leads to a manifest that says all of it.
+        """
+        if self._peeked.get(keys.topic, True):
             cursor = self._session.cursor(opened.topic)
             self._readings[opened.topic] = _Reading(keys, opened.last - (cursor.after if cursor is not None else 0))
+            return []
+        self._peeked[keys.topic] = True
+        if not opened.sealed:
+            return self.open(keys, None)
+        self.skipped.append(keys)
+        return self._session.open_topic(keys, Cursor(opened.incarnation, opened.last - 1))
+
+    def read_skipped(self) -> list[Effect]:
+        """Nothing led on from what was skipped: read it whole."""
+        skipped, self.skipped = self.skipped, []
+        return [effect for keys in skipped for effect in self._session.open_topic(keys, None)]
 
     def became_live(self, topic: TopicId) -> None:
         """Others may read it from other relays."""

@@ -16,7 +16,7 @@ from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.manifest import DocumentState
 from cocoon_core.protocol.part import Part, pack_parts
-from cocoon_core.sync import following, manifest_blobs, paging
+from cocoon_core.sync import driver, following, manifest_blobs, paging
 from cocoon_core.sync.events import AlarmRaised
 from cocoon_core.sync.following import Following
 from cocoon_core.sync.owed import Debts, Lot
@@ -567,3 +567,44 @@ async def test_one_spoiled_snapshot_leaves_the_others_of_its_page(
     await rotate(world, ben, ana, cleo)
     assert len(await cleo.texts()) == 5, "who has it packed it anew"
     assert await state_of(cleo) == await state_of(ana)
+
+
+# --- topics that have ended
+
+
+async def test_a_newcomer_with_an_old_link_reads_only_the_ends_of_the_topics_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ana,) = await world.group("ana")
+    link = await ana.group.invite(uses=3, expires_in=timedelta(days=30))
+    await ana.sync()
+    for _ in range(2):
+        for number in range(40):
+            await ana.group.feed.post(f"post {number}")
+            await ana.sync()
+        await ana.group.rotate()
+        await ana.sync()
+    served: list[int] = []
+    receive = driver.receive
+    monkeypatch.setattr(
+        driver, "receive", lambda replica, url, one: (served.append(len(one.envelopes)), receive(replica, url, one))[1]
+    )
+    newcomer = await world.seat("cleo")
+    await newcomer.running.join(link, member_name="Cleo")
+    assert len(await newcomer.texts()) == 80
+    assert sum(served) < 10, "two rotations, a manifest, and what came after it"
+    await world.level()
+    assert await state_of(newcomer) == await state_of(ana)
+
+
+async def test_a_newcomer_reads_a_topic_whole_where_its_end_leads_nowhere(world: World) -> None:
+    """Somebody who can read the topic ends it with nothing that leads on."""
+    (ana,) = await world.group("ana")
+    link = await ana.group.invite(uses=3, expires_in=timedelta(days=30))
+    for number in range(40):
+        await ana.group.feed.post(f"post {number}")
+        await ana.sync()
+    relay_of(world).logs[ana.replica.epoch.topic].sealed = True
+    newcomer = await world.seat("cleo")
+    await newcomer.running.join(link, member_name="Cleo")
+    assert len(await newcomer.texts()) == 40
