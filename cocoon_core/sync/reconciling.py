@@ -98,8 +98,8 @@ class Reconciling:
         return not self._replica.chains and self._session.can_list
 
     def opened(self, opened: TopicOpened, keys: TopicKeys) -> list[Effect]:
-        """A topic is still: it is read by name. Whoever has nothing reads it whole, or if it has ended its end alone: the
-        rotation there leads to a manifest that says all of it.
+        """A topic is still: it is read by name. Whoever has nothing reads it whole, or if it has ended its end alone:
+        the rotation there leads to a manifest that says all of it.
         """
         if self._peeked.get(keys.topic, True):
             cursor = self._session.cursor(opened.topic)
