@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 REPAIR_DEPTH = 8  # repair topics, each of the one before, that are looked at
+MAX_EARLY = 32  # rotations that cannot be placed and are complained of: anybody in the epoch can write such
 WATCHED_EPOCHS = 16  # ended epochs whose repair topics are read
 
 
@@ -55,6 +56,7 @@ class Epochs:
         self._steps: Steps = {}
         self.broken: set[TopicId] = set()  # epochs whose manifests cannot serve who comes anew
         self.closed: set[EntryId] = set()  # rotations that hold no wrap which opens here
+        self._closed_early: dict[EntryId, Rotation] = {}  # of these, those that name operations which are not here
         self._finals: dict[TopicId, tuple[Frontier, frozenset[EntryId]]] = {}
         self._told: dict[TopicId, tuple[Frontier, frozenset[EntryId]]] = {}  # these, and what epochs beside say
         self._traced: EpochGraph | None = None
@@ -294,12 +296,34 @@ class Epochs:
 
     def watched(self) -> list[Epoch]:
         """Epochs whose repair topics are read: those that ended in the last REPAIR_DAYS, the newest of them, and the
-        current one where the next one's secret is not here.
+        current one where the next one's secret is not here, or where that may be so.
         """
         after = self._replica.clock() - REPAIR_DAYS * DAY_MS
         ended = self.ended_ms()
         found = [self.held[topic].epoch for topic, end in ended.items() if end >= after][-WATCHED_EPOCHS:]
-        return found if self.is_level else [*found, self.current.epoch]
+        return found if self.is_level and not self.left_out_early() else [*found, self.current.epoch]
+
+    def left_out_early(self) -> dict[EntryId, Rotation]:
+        """Rotations that give this device no secret, and of which it cannot say whether they count: they name
+        operations that it does not know.
+        """
+        members, closed = self._replica.members, self._closed_early.items()
+        if not members.has_begun:
+            return {}
+        return {one: body for one, body in closed if one not in members.graph and body.topic not in self.held}
+
+    def note_closed_early(self, operation: EntryId, body: Rotation) -> None:
+        """This rotation cannot be placed, and no wrap in it opens here."""
+        graph = self._replica.members.graph
+        self._closed_early = {one: known for one, known in self._closed_early.items() if one not in graph}
+        if len(self._closed_early) < MAX_EARLY:
+            self._closed_early[operation] = body
+
+    def rotation(self, operation: EntryId) -> Rotation | None:
+        """What this operation says, if it is a rotation that is known or one of those that came early."""
+        graph = self._replica.members.graph
+        body = graph.operation(operation).body if operation in graph else self.left_out_early().get(operation)
+        return body if isinstance(body, Rotation) else None
 
     def ended_ms(self) -> dict[TopicId, int]:
         """When each earlier epoch ended, as far as this device knows: it held the next one from then on."""

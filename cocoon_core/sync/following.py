@@ -134,6 +134,8 @@ class Following:
         """
         replica = self._replica
         held = replica.epochs.held
+        if replica.epochs.left_out_early() and open_repairs(replica, self._own_keys()[0][1]):
+            return None
         for parked in replica.log.parked():
             if parked.statement is None or parked.statement in self._closed:
                 continue
@@ -146,6 +148,8 @@ class Following:
                     work = self._open_wrap(run.last_id, body, reads)
                     if work is not None or body.topic in held:
                         return work
+                    if not self._is_guest:
+                        replica.epochs.note_closed_early(run.last_id, body)
         return None
 
     def _open_wrap(self, operation: EntryId, rotation: Rotation, reads: TopicKeys, *, tell: bool = True) -> Work | None:

@@ -43,15 +43,18 @@ def open_repairs(replica: Replica, keys: list[HpkeKey]) -> bool:
     own = replica.keys.id
     for raw in replica.epochs.table.repairs("repair", own):
         value = read_repair_value(raw, replica.group)
-        if not isinstance(value, Repair) or replica.members.member_of(value.device) is None:
+        if not isinstance(value, Repair):
+            continue
+        if value.rotation in replica.members.graph and replica.members.member_of(value.device) is None:
+            continue  # of one that came early it is not asked: the manifest proves what the secret is worth
+        body = replica.epochs.rotation(value.rotation)
+        if body is None or body.topic in replica.epochs.held:
             continue
         with suppress(UntrustedInputError, NotYetError):
-            body = replica.members.graph.operation(value.rotation).body
-            if isinstance(body, Rotation) and body.topic not in replica.epochs.held:
-                epoch = value.open(keys, replica.group, body.topic)
-                with replica.transaction():
-                    replica.epochs.hold(epoch, value.rotation)
-                return True
+            epoch = value.open(keys, replica.group, body.topic)
+            with replica.transaction():
+                replica.epochs.hold(epoch, value.rotation if replica.members.knows((value.rotation,)) else None)
+            return True
     return False
 
 
@@ -73,8 +76,8 @@ class Repairing:
         """
         replica, found = self._replica, []
         for rotation in sorted(self._closed | replica.epochs.closed):
-            body = replica.members.graph.operation(rotation).body if rotation in replica.members.graph else None
-            if isinstance(body, Rotation) and body.topic not in replica.epochs.held:
+            body = replica.epochs.rotation(rotation)
+            if body is not None and body.topic not in replica.epochs.held:
                 found.append(rotation)
         return found
 
@@ -106,12 +109,18 @@ class Repairing:
         runs = replica.log.operations_above(replica.keys.id, end.seq if end is not None else -1)
         return [run.wire for run in runs if run.last_id not in shown]
 
-    def _complaints(self, topic: TopicId) -> list[RepairValue]:
+    def _complaints(self, topic: TopicId) -> list[Complaint]:
         replica = self._replica
         ended = [rotation for rotation in self._left_out_by() if self._ends_here(rotation, topic)]
         known = replica.epochs.table.repairs("complaint", replica.keys.id) if ended else []
         complaints = [Complaint.make(replica.keys.signing, replica.group, rotation) for rotation in ended]
-        return [complaint for complaint in complaints if encode_repair_value(complaint) not in known]
+        new = [complaint for complaint in complaints if encode_repair_value(complaint) not in known]
+        early = replica.epochs.left_out_early()
+        for rotation in [complaint.rotation for complaint in new if complaint.rotation in early]:
+            with replica.transaction():
+                message = "a rotation left this device out, or it was put out of the group; others are asked"
+                replica.alarm("excluded", rotation.hex(), message)
+        return new
 
     def _answers(self, topic: TopicId) -> list[RepairValue]:
         """Repairs for complaints that nobody answered, where it is this device's turn."""
@@ -141,11 +150,14 @@ class Repairing:
         return found
 
     def _ends_here(self, rotation: EntryId, topic: TopicId) -> bool:
-        """Whether that repair topic is one of an epoch which the rotation ended."""
+        """Whether that repair topic is one of an epoch which the rotation ended. Who cannot place a rotation asks in
+        that of its own epoch too: it may hold nothing of what that one ended.
+        """
         replica = self._replica
-        body = replica.members.graph.operation(rotation).body
-        assert isinstance(body, Rotation)
-        for parent in body.parents:
+        body = replica.epochs.rotation(rotation)
+        assert body is not None, "it is asked of such alone"
+        early = rotation in replica.epochs.left_out_early()
+        for parent in (*body.parents, replica.epoch.topic) if early else body.parents:
             if parent in replica.epochs.held:
                 keys: TopicKeys = replica.epochs.held[parent].epoch
                 for _ in range(REPAIR_DEPTH):

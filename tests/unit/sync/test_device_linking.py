@@ -8,6 +8,7 @@ import pytest
 
 from cocoon_core import device_linking
 from cocoon_core.errors import LinkingError, RelayUnavailable, UsageError
+from cocoon_core.group import Group
 from cocoon_core.protocol.device_code import read_code
 from cocoon_core.protocol.envelope import envelope_hash
 from tests.support.linking import Screens, link
@@ -42,6 +43,44 @@ async def test_a_relay_that_lost_the_group_does_not_spoil_the_linking(world: Wor
     phone = await world.seat("phone")
     await link(ana, phone, relays=[good.url])
     assert await phone.texts() == ["before"]
+
+
+async def test_a_device_linked_while_others_went_on_comes_in_though_it_cannot_place_their_rotation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ben ends the epoch and knows nothing of Ana's phone, which is enrolled in the next one alone. What the old topic
+    holds names an operation that it never shows.
+    """
+    ana, ben = await world.group("ana", "ben")
+    await ana.group.set_role("ben", "admin")
+    await world.level()
+    phone = await world.seat("phone")
+
+    async def out_of_reach(*_: Any, **__: Any) -> None:
+        raise RelayUnavailable("out of reach")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Group, "sync", out_of_reach)
+        await link(ana, phone)
+    await ben.group.set_policy(epoch_days=20)
+    with monkeypatch.context() as patched:
+        patched.setattr(ben.replica.log, "queued_operations", lambda device: [])  # it goes into the new topic alone
+        await ben.group.rotate()
+    await ben.group.feed.post("on we go")
+    for seat in (ben, ana, phone):
+        await seat.sync()
+    assert phone.group.me is None
+    assert phone.replica.log.parked()
+    for _ in range(4):
+        world.now_ms += 120_000
+        for seat in (phone, ana, ben):
+            await seat.sync()
+    await phone.sync()
+    assert phone.group.me == ana.group.me
+    assert await phone.texts() == ["on we go"]
+    assert {seat.replica.epoch.topic for seat in (ana, ben, phone)} == {ana.replica.epoch.topic}
+    assert not phone.replica.log.parked()
+    assert "excluded" in {kind for kind, *_ in phone.replica.groups.alarms(phone.replica.record.number)}
 
 
 async def test_both_devices_write_as_one_member_and_all_see_it(world: World) -> None:
