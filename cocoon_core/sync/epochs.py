@@ -312,10 +312,13 @@ class Epochs:
             return {}
         return {one: body for one, body in closed if one not in members.graph and body.topic not in self.held}
 
+    def take_closed_early(self, operation: EntryId) -> bool:
+        """True where the rotation was one of these, and can be placed now: once, for nobody was told of it yet."""
+        return self._closed_early.pop(operation, None) is not None
+
     def note_closed_early(self, operation: EntryId, body: Rotation) -> None:
         """This rotation cannot be placed, and no wrap in it opens here."""
-        graph = self._replica.members.graph
-        self._closed_early = {one: known for one, known in self._closed_early.items() if one not in graph}
+        self._closed_early = {one: known for one, known in self._closed_early.items() if known.topic not in self.held}
         if len(self._closed_early) < MAX_EARLY:
             self._closed_early[operation] = body
 

@@ -107,7 +107,7 @@ class Following:
                 continue
             if open_repairs(self._replica, self._own_keys()[0][1]):
                 return None
-            if node.id not in self._closed:
+            if node.id not in self._closed or epochs.take_closed_early(node.id):
                 work = self._open_wrap(node.id, node.rotation, keys)
                 if work is not None or node.topic in epochs.held:
                     return work
