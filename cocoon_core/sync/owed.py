@@ -255,7 +255,10 @@ class Debts:
         replica, record = self._replica, debt.record
         packed = read_snapshot(record.document, opened)
         check_heads(packed, debt.state.heads, debt.state.ended)
-        besides = _called_by(packed, debt.besides) if debt.besides else []
+        known = [] if replica.shelf.is_bare(record) else replica.shelf.arrivals.of(record)
+        here = [Said(one.device, one.change.raw, one.seq) for one in known]
+        beyond = [*debt.besides, *here]  # what somebody else packed may rest on what is cut, and came here as a run
+        besides = _called_by(packed, beyond) if beyond else []
         if not numbers:
             besides = [*(Said(change.device, change.raw, change.entry) for change in packed), *besides]
         replica.shelf.adopt_snapshot(record.descriptor, packed, numbers, besides)

@@ -19,7 +19,7 @@ from cocoon_core.protocol.manifest import DocumentState, Manifest, ManifestBody,
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.paging import Heads, Pager, states_before
+from cocoon_core.sync.paging import Heads, LeftOut, Pager, runs_before, states_before
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -52,6 +52,7 @@ class _Packer:
         self._before_frontier = replica.epochs.frontier()
         self._before = states_before(replica)
         self._before_heads = _heads_in(self._before)
+        self._before_runs = runs_before(replica)
         self._runs: dict[tuple[DeviceId, int], Run] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
 
@@ -69,8 +70,9 @@ class _Packer:
             if retired := replica.retires.proof_of(record.document):
                 left_out.append(DocumentState(record.descriptor, heads or {}, None, (), retired))
             elif heads:
-                for ended in pager.take(record, heads):
-                    self._keep_reasons(record, ended, heads)
+                left = pager.take(record, heads)
+                if left.ended or left.beyond:
+                    self._keep_reasons(record, left, heads)
         states, blobs = pager.finish()
         operations = self._operations()
         manifest = Manifest(
@@ -162,12 +164,16 @@ class _Packer:
 
     # --- documents
 
-    def _keep_reasons(self, record: DocumentRecord, ended: set[DeviceId], heads: Heads) -> None:
-        """Runs with changes that the snapshot leaves out: refused by the gate, uncounted, or beyond a cut."""
+    def _keep_reasons(self, record: DocumentRecord, left: LeftOut, heads: Heads) -> None:
+        """Runs with changes that the snapshot leaves out: refused by the gate, uncounted, or beyond a cut. Those that
+        came by the manifest before stand in no log here.
+        """
         replica = self._replica
-        for stored in replica.documents.wires(record.number):
-            run = parse_run(stored.wire, replica.group).stored()
-            if run.device in ended or run.device not in heads:
+        wires = replica.documents.wires(record.number)
+        for run in (*self._before_runs, *(parse_run(stored.wire, replica.group).stored() for stored in wires)):
+            changes = [one for entry in run.entries for one in entry.changes if one.document == record.document]
+            is_reason = run.device in left.ended or run.device not in heads
+            if changes and (is_reason or any(one.hash in left.beyond for one in changes)):
                 self._runs[run.device, run.first_seq] = run
 
     # --- operations

@@ -21,9 +21,10 @@ from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId
 from cocoon_core.protocol.manifest import DocumentState, decode_manifest
 from cocoon_core.protocol.part import Part, Said, open_part, pack_parts
 from cocoon_core.protocol.primitives import Secret
+from cocoon_core.protocol.run import Run
 from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.arrivals import Arrival
+from cocoon_core.sync.arrivals import Arrival, hash_of
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -44,6 +45,23 @@ def states_before(replica: Replica) -> dict[DocumentId, DocumentState]:
         return {}
     states = decode_manifest(content, replica.group).stored_documents()
     return {state.descriptor.document_id(replica.group): state for state in states}
+
+
+def runs_before(replica: Replica) -> tuple[Run, ...]:
+    """The runs that the manifest before this one carries: whoever came by it has what they say, and no runs."""
+    before = replica.epochs.last_followed()
+    content = replica.epochs.table.content(before.topic) if before is not None else None
+    return decode_manifest(content, replica.group).stored_runs() if content is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a snapshot leaves out: the devices whose part ends before their head, since the gate refused a change, and
+    changes that count and lie beyond what their devices signed: others rest on them.
+    """
+
+    ended: frozenset[DeviceId]
+    beyond: frozenset[ChangeHash]
 
 
 @dataclass(slots=True)
@@ -85,31 +103,31 @@ class Pager:
 
     # --- taking
 
-    def take(self, record: DocumentRecord, heads: Heads) -> list[set[DeviceId]]:
+    def take(self, record: DocumentRecord, heads: Heads) -> LeftOut:
         """Take a document with the heads that its devices signed.
 
         Returns:
-            Where the snapshot leaves changes out, the devices whose part ends before their head: the manifest says why.
+            What its snapshot leaves out, of which the manifest must hold the runs.
         """
         debt = self._replica.debts.find(record.document)
         if debt is not None:  # what was not read here is carried on as it stands: heads are those that it has
             self._states[record.document] = debt.state
-            return []
+            return LeftOut(frozenset(debt.state.ended), frozenset(hash_of(said.raw) for said in debt.besides))
         before = self._before.get(record.document)
         if before is not None and before.retired:  # it goes on after all
             before = None
         is_same = before is not None and before.heads == heads
         if before is not None and is_same and not before.ended and not self._may_be_cut(record):
             self._keep(record, before)
-            return []
-        packed, counting = self._read(record, heads)
+            return LeftOut(frozenset(), frozenset())
+        packed, beyond = self._read(record, heads)
         if before is not None and is_same and before.ended == packed.ended:
             self._keep(record, before)
         elif packed.changes:
             self._fresh.append(packed)
         else:
             self._states[record.document] = DocumentState(record.descriptor, heads, None, packed.ended)
-        return [set(packed.ended)] if packed.ended or len(packed.changes) != counting else []
+        return LeftOut(frozenset(packed.ended), beyond)
 
     def _may_be_cut(self, record: DocumentRecord) -> bool:
         return self._replica.members.may_be_cut(record.descriptor)
@@ -120,9 +138,9 @@ class Pager:
         else:
             self._same.append((record, before))
 
-    def _read(self, record: DocumentRecord, heads: Heads) -> tuple[_ToPack, int]:
-        changes, ended, counting = read_changes(self._replica, record, heads)
-        return _ToPack(record, heads, ended, changes), counting
+    def _read(self, record: DocumentRecord, heads: Heads) -> tuple[_ToPack, frozenset[ChangeHash]]:
+        changes, ended, beyond = read_changes(self._replica, record, heads)
+        return _ToPack(record, heads, ended, changes), beyond
 
     # --- packing
 
@@ -275,9 +293,9 @@ def pack_in_order(documents: Iterable[tuple[DocumentRecord, list[Said]]]) -> lis
 
 def read_changes(
     replica: Replica, record: DocumentRecord, heads: Mapping[DeviceId, tuple[int, ChangeHash]]
-) -> tuple[list[Said], tuple[DeviceId, ...], int]:
-    """The changes of a document that go into its snapshot, the devices whose part ends before their head, and how many
-    changes count.
+) -> tuple[list[Said], tuple[DeviceId, ...], frozenset[ChangeHash]]:
+    """The changes of a document that go into its snapshot, the devices whose part ends before their head, and those
+    that count and lie beyond the heads.
     """
     changes: list[Arrival] = []
     last: dict[DeviceId, int] = {}
@@ -289,7 +307,8 @@ def read_changes(
             changes.append(arrival)
             last[device] = max(last.get(device, 0), seq)
     ended = tuple(sorted(device for device, (seq, _) in heads.items() if last.get(device) != seq))
-    return canonical_order(changes), ended, len(counting)
+    beyond = {arrival.change.hash for arrival in counting} - {arrival.change.hash for arrival in changes}
+    return canonical_order(changes), ended, frozenset(beyond)
 
 
 def canonical_order(changes: Iterable[Arrival]) -> list[Said]:

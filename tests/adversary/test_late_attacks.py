@@ -107,6 +107,29 @@ async def test_attack_26_with_a_colluding_member_they_are_shown_as_late(world: W
     assert await state_of(ana) == await state_of(ben)
 
 
+async def test_attack_26_what_is_shown_as_late_is_shown_to_whoever_comes_anew_whoever_packed_it(world: World) -> None:
+    """Its run travels with the manifest, also with that of a device which has it from a manifest alone."""
+    (ana, ben, eve), forger = await removed(world)
+    raw = forger.change(SHARED, put_item("backdated", 1))
+    put_by_relay(world, ana, forger, forger.run(forger.entry((SHARED, raw))))
+    await build_on(world, eve, raw)
+    await sync_all(ana, ben)
+    packer = ana
+    for name in ("dora", "emil", "fay"):
+        await packer.group.rotate()
+        link = await packer.group.invite(uses=3)
+        await sync_all(packer, ana, ben)
+        newcomer = await world.seat(name)
+        await newcomer.running.join(link, member_name=name)
+        await newcomer.sync()
+        assert newcomer.shared()["items"] == {"in time": 1, "backdated": 1, "of eve": 2}
+        assert alarms(newcomer, "snapshot") == []
+        await sync_all(ana, ben)
+        packer = newcomer
+    await world.level([ana, ben, packer])
+    assert await state_of(packer) == await state_of(ana) == await state_of(ben)
+
+
 async def test_attack_26_entries_that_the_remover_did_not_know_are_taken_away_and_told(world: World) -> None:
     ana, ben, mal = await world.group("ana", "ben", "mal")
     await mal.group.feed.post("known")
