@@ -8,13 +8,13 @@ relays, from the policy or a signpost, is followed in the same call. Spec: specs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cocoon_core.errors import RelayError
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.admission import serve_mailboxes
+from cocoon_core.sync.blobs import run_together
 from cocoon_core.sync.driver import Progress, RelayDriver
 from cocoon_core.sync.relay_list import (
     end_trial,
@@ -201,19 +201,3 @@ class _Progress:
         self._read[url] = read, there
         if self._tell is not None:
             self._tell(sum(one for one, _ in self._read.values()), sum(one for _, one in self._read.values()))
-
-
-async def run_together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all of it at the same time; the first that fails ends the others, and is raised as it is."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    if not tasks:
-        return
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        failed = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in failed:
-        task.result()
