@@ -17,7 +17,7 @@ from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash, DocumentId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
-from cocoon_core.protocol.manifest import DocumentState, ManifestBody, open_manifest, read_manifest_body
+from cocoon_core.protocol.manifest import ManifestBody, open_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
 from cocoon_core.protocol.operations_rotation import Rotation
@@ -295,6 +295,10 @@ class Following:
         """This relay does not have it, or another one is asked for it at this moment."""
         return page in self._lost or self._replica.debts.claims.get(page, self._url) != self._url
 
+    def _unfetched(self, lot: Lot) -> list[BlobHash]:
+        """The pages of a lot that are neither stored nor just fetched."""
+        return [page.name for page in self._replica.debts.to_fetch(lot) if page.name not in self._fetched]
+
     def _read_owed(self) -> Work | None:
         """Read the documents whose pages came; work to be awaited where others are to be fetched.
 
@@ -302,8 +306,7 @@ class Following:
         """
         replica = self._replica
         while (lot := next(self._open_lots(), None)) is not None:
-            missing = [page.name for page in replica.debts.to_fetch(lot) if page.name not in self._fetched]
-            if missing:
+            if self._unfetched(lot):
                 break
             with replica.transaction():
                 replica.debts.pay(lot, self._fetched)
@@ -317,7 +320,7 @@ class Following:
         names: list[BlobHash] = []
         topic = None
         for lot in self._open_lots():
-            wanted = [page.name for page in replica.debts.to_fetch(lot) if page.name not in self._fetched]
+            wanted = self._unfetched(lot)
             if names and (len(names) + len(wanted) > FETCHED_TOGETHER or lot.topic != topic):
                 break
             topic = lot.topic
@@ -369,8 +372,3 @@ class Following:
                     self._lost.add(name)
 
         await run_together([fetch_some() for _ in range(min(IN_FLIGHT, len(names)))])
-
-
-def _pages_of(states: Iterable[DocumentState]) -> list[BlobHash]:
-    """The names of the pages of these documents, each once."""
-    return list({page.name: None for state in states if state.snapshot for page in state.snapshot.pages})
