@@ -19,7 +19,7 @@ from cocoon_core.protocol.manifest import DocumentState, Manifest, ManifestBody,
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.sync.paging import Heads, LeftOut, Pager, runs_before, states_before
+from cocoon_core.sync.paging import Heads, LeftOut, Pager, manifest_before, states_in
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -50,9 +50,11 @@ class _Packer:
     def __init__(self, replica: Replica, topic: TopicId) -> None:
         self._replica, self._topic = replica, topic
         self._before_frontier = replica.epochs.frontier()
-        self._before = states_before(replica)
+        before = manifest_before(replica)
+        self._before = states_in(before, replica.group)
         self._before_heads = _heads_in(self._before)
-        self._before_runs = runs_before(replica)
+        # whoever came by that manifest has what these runs say, and not the runs themselves
+        self._before_runs = before.stored_runs() if before is not None else ()
         self._runs: dict[tuple[DeviceId, int], Run] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
 

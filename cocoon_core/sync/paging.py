@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 from cocoon_core.protocol.change import read_deps
 from cocoon_core.protocol.constants import SNAPSHOT_PART_BYTES
 from cocoon_core.protocol.descriptor import Descriptor
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId
-from cocoon_core.protocol.manifest import DocumentState, decode_manifest
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.manifest import DocumentState, UnverifiedManifest, decode_manifest
 from cocoon_core.protocol.part import Part, Said, open_part, pack_parts
 from cocoon_core.protocol.primitives import Secret
-from cocoon_core.protocol.run import Run
 from cocoon_core.protocol.snapshot import PageRef, SnapshotRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.sync.arrivals import Arrival, hash_of
@@ -37,21 +36,22 @@ LIVE_PART = 0.85  # of a page's changes must still be of use, or what is of use 
 LARGE_BYTES = SNAPSHOT_PART_BYTES // 2  # raw changes of a document that has pages of its own
 
 
+def manifest_before(replica: Replica) -> UnverifiedManifest | None:
+    """The manifest before this one, as it is stored here."""
+    before = replica.epochs.last_followed()
+    content = replica.epochs.table.content(before.topic) if before is not None else None
+    return decode_manifest(content, replica.group) if content is not None else None
+
+
 def states_before(replica: Replica) -> dict[DocumentId, DocumentState]:
     """What the manifest before this one says of documents."""
-    before = replica.epochs.last_followed()
-    content = replica.epochs.table.content(before.topic) if before is not None else None
-    if content is None:
-        return {}
-    states = decode_manifest(content, replica.group).stored_documents()
-    return {state.descriptor.document_id(replica.group): state for state in states}
+    return states_in(manifest_before(replica), replica.group)
 
 
-def runs_before(replica: Replica) -> tuple[Run, ...]:
-    """The runs that the manifest before this one carries: whoever came by it has what they say, and no runs."""
-    before = replica.epochs.last_followed()
-    content = replica.epochs.table.content(before.topic) if before is not None else None
-    return decode_manifest(content, replica.group).stored_runs() if content is not None else ()
+def states_in(manifest: UnverifiedManifest | None, group: GroupId) -> dict[DocumentId, DocumentState]:
+    """What a stored manifest says of documents, if there is one."""
+    states = manifest.stored_documents() if manifest is not None else ()
+    return {state.descriptor.document_id(group): state for state in states}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ class Pager:
         self._same: list[tuple[DocumentRecord, DocumentState]] = []
         self._blobs: list[bytes] = []
         self._retired = replica.retires.documents()
+        now = datetime.fromtimestamp((replica.clock() - SETTLE_MS) / 1000, UTC)
+        self._open_month = now.strftime("%Y-%m")  # those before it are closed
         self.kept: frozenset[BlobHash] = frozenset()
 
     # --- taking
@@ -178,11 +180,12 @@ class Pager:
                 self._pack_anew(record, state)
         good = [page for page in pages.values() if self._is_good(page)]
         loose = [page for page in good if self._is_loose(page)]
-        joined = loose if len(loose) >= LOOSE_PAGES else []
+        staying = {page.ref.name for page in good}
+        if len(loose) >= LOOSE_PAGES:
+            staying.difference_update(page.ref.name for page in loose)
+        kept |= staying
         for page in pages.values():
-            is_kept = page in good and page not in joined
-            if is_kept:
-                kept.add(page.ref.name)
+            is_kept = page.ref.name in staying
             for record, state in page.documents:
                 if is_kept:
                     self._states[record.document] = state
@@ -257,9 +260,7 @@ class Pager:
         )
 
     def _is_closed(self, descriptor: Descriptor) -> bool:
-        period = descriptor.period
-        now = datetime.fromtimestamp((self._replica.clock() - SETTLE_MS) / 1000, UTC)
-        return period is not None and period < now.strftime("%Y-%m")
+        return descriptor.period is not None and descriptor.period < self._open_month
 
     def _is_shared(self, one: _ToPack) -> bool:
         """Whether a document that is packed anew goes into a page with others: of a closed month, not large, and not
