@@ -20,6 +20,7 @@ from cocoon_core.storage.groups import GROUPS, GUESTS
 from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.meta import META
+from cocoon_core.storage.promised import PROMISED
 from cocoon_core.storage.recovery import RECOVERY
 from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
@@ -49,6 +50,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     BEACONS,
     SET_ASIDE,
     RETIRES,
+    PROMISED,
     # New steps go here.
 )
 

@@ -74,6 +74,7 @@ def find_needed(replica: Replica, verified: VerifiedManifest) -> list[DocumentSt
         and (
             not behind.keys().isdisjoint(state.heads)
             or replica.debts.find(state.descriptor.document_id(replica.group)) is not None
+            or replica.promised.wants(state)
             or state.descriptor.document_id(replica.group) in lacking
         )
     ]
@@ -107,6 +108,7 @@ def adopt_manifest(replica: Replica, proved: ProvedManifest) -> None:
     for state in verified.manifest.documents:  # though nothing of it counts, its heads go on
         replica.documents.ensure(state.descriptor.document_id(replica.group), state.descriptor)
     replica.debts.owe(proved.topic, needed, changes_in(verified.manifest.runs))
+    replica.debts.follow_choice(replica.epoch.topic)  # what it says may have chosen an epoch that was followed before
     fresh = tuple(operation.id for operation in verified.operations if operation.id not in set(known))
     if fresh:
         joined = tuple(replica.members.ids() - before_members)

@@ -32,7 +32,7 @@ from cocoon_core.sync.following import Following
 from cocoon_core.sync.handover import Fills, Handover
 from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
-from cocoon_core.sync.outbox import OPERATIONS_TAG, Outbox
+from cocoon_core.sync.outbox import Outbox
 from cocoon_core.sync.receiving import receive
 from cocoon_core.sync.reconciling import Reconciling
 from cocoon_core.sync.refilling import refill
@@ -52,6 +52,7 @@ from cocoon_core.sync.session import (
     Refused,
     Send,
     Session,
+    Tag,
     TopicOpened,
 )
 from cocoon_core.sync.transport import Connection, Dial, send_in_time
@@ -466,7 +467,7 @@ class RelayDriver:
         effects: list[Effect] = []
         if self._handover.awaits(topic, tag):
             effects = self._handover.acked(topic, tag)
-        if tag > 0 or tag == OPERATIONS_TAG:
+        if tag > 0 or tag == Tag.OPERATIONS:
             self.result.sent += self._outbox.acked(tag, seqs)
         else:
             self.result.sent += len(seqs)

@@ -32,11 +32,8 @@ from cocoon_core.sync.outbox import Outbox
 from cocoon_core.sync.refilling import restock
 from cocoon_core.sync.relay_list import deciding_change, has_signpost, is_left, is_on_trial, may_leave
 from cocoon_core.sync.replica import Replica
-from cocoon_core.sync.session import Effect, Refused, Session
+from cocoon_core.sync.session import Effect, Refused, Session, Tag
 
-HANDOVER_TAG: Final = -1
-MANIFEST_TAG: Final = -2
-SIGNPOST_TAG: Final = -4
 ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
 UPLOADED_TOGETHER: Final = 8  # blobs that are in memory at once
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
@@ -188,7 +185,7 @@ class Handover:
         if self._is_closed():
             return []
         if not self._is_begun():
-            key = current.epoch.topic, MANIFEST_TAG
+            key = current.epoch.topic, Tag.MANIFEST
             if current.manifest is None or key in self._putting:
                 return []
             self._putting.add(key)
@@ -204,7 +201,7 @@ class Handover:
     def _part(self) -> list[Effect]:
         """The signpost, and then the ends of the topics before it: whoever follows those finds it there."""
         effects: list[Effect] = []
-        wire, topic, key = self._signpost(), self._replica.epoch.topic, (self._replica.epoch.topic, SIGNPOST_TAG)
+        wire, topic, key = self._signpost(), self._replica.epoch.topic, (self._replica.epoch.topic, Tag.SIGNPOST)
         cursor = self._session.cursor(topic)
         if any(self.is_signposted(one) for one in self._replica.epochs.held) or self._session.is_sealed(topic):
             with self._replica.transaction():
@@ -244,7 +241,7 @@ class Handover:
             if not session.is_sealed(place.topic):
                 break
             place = epochs.repair_of(place)
-        key = place.topic, HANDOVER_TAG
+        key = place.topic, Tag.HANDOVER
         if not session.is_live(place.topic) or key in self._putting:
             return []
         if shown <= epochs.held_path() or epochs.leads_on(self._url, place.topic, epoch.topic):
@@ -288,7 +285,7 @@ class Handover:
             if topic not in self._reopened:
                 self._reopened.add(topic)
                 return self._reopen(place)
-        key = topic, HANDOVER_TAG
+        key = topic, Tag.HANDOVER
         wires = epochs.handover_from(epoch.topic)
         is_there = self.is_parting or self._outbox.is_done_in(epochs.current.epoch.topic)
         if key in self._putting or not wires or not is_there:
@@ -317,9 +314,9 @@ class Handover:
         """Which proves nothing: read on, and see whether it is there."""
         self._putting.discard((topic, tag))
         keys = self._replica.epochs.keys(topic)
-        if tag == MANIFEST_TAG or keys is None:
+        if tag == Tag.MANIFEST or keys is None:
             return []
-        if tag == SIGNPOST_TAG:
+        if tag == Tag.SIGNPOST:
             self._count_round(topic)
             return self._reopen(keys)
         if topic in self._replica.epochs.held and not self._replica.epochs.is_before_current(topic):

@@ -6,18 +6,16 @@ Spec: specs/relay.md §8 and specs/storage.md §4.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from cocoon_core.errors import RelayMisbehaved
 from cocoon_core.protocol.ids import EntryId, TopicId
 from cocoon_core.protocol.run import count_entries
 from cocoon_core.storage.log import StoredRun
 from cocoon_core.sync.replica import Replica
-from cocoon_core.sync.session import Effect, Session, split_puts
+from cocoon_core.sync.session import Effect, Session, Tag, split_puts
 from cocoon_core.sync.withheld import note_not_shown
 
 WINDOW = 256  # runs that are on their way to the relay at once
-OPERATIONS_TAG: Final = -3  # of puts with operations that are in no chain; they are told once
 RESEND_ROUNDS = 3  # times that a relay may lose what it acknowledged before it is given up for this pass
 
 
@@ -101,11 +99,11 @@ class Outbox:
         cuts = split_puts([len(one) for one in envelopes], session.most_put_envelopes, session.most_put_bytes)
         cut = next(iter(cuts), ())
         self._telling = [untold[place][0] for place in cut]
-        return session.put(topic, OPERATIONS_TAG, [envelopes[place] for place in cut]) if self._telling else []
+        return session.put(topic, Tag.OPERATIONS, [envelopes[place] for place in cut]) if self._telling else []
 
     def acked(self, tag: int, seqs: Sequence[int]) -> int:
         """Take note of where the relay says that it stored a put; the number of entries in it."""
-        if tag == OPERATIONS_TAG:
+        if tag == Tag.OPERATIONS:
             told, self._telling = self._telling, []
             with self._replica.transaction():
                 self._replica.epochs.table.told(told, self._url)
@@ -136,7 +134,7 @@ class Outbox:
             self._replica.epochs.to_reread.add(self._url)
 
     def refused(self, tag: int) -> None:
-        if tag == OPERATIONS_TAG:
+        if tag == Tag.OPERATIONS:
             self._telling.clear()
         self._in_flight.pop(tag, None)
 

@@ -125,6 +125,8 @@ class Debts:
                 replica.retires.table.note_swept(document, is_whole=False)
                 continue
             known = self._debts.get(document)
+            if known is not None:
+                replica.promised.note(record, known.state, state)
             extra = tuple(besides.get(document, ()))
             is_away = known.is_away if known is not None else self._stays_away(state.descriptor)
             self._table.owe(record.number, topic, _encode(state, extra), is_away=is_away)
@@ -135,6 +137,7 @@ class Debts:
     def drop(self, documents: Iterable[DocumentId]) -> None:
         """These documents were retired: nobody reads them any more. Inside a transaction."""
         for document in documents:
+            self._replica.promised.forget(document)
             debt = self._debts.pop(document, None)
             if debt is not None:
                 self._table.paid(debt.record.number)
@@ -142,20 +145,25 @@ class Debts:
         self._lots = None
 
     def follow_choice(self, topic: TopicId) -> None:
-        """Another epoch was chosen: what is owed is owed as its manifest says. Inside a transaction."""
+        """Another epoch was chosen: what is owed is owed as its manifest says, and what was promised by it and not
+        brought is owed again. Inside a transaction.
+        """
         self.owe_again(topic, {document for document, debt in self._debts.items() if debt.topic != topic})
 
     def owe_again(self, topic: TopicId, behind: Set[DocumentId]) -> None:
-        """Owe these documents as the manifest of that epoch says, if it was followed. Inside a transaction."""
+        """Owe these documents, and those of which something was promised, as the manifest of that epoch says, if it was
+        followed. Inside a transaction.
+        """
         replica = self._replica
-        content = replica.epochs.table.content(topic) if behind else None
+        content = replica.epochs.table.content(topic) if behind or replica.promised else None
         if content is None:
             return
         manifest = decode_manifest(content, replica.group)
         states = [
             state
             for state in manifest.stored_documents()
-            if state.snapshot is not None and state.descriptor.document_id(replica.group) in behind
+            if state.snapshot is not None
+            and (state.descriptor.document_id(replica.group) in behind or replica.promised.wants(state))
         ]
         self.owe(topic, states, changes_in(manifest.stored_runs()))
 
@@ -263,6 +271,7 @@ class Debts:
             besides = [*(Said(change.device, change.raw, change.entry) for change in packed), *besides]
         replica.shelf.adopt_snapshot(record.descriptor, packed, numbers, besides)
         self._table.paid(record.number)
+        replica.promised.settle([record.document])
         replica.retires.table.forget_swept(record.document)
         del self._debts[record.document]
         replica.tell(DocumentChanged(record.document, record.descriptor.name, frozenset(), own=False))

@@ -137,7 +137,7 @@ class _Packer:
         whoever reads the manifest compares them.
         """
         heads = self._heads[device] = self._heads_at(device, end.seq)
-        if heads.digest() != end.digest:
+        if heads.digest() != end.digest or not self._replica.promised.holds(device, heads):
             return False
         debts = self._replica.debts  # nothing newer of what was not read here can be packed: it is put again instead
         return all(heads.get(debt.record.document) == debt.state.heads.get(device) for debt in debts.all())

@@ -132,6 +132,7 @@ class _Reception:
         everything = bool(self._operations) and replica.epochs.follow_choice()
         self._follow_roster()
         self._merge()
+        replica.promised.settle(self._changes)
         for device in self._touched_devices:
             replica.log.set_heads(device, replica.heads_of(device).items())
             replica.set_chain(device, replica.chains[device])

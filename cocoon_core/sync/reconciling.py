@@ -26,13 +26,13 @@ from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import (
-    READ_TAG,
     Deliver,
     Effect,
     NamesListed,
     PlacesFetched,
     Refused,
     Session,
+    Tag,
     TopicOpened,
 )
 
@@ -170,7 +170,7 @@ class Reconciling:
     def refused(self, refused: Refused) -> None:
         """The relay asked to wait."""
         reading = self._readings.get(refused.topic)
-        if reading is not None and refused.tag == READ_TAG:
+        if reading is not None and refused.tag == Tag.READ:
             reading.asked -= 1
             reading.is_stalled = True
 

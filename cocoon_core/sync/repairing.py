@@ -8,7 +8,7 @@ Spec: specs/epoch.md §9.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cocoon_core.errors import NotYetError, UntrustedInputError
 from cocoon_core.protocol.envelope import seal_envelope
@@ -20,13 +20,11 @@ from cocoon_core.protocol.primitives import HpkeKey
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
 from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.rotating import find_recipients
+from cocoon_core.sync.session import Effect, Session, Tag
 from cocoon_core.sync.turns import is_turn
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
-    from cocoon_core.sync.session import Effect, Session
-
-REPAIR_TAG: Final = -3
 
 
 def note_repair_value(replica: Replica, topic: TopicId, value: RepairValue) -> None:
@@ -90,7 +88,7 @@ class Repairing:
                 for raw in said:
                     if (keys.topic, raw) not in self._said:
                         self._said.add((keys.topic, raw))
-                        effects += self._session.put(keys.topic, REPAIR_TAG, [seal_envelope(raw, keys)])
+                        effects += self._session.put(keys.topic, Tag.REPAIR, [seal_envelope(raw, keys)])
         return effects
 
     def _values(self, topic: TopicId) -> list[RepairValue]:

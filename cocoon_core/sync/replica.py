@@ -53,6 +53,7 @@ from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, Ro
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
+from cocoon_core.sync.promised import Promised
 from cocoon_core.sync.readers import Readers
 from cocoon_core.sync.retiring import Retires
 from cocoon_core.sync.shelf import Shelf, View
@@ -97,6 +98,7 @@ class Replica:
         self.shelf.judge.called_late = lambda record, arrival: tell_late(self, record, arrival)
         self.epochs = Epochs(self)
         self.debts = Debts(self)
+        self.promised = Promised(self)
         self.beacons = Beacons(self)
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
@@ -137,6 +139,7 @@ class Replica:
         self.forks.load()
         self.epochs.load()
         self.debts.load()
+        self.promised.load()
         self.beacons.load()
         self.retires.load()
         if lacking:

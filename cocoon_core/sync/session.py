@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 
 from cocoon_core.errors import MalformedError, RelayError, RelayMisbehaved, RelayRefused
 from cocoon_core.protocol.constants import (
@@ -53,7 +53,17 @@ from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.sync.still import StillTopic
 
 PUT_BYTES = MAX_FRAME_BYTES // 2  # envelope bytes that one put frame carries at most
-READ_TAG = -4  # of requests for names and places
+
+
+class Tag(IntEnum):
+    """What was asked or put, beside the runs of an outbox, whose tags count from 1."""
+
+    HANDOVER = -1
+    MANIFEST = -2
+    OPERATIONS = -3  # that are in no chain; they are told once
+    SIGNPOST = -4
+    REPAIR = -5
+    READ = -6  # for names and places
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +251,11 @@ class Session:
 
     def list_names(self, topic: TopicId) -> list[Effect]:
         """Ask a still topic for the names of what follows its cursor; there is something."""
-        return [self._send(self._still(topic).ask_names(self._request(topic, READ_TAG), self.most_names))]
+        return [self._send(self._still(topic).ask_names(self._request(topic, Tag.READ), self.most_names))]
 
     def fetch(self, topic: TopicId, places: Sequence[int]) -> list[Effect]:
         """Ask a still topic for envelopes whose names were listed, by rising places: at most `most_places`."""
-        return [self._send(self._still(topic).ask_places(self._request(topic, READ_TAG), places))]
+        return [self._send(self._still(topic).ask_places(self._request(topic, Tag.READ), places))]
 
     def serve(self, topic: TopicId, envelopes: Sequence[bytes]) -> Deliver:
         """Take these as what stands in a still topic after its cursor: each has the name that was listed there, whether
@@ -431,7 +441,7 @@ class Session:
 
     def _read(self, frame: Listed | Fetched) -> _Topic | None:
         """The topic of which something was asked; None where it was closed since."""
-        if self._answered(frame.request) != (frame.topic, READ_TAG):
+        if self._answered(frame.request) != (frame.topic, Tag.READ):
             raise RelayMisbehaved("the relay listed or served what was not asked for")
         return self._topics.get(frame.topic)
 
@@ -441,7 +451,7 @@ class Session:
         topic, tag = self._answered(frame.request)
         if tag is None:
             self._topics.pop(topic, None)
-        elif tag == READ_TAG and (state := self._topics.get(topic)) is not None and state.still is not None:
+        elif tag == Tag.READ and (state := self._topics.get(topic)) is not None and state.still is not None:
             state.still.refused(frame.request)
         return [Refused(topic, tag, frame.code, frame.message, frame.retry_after_ms, frame.last)]
 

@@ -56,6 +56,8 @@ def follow_standings(
             continue
         if was.limit == ALL != now.limit:
             _tell_out(replica, device)
+        elif device == replica.keys.id and now.limit == ALL:  # whoever put it out had no right to, as is known by now
+            replica.groups.end_alarm(replica.record.number, "out", device.hex())
         found = _find_concerned(replica, device, was, now)
         if found.documents:
             concerned[device] = found

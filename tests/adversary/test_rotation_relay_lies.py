@@ -18,8 +18,8 @@ from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync import driver, handover
 from cocoon_core.sync.driver import RelayDriver
 from cocoon_core.sync.epochs import DAY_MS
-from cocoon_core.sync.handover import MANIFEST_TAG, Handover
-from cocoon_core.sync.session import Effect
+from cocoon_core.sync.handover import Handover
+from cocoon_core.sync.session import Effect, Tag
 from tests.support.lying_seals import KEPT, FalselySealed, LosingSeals, NeverLevel, OldLife, SealLiar, SelfSealing
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
@@ -107,7 +107,7 @@ async def test_attack_17_20_succeeds_where_an_acknowledgement_is_believed(
 
     def believe(self: Handover, topic: TopicId, tag: int) -> list[Effect]:
         keys = self._replica.epochs.keys(topic)
-        if tag == MANIFEST_TAG or keys is None:
+        if tag == Tag.MANIFEST or keys is None:
             return honest(self, topic, tag)
         self._putting.discard((topic, tag))
         return self._finish(keys)

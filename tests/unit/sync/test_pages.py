@@ -26,6 +26,7 @@ from cocoon_core.sync.session import Deliver
 from tests.support.dying import dies_after
 from tests.support.memory_relay import MemoryRelay
 from tests.support.part_tables import encode_table, parse_table
+from tests.support.reading import stop_reading
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
 
 MONTHS = ("2026-03", "2026-04", "2026-05", "2026-06", "2026-07")  # all closed in the September of the world
@@ -280,28 +281,6 @@ async def test_no_more_than_a_few_pages_are_in_memory(world: World, monkeypatch:
     assert 0 < most <= following.FETCHED_TOGETHER
     await world.level()
     assert await state_of(newcomer) == await state_of(ana)
-
-
-def stop_reading(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
-    """Let pages be read until so many were; then the relay is as one that has no more."""
-    left = [after]
-    read_owed = Following._read_owed
-
-    def limited(self: Following) -> Any:
-        return read_owed(self) if left[0] > 0 else None
-
-    pay = Debts.pay
-
-    def counted(self: Debts, lot: Lot, blobs: Any) -> None:
-        if left[0] > 0:
-            left[0] -= 1
-            pay(self, lot, blobs)
-        else:
-            lot.debts.clear()
-
-    monkeypatch.setattr(Following, "_read_owed", limited)
-    monkeypatch.setattr(Following, "is_done", property(lambda self: True))
-    monkeypatch.setattr(Debts, "pay", counted)
 
 
 async def with_owing_newcomer(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Seat, Seat, Seat]:

@@ -128,6 +128,23 @@ async def test_two_that_rotate_at_once_end_in_one_epoch(world: World) -> None:
     assert await state_of(ana) == await state_of(ben) == await state_of(cleo)
 
 
+async def test_who_was_put_out_by_one_who_had_no_right_to_is_told_so_no_more(world: World) -> None:
+    ana, ben, cleo = await world.group("ana", "ben", "cleo")
+    await ana.group.set_role("ben", "admin")
+    await world.level()
+    await remove(ben, "cleo")
+    await remove(ana, "ben")
+    await ben.sync()
+    await cleo.sync()
+    assert "out" in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+    for _ in range(3):
+        for seat in (ana, cleo):
+            await seat.sync()
+    assert cleo.group.me is not None
+    assert current(ana) == current(cleo)
+    assert "out" not in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+
+
 async def test_mutual_removal_leaves_the_senior_and_one_epoch(world: World) -> None:
     ana, ben, cleo = await world.group("ana", "ben", "cleo")
     await ana.group.set_role("ben", "admin")

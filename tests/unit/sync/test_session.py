@@ -39,7 +39,6 @@ from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import Secret, verify
 from cocoon_core.sync.session import (
     PUT_BYTES,
-    READ_TAG,
     Acked,
     BecameLive,
     Broken,
@@ -52,6 +51,7 @@ from cocoon_core.sync.session import (
     Refused,
     Send,
     Session,
+    Tag,
     TopicOpened,
     split_puts,
 )
@@ -571,7 +571,7 @@ def test_a_refused_question_leaves_the_topic_still() -> None:
     (asked,) = sent(session.list_names(TOPIC))
     assert isinstance(asked, List)
     assert say(session, Error(asked.request, ErrorCode.RATE, "", 5)) == [
-        Refused(TOPIC, READ_TAG, ErrorCode.RATE, "", 5)
+        Refused(TOPIC, Tag.READ, ErrorCode.RATE, "", 5)
     ]
     assert session.is_still(TOPIC)
     (asked,) = sent(session.list_names(TOPIC))
