@@ -63,6 +63,7 @@ LABEL_ENVELOPE_NAME: Final = "cocoon/v1/envelope-name"
 LABEL_OPEN: Final = "cocoon/v1/relay-open"
 LABEL_BLOB: Final = "cocoon/v1/relay-blob"
 LABEL_RELAY_CHALLENGE: Final = "cocoon/v1/relay-challenge"
+LABEL_RELAY_TOKEN: Final = "cocoon/v1/relay-token"
 LABEL_PROFILE_KEY: Final = "cocoon/v1/profile-key"
 LABEL_PROFILE_CHECK: Final = "cocoon/v1/profile-check"
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from socket import gethostname
 
-from cocoon_core.errors import MalformedError, UsageError
+from cocoon_core.errors import MalformedError
 from cocoon_core.protocol.frames import normalize_origin
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
 
 Admits = Callable[[TopicId], bool]
+
+
+class Access(StrEnum):
+    """Who is served."""
+
+    ANYONE = "anyone"
+    TOKEN = "token"
+    GUEST = "guest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +34,9 @@ class RelayConfig:
     port: int = 8787
     origins: tuple[str, ...] = ()
     behind_proxy: bool = False
-    tokens: frozenset[str] = frozenset()
+    access: Access = Access.ANYONE
     limits: Limits = field(default_factory=Limits)
+    classes: Mapping[str, Limits] = field(default_factory=dict)  # of those with a token of a class, and of guests
     more_hosts: tuple[str, ...] = ()  # other addresses to listen at, at the same port
     admits: Admits | None = None  # who proves none of these topics opens nothing
 
@@ -40,16 +50,16 @@ def parse_listen(text: str) -> tuple[str, int]:
     """Split HOST:PORT; an IPv6 host stands in brackets; port 0 takes any free one.
 
     Raises:
-        UsageError: another form.
+        ValueError: another form; it says what the value must be.
     """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
     if not colon or not host or (":" in host and not bracketed) or not port.isascii() or not port.isdigit():
-        raise UsageError(f"--listen is HOST:PORT, for example 127.0.0.1:8787, not {text!r}")
+        raise ValueError("is HOST:PORT, for example 127.0.0.1:8787")
     if int(port) > 65535:
-        raise UsageError(f"--listen: a port is at most 65535, not {port}")
+        raise ValueError("ends with a port, which is at most 65535")
     return host, int(port)
 
 
@@ -57,14 +67,12 @@ def parse_origin(text: str) -> str:
     """The normal form of an --origin.
 
     Raises:
-        UsageError: not a relay URL.
+        ValueError: not a relay URL; it says what the value must be.
     """
     try:
         return normalize_origin(text)
     except MalformedError as error:
-        raise UsageError(
-            f"--origin is the URL that clients use, for example wss://relay.example, not {text!r}"
-        ) from error
+        raise ValueError("is the URL that clients use, for example wss://relay.example") from error
 
 
 def is_wildcard(host: str) -> bool:

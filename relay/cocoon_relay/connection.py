@@ -44,6 +44,7 @@ from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
 from cocoon_relay.store import Store
 from cocoon_relay.subscription import READ_BYTES, Hub, Subscription, bring_up, frame_message
+from cocoon_relay.tokens import Token
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _log = logging.getLogger("cocoon_relay")
@@ -64,8 +65,10 @@ class Connection:
         address: Address,
         limits: Limits,
         metrics: Metrics,
+        token: Token | None = None,
         admits: Callable[[TopicId], bool] | None = None,
     ) -> None:
+        self.token = token  # by which this client came in
         self._socket = socket
         self._transport = transport
         self._doorman = doorman
@@ -143,11 +146,16 @@ class Connection:
 
     async def shut_down(self) -> None:
         """Answer what was taken in, say why, and close with 1001."""
+        refusal = Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
+        await self.dismiss(refusal, WSCloseCode.GOING_AWAY)
+
+    async def dismiss(self, refusal: Refusal, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
+        """Answer what was taken in, say why, and close."""
         while self._unanswered_puts and not self.gone:
             await self._wait_for_answer()
-        self._refuse(None, Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000))
+        self._refuse(None, refusal)
         self._end()
-        await self._socket.close(code=WSCloseCode.GOING_AWAY)
+        await self._socket.close(code=code)
 
     def _end(self) -> None:
         self._flush()
@@ -243,7 +251,7 @@ class Connection:
         now = self._loop.time()
         self._put_rate.require(len(frame.envelopes), now, ErrorCode.RATE, "puts")
         self._byte_rate.require(size, now, ErrorCode.RATE, "bytes")
-        answer = self._store.put(subscription.info, frame.envelopes, frame.seal, frame.expect)
+        answer = self._store.put(subscription.info, frame.envelopes, frame.seal, frame.expect, self._limits)
         self._unanswered_puts += 1
         self._unanswered_bytes += size
         future = asyncio.ensure_future(answer)

@@ -19,7 +19,8 @@ from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.blobs import Upload
-from cocoon_relay.limits import KIB, Address, Limits
+from cocoon_relay.gate import Grant
+from cocoon_relay.limits import KIB
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
@@ -37,17 +38,15 @@ class BlobHandlers:
         self,
         store: Store,
         challenges: DatedChallenges,
-        find_address: Callable[[web.Request], Address],
+        granted: Callable[[web.Request], Grant],
         *,
         origins: tuple[str, ...],
-        limits: Limits,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._challenges = challenges
-        self._find_address = find_address
+        self._granted = granted
         self._origins = origins
-        self._limits = limits
         self._metrics = metrics
 
     def add_routes(self, app: web.Application) -> None:
@@ -64,20 +63,22 @@ class BlobHandlers:
         """Store a blob: 201, or 200 if it was here. Its lease begins anew in both cases."""
         blob = _blob_of(request)
         info = await self._authorize(request)
+        grant = self._granted(request)
+        limits = grant.limits
         if info.sealed:
             raise Refusal(ErrorCode.SEALED, "the topic is sealed: it reads blobs and puts none")
         size = request.content_length
         if size is None or size == 0:
             raise Refusal(ErrorCode.BAD_FRAME, "a blob is put with its Content-Length, and is not empty")
-        if size > self._limits.blob_bytes:
-            raise Refusal(ErrorCode.TOO_LARGE, f"a blob is at most {self._limits.blob_bytes} bytes here")
+        if size > limits.blob_bytes:
+            raise Refusal(ErrorCode.TOO_LARGE, f"a blob is at most {limits.blob_bytes} bytes here")
         if await self._store.have_blobs([blob], renew=True):
             return web.Response(status=200)
         now = asyncio.get_running_loop().time()
-        self._find_address(request).blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
-        upload = Upload(await self._store.begin_blob(info, size))
+        grant.address.blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
+        upload = Upload(await self._store.begin_blob(info, size, limits))
         try:
-            async for chunk in _read_body(request, size, self._limits.upload_seconds):
+            async for chunk in _read_body(request, size, limits.upload_seconds):
                 await asyncio.to_thread(upload.write, chunk)
             await asyncio.to_thread(upload.finish, blob)
             new = await self._store.commit_blob(info, blob, size, upload.path)
@@ -104,7 +105,8 @@ class BlobHandlers:
             raise Refusal(
                 ErrorCode.TOO_LARGE, f"a have names at most {MAX_HAVE_HASHES} hashes, with its Content-Length"
             )
-        body = b"".join([chunk async for chunk in _read_body(request, size, self._limits.upload_seconds)])
+        patience = self._granted(request).limits.upload_seconds
+        body = b"".join([chunk async for chunk in _read_body(request, size, patience)])
         try:
             asked = decode(body)
             if type(asked) is not list or len(asked) > MAX_HAVE_HASHES:
@@ -118,7 +120,7 @@ class BlobHandlers:
     async def _authorize(self, request: web.Request) -> TopicInfo:
         """Check the proof, then that the topic is here."""
         now = asyncio.get_running_loop().time()
-        self._find_address(request).proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
+        self._granted(request).address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
         topic = self._challenges.check(self._origins, request.headers.get("Authorization"), time())
         info = await self._store.open_topic(topic, create=False)
         if info is None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
-from math import ceil
-from typing import Final
+from math import ceil, inf
+from typing import Final, TypeVar
 
 from cocoon_core.protocol.constants import (
     MAX_BLOB_BYTES,
@@ -29,54 +30,130 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 DAY: Final = 24 * 60 * 60  # seconds
 _REMEMBERED_ADDRESSES: Final = 10_000  # those without a connection
+_Number = TypeVar("_Number", int, float)
+
+
+class Unit(StrEnum):
+    """What a limit counts."""
+
+    COUNT = "count"
+    SIZE = "bytes"
+    TIME = "seconds"
+    RATE = "a second"
+    SIZE_RATE = "bytes a second"
+
+
+class Scope(StrEnum):
+    """What a limit holds."""
+
+    TOPIC = "one topic"
+    MESSAGE = "one message"
+    CONNECTION = "one connection"
+    ADDRESS = "one address (of IPv6 the first 64 bits)"
+    RELAY = "the whole relay"
+    LEASE = "leases, since a topic or blob was last touched"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSpec:
+    """What is said of one limit: what it may be set to, and whether a class of users may have its own."""
+
+    scope: Scope
+    unit: Unit
+    text: str
+    least: float
+    most: float
+    by_class: bool
+
+
+def _limit(  # a field of Limits, with what is said of it
+    default: _Number, scope: Scope, unit: Unit, text: str, *, least: float = 1, most: float = inf, shared: bool = False
+) -> _Number:
+    by_class = not shared and scope is not Scope.LEASE
+    return field(default=default, metadata={"spec": LimitSpec(scope, unit, text, least, most, by_class)})
+
+
+_SLOW: Final = 1e-6  # the least of a rate
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Every number that an operator may turn, with its unit. The defaults serve a few thousand members."""
 
-    # one topic
-    topic_entries: int = 100_000  # envelopes
-    topic_bytes: int = 512 * MIB  # bytes of envelopes
-    topic_blob_bytes: int = 20 * GIB  # bytes of blobs put with this topic's proof, over its life
-    # one message
-    envelope_bytes: int = MAX_ENVELOPE_BYTES  # bytes of one envelope
-    blob_bytes: int = MAX_BLOB_BYTES  # bytes of one blob
-    # one connection
-    connection_topics: int = 64  # topics open at once
-    connection_puts: float = 2_000.0  # envelopes a second, sustained
-    connection_puts_burst: int = 20_000  # envelopes at once
-    connection_put_bytes: float = 16.0 * MIB  # bytes a second, sustained
-    connection_put_bytes_burst: int = 128 * MIB  # bytes at once
-    connection_casts: float = 20.0  # casts a second, sustained
-    connection_casts_burst: int = 100  # casts at once
-    connection_unanswered_bytes: int = 4 * MIB  # bytes of puts taken in and not yet acknowledged
-    connection_unanswered_puts: int = 256  # puts taken in and not yet acknowledged
-    connection_buffer_bytes: int = 256 * KIB  # bytes written and not yet taken by the reader
-    heartbeat_seconds: float = 30.0  # seconds of silence before a ping; half of it again, and the connection ends
-    request_seconds: float = 20.0  # seconds for the head of a request, and for the next on a kept connection
-    upload_seconds: float = 30.0  # seconds without a byte before an upload is dropped
-    # one address (of IPv6 the first 64 bits)
-    address_connections: int = 128  # connections at once
-    address_proofs: float = 20.0  # proofs a second, sustained
-    address_proofs_burst: int = 400  # proofs at once
-    address_reads: float = 20.0  # requests for names or for single places a second, sustained
-    address_reads_burst: int = 400  # of them at once
-    address_topics: float = 1_000.0 / DAY  # new topics a second, sustained
-    address_topics_burst: int = 1_000  # new topics at once
-    address_blob_bytes: float = 50.0 * GIB / DAY  # bytes of blobs a second, sustained
-    address_blob_bytes_burst: int = 20 * GIB  # bytes of blobs at once
-    # the whole relay
-    connections: int = 4_000  # connections at once
-    backlog_bytes: int = 64 * MIB  # bytes of puts that wait for the disk
-    stored_bytes: int = 0  # bytes of envelopes and blobs; 0: as much as the disk holds
-    free_bytes: int = 256 * MIB  # bytes of the disk that are left alone
-    # leases, since a topic or blob was last touched
-    topic_lease: int = 90 * DAY  # seconds; of a sealed topic the last envelope stays longer
-    empty_topic_lease: int = DAY  # seconds; a topic that nothing was ever put into
-    sealed_topic_lease: int = 730 * DAY  # seconds; the last envelope of a sealed topic
-    blob_lease: int = 180 * DAY  # seconds
-    gc_seconds: float = 3600.0  # seconds between two rounds of `gc` while serving
+    topic_entries: int = _limit(100_000, Scope.TOPIC, Unit.COUNT, "envelopes")
+    topic_bytes: int = _limit(512 * MIB, Scope.TOPIC, Unit.SIZE, "of envelopes")
+    topic_blob_bytes: int = _limit(20 * GIB, Scope.TOPIC, Unit.SIZE, "of blobs put with its proof, over its life")
+
+    envelope_bytes: int = _limit(
+        MAX_ENVELOPE_BYTES, Scope.MESSAGE, Unit.SIZE, "of one envelope", least=1024, most=MAX_ENVELOPE_BYTES
+    )
+    blob_bytes: int = _limit(MAX_BLOB_BYTES, Scope.MESSAGE, Unit.SIZE, "of one blob", least=1024, most=MAX_BLOB_BYTES)
+
+    connection_topics: int = _limit(64, Scope.CONNECTION, Unit.COUNT, "topics open at once")
+    connection_puts: float = _limit(2_000.0, Scope.CONNECTION, Unit.RATE, "envelopes, sustained", least=_SLOW)
+    connection_puts_burst: int = _limit(20_000, Scope.CONNECTION, Unit.COUNT, "envelopes at once", least=64)
+    connection_put_bytes: float = _limit(
+        16.0 * MIB, Scope.CONNECTION, Unit.SIZE_RATE, "of envelopes, sustained", least=_SLOW
+    )
+    connection_put_bytes_burst: int = _limit(
+        128 * MIB, Scope.CONNECTION, Unit.SIZE, "of envelopes at once", least=MAX_FRAME_BYTES
+    )
+    connection_casts: float = _limit(20.0, Scope.CONNECTION, Unit.RATE, "casts, sustained", least=_SLOW)
+    connection_casts_burst: int = _limit(100, Scope.CONNECTION, Unit.COUNT, "casts at once")
+    connection_unanswered_bytes: int = _limit(
+        4 * MIB, Scope.CONNECTION, Unit.SIZE, "of puts taken in and not yet acknowledged", shared=True
+    )
+    connection_unanswered_puts: int = _limit(
+        256, Scope.CONNECTION, Unit.COUNT, "puts taken in and not yet acknowledged", shared=True
+    )
+    connection_buffer_bytes: int = _limit(
+        256 * KIB, Scope.CONNECTION, Unit.SIZE, "written and not yet taken by the reader", least=4096, shared=True
+    )
+    heartbeat_seconds: float = _limit(
+        30.0, Scope.CONNECTION, Unit.TIME, "of silence before a ping; half of it again, and the connection ends",
+        shared=True,
+    )  # fmt: skip
+    request_seconds: float = _limit(
+        20.0, Scope.CONNECTION, Unit.TIME, "for the head of a request, and for the next on a kept connection",
+        shared=True,
+    )  # fmt: skip
+    upload_seconds: float = _limit(
+        30.0, Scope.CONNECTION, Unit.TIME, "without a byte before an upload is dropped", shared=True
+    )
+
+    address_connections: int = _limit(128, Scope.ADDRESS, Unit.COUNT, "connections at once", shared=True)
+    address_proofs: float = _limit(20.0, Scope.ADDRESS, Unit.RATE, "proofs, sustained", least=_SLOW)
+    address_proofs_burst: int = _limit(400, Scope.ADDRESS, Unit.COUNT, "proofs at once")
+    address_reads: float = _limit(
+        20.0, Scope.ADDRESS, Unit.RATE, "requests for names or single places, sustained", least=_SLOW
+    )
+    address_reads_burst: int = _limit(400, Scope.ADDRESS, Unit.COUNT, "requests for names or single places at once")
+    address_topics: float = _limit(1_000.0 / DAY, Scope.ADDRESS, Unit.RATE, "new topics, sustained", least=_SLOW)
+    address_topics_burst: int = _limit(1_000, Scope.ADDRESS, Unit.COUNT, "new topics at once")
+    address_blob_bytes: float = _limit(
+        50.0 * GIB / DAY, Scope.ADDRESS, Unit.SIZE_RATE, "of blobs, sustained", least=_SLOW
+    )
+    address_blob_bytes_burst: int = _limit(20 * GIB, Scope.ADDRESS, Unit.SIZE, "of blobs at once", least=MAX_BLOB_BYTES)
+
+    connections: int = _limit(4_000, Scope.RELAY, Unit.COUNT, "connections at once", shared=True)
+    backlog_bytes: int = _limit(
+        64 * MIB, Scope.RELAY, Unit.SIZE, "of puts that wait for the disk", least=MAX_FRAME_BYTES, shared=True
+    )
+    stored_bytes: int = _limit(
+        0, Scope.RELAY, Unit.SIZE, "of envelopes and blobs; 0 for as much as the disk holds", least=0
+    )
+    free_bytes: int = _limit(256 * MIB, Scope.RELAY, Unit.SIZE, "of the disk that are left free", least=0)
+    gc_seconds: float = _limit(3600.0, Scope.RELAY, Unit.TIME, "between two rounds of `gc` while serving", shared=True)
+
+    topic_lease: int = _limit(
+        90 * DAY, Scope.LEASE, Unit.TIME, "a topic; of a sealed one the last envelope stays longer", least=DAY
+    )
+    empty_topic_lease: int = _limit(DAY, Scope.LEASE, Unit.TIME, "a topic that nothing was ever put into", least=3600)
+    sealed_topic_lease: int = _limit(
+        730 * DAY, Scope.LEASE, Unit.TIME,
+        "the last envelope of a sealed topic, which leads on; never less than topic_lease", least=DAY,
+    )  # fmt: skip
+    blob_lease: int = _limit(180 * DAY, Scope.LEASE, Unit.TIME, "a blob", least=DAY)
 
     @property
     def last_envelope_lease(self) -> int:
@@ -98,6 +175,27 @@ class Limits:
             "topic_bytes": self.topic_bytes,
             "topic_entries": self.topic_entries,
         }
+
+
+GUEST: Final = "guest"  # the class of those without a token, where not everybody needs one
+GUEST_CHANGES: Final[dict[str, int | float]] = {
+    "topic_entries": 5_000,
+    "topic_bytes": 16 * MIB,
+    "topic_blob_bytes": 256 * MIB,
+    "connection_topics": 16,
+    "connection_puts": 50.0,
+    "connection_puts_burst": 2_000,
+    "connection_put_bytes": 1.0 * MIB,
+    "connection_put_bytes_burst": 16 * MIB,
+    "address_proofs": 5.0,
+    "address_proofs_burst": 100,
+    "address_topics": 50.0 / DAY,
+    "address_topics_burst": 50,
+    "address_blob_bytes": 1.0 * GIB / DAY,
+    "address_blob_bytes_burst": 512 * MIB,
+    "free_bytes": 4 * GIB,
+}
+"""What the class of guests has of its own, if the operator does not say otherwise."""
 
 
 class TokenBucket:

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from secrets import token_bytes
 from typing import Any, Final
 
@@ -27,17 +26,21 @@ from cocoon_relay import __version__
 from cocoon_relay.config import RelayConfig, origins_of
 from cocoon_relay.connection import Connection
 from cocoon_relay.doorman import Doorman, Doors
+from cocoon_relay.gate import Gate, Grant
 from cocoon_relay.http_blobs import BlobHandlers
-from cocoon_relay.limits import Address, AddressBook
+from cocoon_relay.limits import Address
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import HTTP_STATUS, Refusal, describe_fault
 from cocoon_relay.sqlite_store import SqliteStore
 from cocoon_relay.subscription import Hub
+from cocoon_relay.tokens import TOKENS_NAME, TokenBook
 
 _SHUTDOWN_SECONDS: Final = 5.0
 _OTHER_VERSION: Final = re.compile(r"/v(?!1/)[0-9]+/")
 _TOKEN_HEADER: Final = "Cocoon-Token"
+_TOKEN_SECONDS: Final = 2.0  # seconds after which a token that was revoked ends the connections that came in by it
+_GRANT: Final = web.RequestKey("grant", Grant)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger("cocoon_relay")
 
@@ -51,14 +54,15 @@ class Relay:
         self._limits = config.limits
         self._metrics = Metrics()
         self._hub = Hub(store, self._metrics)
-        self._addresses = AddressBook(config.limits)
-        self._doors = Doors(config.limits, self._addresses, count_addresses=not config.behind_proxy)
+        tokens = None if config.is_private else TokenBook(config.data / TOKENS_NAME)
+        self._gate = Gate(config.access, config.limits, config.classes, tokens)
+        self._doors = Doors(config.limits, self._gate.addresses, count_addresses=not config.behind_proxy)
         self._connections: set[Connection] = set()
         self._stopping = False
         self._origins: tuple[str, ...] = ()
         self._runner: web.AppRunner | None = None
         self._servers: list[asyncio.Server] = []
-        self._chores: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self.port = config.port
 
     @property
@@ -104,9 +108,8 @@ class Relay:
         BlobHandlers(
             self._store,
             DatedChallenges(token_bytes(32)),
-            self._find_address,
+            _granted,
             origins=self._origins,
-            limits=self._limits,
             metrics=self._metrics,
         ).add_routes(app)
         self._runner = web.AppRunner(
@@ -127,17 +130,18 @@ class Relay:
             loop.set_exception_handler(_log_loop_error)
         make_doorman = partial(Doorman, self._doors, make_inner)
         self._servers = [await loop.create_server(make_doorman, sock=one, backlog=1024) for one in listeners]
-        self._chores = asyncio.create_task(self._do_chores())
+        self._gate.refresh()
+        self._chores = [asyncio.create_task(self._do_chores()), asyncio.create_task(self._follow_tokens())]
 
     async def stop(self) -> None:
         """Drain and close. What was acknowledged is on the disk; what was not, the client puts again."""
         self._stopping = True
         for listening in self._servers:
             listening.close()
-        if self._chores is not None:
-            self._chores.cancel()
+        for chore in self._chores:
+            chore.cancel()
             with suppress(asyncio.CancelledError):
-                await self._chores
+                await chore
         with suppress(TimeoutError):
             async with asyncio.timeout(_SHUTDOWN_SECONDS):
                 await asyncio.gather(*(connection.shut_down() for connection in list(self._connections)))
@@ -153,8 +157,9 @@ class Relay:
             raise ConnectionResetError
         doorman = transport.get_protocol()
         assert isinstance(doorman, Doorman)
-        address = self._find_address(request)
-        if self._config.behind_proxy and address.connections >= self._limits.address_connections:
+        grant = _granted(request)
+        behind = self._behind_proxy(request)
+        if behind is not None and behind.connections >= self._limits.address_connections:
             raise Refusal(ErrorCode.RATE, "too many connections from this address", retry_after_ms=60_000)
         ws = web.WebSocketResponse(
             compress=False,
@@ -170,20 +175,25 @@ class Relay:
             store=self._store,
             hub=self._hub,
             origins=self._origins,
-            address=address,
-            limits=self._limits,
+            address=grant.address,
+            limits=grant.limits,
             metrics=self._metrics,
+            token=grant.token,
             admits=self._config.admits,
         )
         self._connections.add(connection)
-        if self._config.behind_proxy:
-            address.connections += 1
+        # The doorman has counted whom it can tell apart; a class counts its own.
+        accounts = [behind] if behind is not None else []
+        if grant.limits is not self._limits:
+            accounts.append(grant.address)
+        for account in accounts:
+            account.connections += 1
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            if self._config.behind_proxy:
-                address.connections -= 1
+            for account in accounts:
+                account.connections -= 1
         return ws
 
     async def _info(self, request: web.Request) -> web.Response:
@@ -192,7 +202,7 @@ class Relay:
                 "name": "cocoon-relay",
                 "version": __version__,
                 "frame_version": FRAME_VERSION,
-                "token_required": bool(self._config.tokens),
+                "token_required": self._gate.asks_for_token,
                 "limits": self._limits.announced(),
             }
         )
@@ -223,7 +233,8 @@ class Relay:
         try:
             if self._stopping:
                 raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
-            self._require_token(request)
+            if request.path.startswith("/v1/") and request.path != "/v1/info":
+                self._admit(request)
             return await handler(request)
         except Refusal as refusal:
             self._metrics.count_refusal(refusal.code)
@@ -240,22 +251,36 @@ class Relay:
             _log.error("a request failed: %s", describe_fault(error))
             return _answer_refusal(request, Refusal(ErrorCode.BUSY, "the relay failed", retry_after_ms=5_000), 500)
 
-    def _require_token(self, request: web.Request) -> None:
-        if not self._config.tokens or not request.path.startswith("/v1/") or request.path == "/v1/info":
-            return
-        # Tokens are kept and compared as hashes, so neither memory nor timing shows one.
-        given = sha256(request.headers.get(_TOKEN_HEADER, "").encode()).hexdigest()
-        if given not in self._config.tokens:
-            raise Refusal(ErrorCode.TOKEN, "this relay asks for an access token")
+    def _admit(self, request: web.Request) -> None:
+        """Note with the request what whoever asks may do, or refuse."""
+        now = asyncio.get_running_loop().time()
+        request[_GRANT] = self._gate.admit(request.headers.get(_TOKEN_HEADER), self._address_of(request), now)
 
-    def _find_address(self, request: web.Request) -> Address:
-        """The account of who asks; behind a proxy, of whom the proxy says it serves."""
+    def _behind_proxy(self, request: web.Request) -> Address | None:
+        """The account that counts connections of an address, where the doorman sees the proxy's alone."""
+        if not self._config.behind_proxy:
+            return None
+        return self._gate.addresses.find(self._address_of(request), asyncio.get_running_loop().time())
+
+    def _address_of(self, request: web.Request) -> str:
+        """Who asks; behind a proxy, whom the proxy says it serves."""
         address = request.remote or ""
         if self._config.behind_proxy:
             forwarded = request.headers.getall("X-Forwarded-For", [])
             if forwarded:
                 address = forwarded[-1].rpartition(",")[2].strip()
-        return self._addresses.find(address, asyncio.get_running_loop().time())
+        return address
+
+    async def _follow_tokens(self) -> None:
+        """End the connections that came in by a token that no longer holds."""
+        while True:
+            await asyncio.sleep(_TOKEN_SECONDS)
+            self._gate.refresh()
+            ended = [one for one in self._connections if one.token and not self._gate.still_holds(one.token)]
+            refusal = Refusal(ErrorCode.TOKEN, "the access token holds no longer")
+            for done in await asyncio.gather(*(one.dismiss(refusal) for one in ended), return_exceptions=True):
+                if isinstance(done, Exception):
+                    _log.error("a connection could not be ended: %s", describe_fault(done))
 
     async def _do_chores(self) -> None:
         """Renew the leases of what is open, and let the rest run out."""
@@ -268,6 +293,11 @@ class Relay:
             except Exception as error:
                 _log.error("gc failed: %s", describe_fault(error))
             await asyncio.sleep(self._limits.gc_seconds)
+
+
+def _granted(request: web.Request) -> Grant:
+    """What the guard noted with a request."""
+    return request[_GRANT]
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -97,14 +97,19 @@ class SqliteStore:
         return await self._write(lambda db: _open_topic(db, topic, hour, create))
 
     def put(
-        self, info: TopicInfo, envelopes: tuple[bytes, ...], seal: bool, expect: int | None
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits | None = None,
     ) -> Awaitable[tuple[int, ...]]:
         size = sum(map(len, envelopes))
         if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
             raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
         future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, future))
+        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, future, limits or self._limits))
         return future
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
@@ -123,14 +128,15 @@ class SqliteStore:
 
     # --- blobs
 
-    async def begin_blob(self, info: TopicInfo, size: int) -> Path:
+    async def begin_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> Path:
+        limits = limits or self._limits
         free, row, totals = await self._read(lambda db: (self._files.free_bytes(), _blob_bytes(db, info), _totals(db)))
         if row is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
-        if row + size > self._limits.topic_blob_bytes:
+        if row + size > limits.topic_blob_bytes:
             raise Refusal(ErrorCode.QUOTA, "this topic has put as many blobs as this relay allows")
-        limit = self._limits.stored_bytes
-        if free - size < self._limits.free_bytes or (limit and totals.bytes + totals.blob_bytes + size > limit):
+        limit = limits.stored_bytes
+        if free - size < limits.free_bytes or (limit and totals.bytes + totals.blob_bytes + size > limit):
             raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
         return self._files.new_upload()
 

@@ -51,6 +51,7 @@ class PutJob:
     expect: int | None
     size: int  # bytes of envelopes
     future: asyncio.Future[tuple[int, ...]]
+    limits: Limits  # of who puts
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +88,7 @@ class SqliteWriter:
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
         self._free_checked = -_FREE_SPACE_SECONDS
-        self._disk_low = False
+        self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept
         self._closing = False
         self.backlog_bytes = 0
         self.commits = 0
@@ -199,7 +200,7 @@ class SqliteWriter:
                 raise Refusal(ErrorCode.SEALED, "the topic is sealed", last=log.last)
             if job.expect is not None and job.expect != log.last:
                 raise Refusal(ErrorCode.EXPECT, "the topic has gone on", last=log.last)
-            self._require_room(log, fresh, job.seal)
+            self._require_room(log, fresh, job.seal, job.limits)
             for name, item in fresh.items():
                 log.last += 1
                 log.size += len(item)
@@ -210,27 +211,23 @@ class SqliteWriter:
             log.changed = True
         return tuple(log.known[name] for name in job.hashes)
 
-    def _require_room(self, log: _Log, fresh: dict[bytes, bytes], seals: bool) -> None:
+    def _require_room(self, log: _Log, fresh: dict[bytes, bytes], seals: bool, limits: Limits) -> None:
         """The put that seals may go beyond the topic's quota: it is the last, and a full topic must be left by it."""
-        limits = self._limits
         size = sum(map(len, fresh.values()))
         over = log.last + len(fresh) > limits.topic_entries or log.size + size > limits.topic_bytes
         if (over and not seals) or log.last + len(fresh) > SEQ_MASK:
             raise Refusal(ErrorCode.QUOTA, "the topic is as large as this relay allows")
-        if fresh and self._is_disk_low():
+        if fresh and self._is_disk_low(limits):
             raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
 
-    def _is_disk_low(self) -> bool:
-        """Whether the operator's reserve is reached; asked of the system once a second at most."""
+    def _is_disk_low(self, limits: Limits) -> bool:
+        """Whether the reserve of these limits is reached; the disk is looked at once a second at most."""
         now = time.monotonic()
         if now - self._free_checked >= _FREE_SPACE_SECONDS:
             self._free_checked = now
-            limit = self._limits.stored_bytes
-            self._disk_low = self._files.free_bytes() < self._limits.free_bytes
-            if limit and not self._disk_low:
-                stored, blobs = self._db.execute("SELECT bytes, blob_bytes FROM totals").fetchone()
-                self._disk_low = stored + blobs >= limit
-        return self._disk_low
+            self._free = self._files.free_bytes()
+            (self._stored,) = self._db.execute("SELECT bytes + blob_bytes FROM totals").fetchone()
+        return self._free < limits.free_bytes or 0 < limits.stored_bytes <= self._stored
 
     def _write_logs(self, logs: Sequence[_Log]) -> list[Committed]:
         committed = []

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_core.protocol.primitives import hash_bytes
-from cocoon_relay.limits import MIB
+from cocoon_relay.limits import MIB, Limits
 
 MOST_NAMED_BYTES: Final = 8 * MIB  # bytes of envelopes that are hashed for one answer, if one alone is not more
 
@@ -105,9 +105,17 @@ class Store(Protocol):
         """Find a topic and renew its lease; make it, if there is none and `create` is set."""
 
     def put(
-        self, info: TopicInfo, envelopes: tuple[bytes, ...], seal: bool, expect: int | None
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits | None = None,
     ) -> Awaitable[tuple[int, ...]]:
-        """Append all or none; the sequence numbers once durable. What is stored already keeps its number."""
+        """Append all or none; the sequence numbers once durable. What is stored already keeps its number.
+
+        `limits` are those of who puts: how much the topic may hold for them, and what of the disk is left free.
+        """
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         """The next envelopes after `after`: at least one if there is one, then as many as the limits allow."""
@@ -123,8 +131,8 @@ class Store(Protocol):
     async def touch_topics(self, handles: Sequence[int]) -> None:
         """Renew the leases of topics that are open."""
 
-    async def begin_blob(self, info: TopicInfo, size: int) -> Path:
-        """Where to write an upload of `size` bytes; refused if there is no room for it."""
+    async def begin_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> Path:
+        """Where to write an upload of `size` bytes; refused if there is no room for it under the limits of who puts."""
 
     async def commit_blob(self, info: TopicInfo, blob: BlobHash, size: int, upload: Path) -> bool:
         """Take over a whole upload whose hash was checked; whether it is new."""

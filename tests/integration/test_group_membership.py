@@ -12,6 +12,7 @@ from cocoon_core.errors import NotYetError, RelayUnavailable, UnknownGroupError,
 from cocoon_core.protocol.envelope import open_envelope
 from cocoon_core.protocol.invite import read_link
 from cocoon_core.sync.pins import pin_devices
+from cocoon_relay.tokens import TOKENS_NAME, add_token
 from tests.support.hostile import topic_log
 from tests.support.relay_process import RelayProcess
 from tests.support.world import SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
@@ -273,11 +274,12 @@ async def test_a_relay_that_is_named_no_more_is_left_only_when_level(world: Worl
 
 
 async def test_a_relay_that_asks_for_a_token_gets_it_from_policy_and_link(tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens"
-    tokens.write_text("open sesame\nlet-me-in\n")
+    (tmp_path / "relay").mkdir()
+    add_token(tmp_path / "relay" / TOKENS_NAME, "others")
+    _, token = add_token(tmp_path / "relay" / TOKENS_NAME, "ours")
     for name in ("ana", "ben", "eve"):
         Cocoon.init(tmp_path / name, "secret")
-    with RelayProcess(tmp_path / "relay", "--tokens", str(tokens)) as relay:
+    with RelayProcess(tmp_path / "relay", "--access", "token") as relay:
         async with (
             await Cocoon.open(tmp_path / "ana", "secret") as ana,
             await Cocoon.open(tmp_path / "ben", "secret") as ben,
@@ -285,12 +287,10 @@ async def test_a_relay_that_asks_for_a_token_gets_it_from_policy_and_link(tmp_pa
             closed = await ana.create_group("Closed", member_name="Ana", relays=[relay.url])
             with pytest.raises(RelayUnavailable, match="token"):
                 await closed.sync()
-            group = await ana.create_group(
-                "Family", member_name="Ana", relays=[relay.url], tokens={relay.url: "let-me-in"}
-            )
+            group = await ana.create_group("Family", member_name="Ana", relays=[relay.url], tokens={relay.url: token})
             link = await group.invite()
             await group.sync()
-            assert dict(read_link(link).tokens) == {relay.url: "let-me-in"}
+            assert dict(read_link(link).tokens) == {relay.url: token}
             his = await ben.join(link, member_name="Ben")
             await his.feed.post("through the door")
             await his.sync()

@@ -272,7 +272,7 @@ def test_a_relay_that_cannot_start_says_so_in_both_forms(tmp_path: Path) -> None
     for words, part in (
         (("relay",), "--data"),
         (("relay", "serve", "--data", ""), "--data"),
-        (("relay", "--data", str(tmp_path / "data"), "--max-bytes", "-1"), "--max-bytes"),
+        (("relay", "--data", str(tmp_path / "data"), "--stored-bytes", "a lot"), "--stored-bytes"),
         (("relay", "--data", str(tmp_path / "data"), "--listen", "8787"), "HOST:PORT"),
     ):
         done = nobody.type(*words)

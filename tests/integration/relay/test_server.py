@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -220,26 +219,3 @@ async def test_many_subscribers_of_one_topic_all_get_everything(serve: Serve, ht
     for client in clients:
         assert await client.entries(200) == list(enumerate(envelopes, start=1))
     assert all(not isinstance(frame, Entries) for client in clients for frame in client.held)
-
-
-async def test_an_access_token_is_asked_for_where_one_is_set(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    from hashlib import sha256
-
-    from cocoon_relay.config import RelayConfig
-    from cocoon_relay.sqlite_store import SqliteStore
-
-    config = RelayConfig(tmp_path / "data", "127.0.0.1", 0, tokens=frozenset({sha256(b"open sesame").hexdigest()}))
-    relay = Relay(config, await SqliteStore.open(config.data, config.limits))
-    await relay.start()
-    try:
-        for headers in ({}, {"Cocoon-Token": "guess"}):
-            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-                await http.ws_connect(f"{relay.url}/v1/sync", headers=headers)
-            assert caught.value.status == 401
-            async with http.get(f"{http_url(relay.url)}/v1/challenge", headers=headers) as answer:
-                assert json.loads(await answer.read())["error"]["code"] == "token"
-        socket = await http.ws_connect(f"{relay.url}/v1/sync", headers={"Cocoon-Token": "open sesame"})
-        await socket.receive_bytes()
-        await socket.close()
-    finally:
-        await relay.stop()

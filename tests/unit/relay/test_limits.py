@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_relay.cli import _make_limits, _make_parser
 from cocoon_relay.limits import DAY, AddressBook, Limits, TokenBucket
 from cocoon_relay.refusal import Refusal
+from cocoon_relay.settings import read_settings
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
@@ -65,11 +65,11 @@ def test_a_flood_of_addresses_is_forgotten_but_not_those_connected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "days"),
-    [((), 730), (("--sealed-days", "400"), 400), (("--sealed-days", "5"), 90), (("--topic-days", "900"), 900)],
-)
+    ("given", "days"),
+    [({}, 730), ({"sealed_topic_lease": "400 days"}, 400), ({"sealed_topic_lease": "5 days"}, 90),
+     ({"topic_lease": "900 days"}, 900)],
+)  # fmt: skip
 def test_what_leads_on_is_kept_as_the_operator_says_and_no_shorter_than_an_open_topic(
-    words: tuple[str, ...], days: int
+    given: dict[str, str], days: int
 ) -> None:
-    options = _make_parser().parse_args(["gc", "--data", "anywhere", *words])
-    assert _make_limits(options).last_envelope_lease == days * DAY
+    assert read_settings({"data": "anywhere", **given}, {}, None).limits.last_envelope_lease == days * DAY

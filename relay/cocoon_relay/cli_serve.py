@@ -1,0 +1,75 @@
+"""`cocoon-relay serve`: from the settings to a serving relay, and to its end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from dataclasses import replace
+from typing import Final
+
+from cocoon_relay.cli_data import hold_lock
+from cocoon_relay.config import RelayConfig, is_wildcard, parse_listen
+from cocoon_relay.limits import Limits
+from cocoon_relay.settings import Settings
+
+_RESERVED_DESCRIPTORS: Final = 64  # for the store, uploads and downloads
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until a signal comes."""
+    settings: Settings = options.settings
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    host, port = parse_listen(settings["listen"])
+    if is_wildcard(host) and not settings["origin"]:
+        print(
+            "cocoon-relay: without --origin only clients on this machine can prove themselves;"
+            " give the URL that others use",
+            file=sys.stderr,
+        )
+    config = RelayConfig(
+        settings["data"],
+        host,
+        port,
+        settings["origin"],
+        settings["behind_proxy"],
+        access=settings["access"],
+        limits=_fit_descriptors(settings.limits),
+        classes=settings.classes,
+    )
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with hold_lock(config.data):
+        asyncio.run(_run(config, options.json))
+    return 0
+
+
+def _fit_descriptors(limits: Limits) -> Limits:
+    """Take as many file descriptors as the system gives, and as many connections as they allow."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=max(1, min(limits.connections, most - _RESERVED_DESCRIPTORS)))
+
+
+async def _run(config: RelayConfig, as_json: bool) -> None:
+    from cocoon_relay.server import Relay
+    from cocoon_relay.sqlite_store import SqliteStore
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    store = await SqliteStore.open(config.data, config.limits)
+    relay = Relay(config, store)
+    try:
+        await relay.start()
+        print(json.dumps({"ready": relay.url}) if as_json else f"relay ready at {relay.url}", flush=True)
+        await stop.wait()
+    finally:
+        await relay.stop()
