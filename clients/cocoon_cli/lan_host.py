@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cocoon_relay.config import Admits, RelayConfig
 from cocoon_relay.limits import GIB, MIB, Limits
+from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.server import Relay
-from cocoon_relay.sqlite_store import SqliteStore
 from cocoon_relay.store import Totals
 
 LIMITS = Limits(
@@ -31,7 +31,7 @@ LIMITS = Limits(
 class LanRelay:
     """A host that listens."""
 
-    def __init__(self, relay: Relay, store: SqliteStore) -> None:
+    def __init__(self, relay: Relay, store: RelayStore) -> None:
         self._relay, self._store = relay, store
 
     @property
@@ -48,7 +48,7 @@ class LanRelay:
 
     async def totals(self) -> Totals:
         """What it keeps in all."""
-        return await self._store.totals()
+        return await self._store.log.totals()
 
     async def stop(self) -> None:
         await self._relay.stop()
@@ -62,7 +62,7 @@ async def start_host(folder: Path, addresses: Sequence[str], admits: Admits) -> 
     """
     logging.getLogger("cocoon_relay").setLevel(logging.CRITICAL)  # this terminal is another program's
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await SqliteStore.open(folder, LIMITS)
+    store = await open_files(folder, LIMITS)
     host, *others = addresses
     relay = Relay(RelayConfig(folder, host, 0, limits=LIMITS, more_hosts=tuple(others), admits=admits), store)
     try:

@@ -1,80 +1,86 @@
-"""Blobs as files: one file for each ciphertext, named by its SHA-256, whole or not there at all.
+"""Blobs as files: one for each ciphertext, whole or not there at all. The blob store of a relay with a disk.
 
 An upload is written under `incoming/`, checked against its name, synced, renamed into `blobs/` and its folder synced;
-only then does its row count (sqlite_store). Implements specs/relay.md §6.
+only then does its row count. A file's name is the blob's hash and a suffix of its own; files
+of the database's first form have none. Implements specs/relay.md §6 behind the interface of store.py.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
+import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, Final
+from typing import Final
 
-from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_relay.refusal import Refusal
+from cocoon_relay.store import StoredBlob
+from cocoon_relay.uploads import Incoming, Upload, refuse_disk
 
-_NO_DESCRIPTORS: Final = {errno.EMFILE, errno.ENFILE}
-
-
-def refuse_disk(error: OSError) -> Refusal:
-    """What a client is told when the disk did not take its bytes."""
-    if error.errno in _NO_DESCRIPTORS:
-        return Refusal(ErrorCode.BUSY, "the relay has too many files open", retry_after_ms=5_000)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
-    return Refusal(ErrorCode.FULL, "the relay's disk cannot be written", retry_after_ms=60_000)
+_PORTION: Final = 1_000  # places of one portion
 
 
-class BlobFiles:
-    """The folders `blobs/` and `incoming/` of a data directory. All methods block: call them from a thread."""
+class FileBlobs:
+    """The folders `blobs/` and `incoming/` of a data directory."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._blobs = data / "blobs"
-        self._incoming = data / "incoming"
+        self._incoming = Incoming(data / "incoming", synced=True)
 
-    def prepare(self) -> None:
-        """Make the folders."""
-        self._blobs.mkdir(mode=0o700, exist_ok=True)
-        self._incoming.mkdir(mode=0o700, exist_ok=True)
-
-    def clear_incoming(self) -> None:
-        """Remove uploads that a former process left; call only while no other process serves this directory."""
-        for path in self._incoming.iterdir():
-            path.unlink(missing_ok=True)
-
-    def sweep_incoming(self, older_than: float) -> None:
-        """Remove uploads that nobody finished and that were last written before `older_than`, seconds since 1970."""
-        for path in self._incoming.iterdir():
-            with suppress(OSError):
-                if path.stat().st_mtime < older_than:
-                    path.unlink()
-
-    def path_of(self, blob: BlobHash) -> Path:
-        name = blob.hex()
-        return self._blobs / name[:2] / name
-
-    def new_upload(self) -> Path:
-        return self._incoming / token_hex(16)
-
-    def free_bytes(self) -> int:
-        """Bytes that the disk has left."""
-        return shutil.disk_usage(self._data).free
-
-    def install(self, upload: Path, blob: BlobHash) -> None:
-        """Give a checked and synced upload its name, durably.
-
-        Raises:
-            Refusal: the disk did not take it; the upload is left for its owner to remove.
+    def prepare(self, *, alone: bool) -> None:
+        """Make the folders; `alone` says that no other process serves them, so what a former one left half-uploaded
+        can go. Blocks.
         """
-        target = self.path_of(blob)
+        self._blobs.mkdir(mode=0o700, exist_ok=True)
+        self._incoming.prepare(alone=alone)
+
+    def begin_upload(self) -> Upload:
+        return self._incoming.begin()
+
+    async def keep(self, blob: BlobHash, upload: Upload) -> str:
+        place = f"{blob.hex()}.{token_hex(8)}"
+        await asyncio.to_thread(self._install, upload.path, self._path_of(place))
+        return place
+
+    async def open(self, stored: StoredBlob) -> Path | None:
+        path = self._path_of(stored.place)
+        return path if await asyncio.to_thread(path.is_file) else None
+
+    async def list_gone(self, stored: Sequence[StoredBlob]) -> set[str]:
+        return await asyncio.to_thread(lambda: {one.place for one in stored if not self._path_of(one.place).is_file()})
+
+    async def remove(self, places: Sequence[str]) -> None:
+        def remove() -> None:
+            for place in places:
+                self._path_of(place).unlink(missing_ok=True)
+
+        await asyncio.to_thread(remove)
+
+    async def list_old(self, before: float) -> AsyncIterator[list[str]]:
+        walk = self._walk(before)
+        while portion := await asyncio.to_thread(lambda: list(islice(walk, _PORTION))):
+            yield portion
+
+    async def sweep_uploads(self, before: float) -> None:
+        await asyncio.to_thread(self._incoming.sweep, before)
+
+    async def free_bytes(self) -> int:
+        return (await asyncio.to_thread(shutil.disk_usage, self._data)).free
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    # --- in a thread
+
+    def _path_of(self, place: str) -> Path:
+        return self._blobs / place[:2] / place
+
+    def _install(self, upload: Path, target: Path) -> None:
         try:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             upload.replace(target)
@@ -83,67 +89,12 @@ class BlobFiles:
         except OSError as error:
             raise refuse_disk(error) from error
 
-    def remove(self, blob: BlobHash) -> None:
-        self.path_of(blob).unlink(missing_ok=True)
-
-    def exists(self, blob: BlobHash) -> bool:
-        return self.path_of(blob).is_file()
-
-    def walk(self, older_than: float) -> Iterator[tuple[BlobHash, Path]]:
-        """Files of blobs that were last written before `older_than`, seconds since 1970."""
+    def _walk(self, before: float) -> Iterator[str]:
         for folder in sorted(self._blobs.iterdir()):
             for path in sorted(folder.iterdir()):
-                with suppress(OSError, ValueError):
-                    if path.stat().st_mtime < older_than:
-                        yield BlobHash(bytes.fromhex(path.name)), path
-
-
-class Upload:
-    """One upload on its way to disk: hashed while it is written, removed unless it was taken over."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._hash = hashlib.sha256()
-        self._file: BinaryIO | None = None
-        self.size = 0
-
-    def write(self, chunk: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            Refusal: the disk did not take them.
-        """
-        try:
-            if self._file is None:
-                self._file = self.path.open("xb")
-            self._file.write(chunk)
-        except OSError as error:
-            raise refuse_disk(error) from error
-        self._hash.update(chunk)
-        self.size += len(chunk)
-
-    def finish(self, blob: BlobHash) -> None:
-        """Sync the file and check that it is the blob it claims to be.
-
-        Raises:
-            Refusal: it is not, or the disk did not take it.
-        """
-        if self._hash.digest() != blob or self._file is None:
-            raise Refusal(ErrorCode.BAD_HASH, "the bytes are not those that the name commits to")
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        except OSError as error:
-            raise refuse_disk(error) from error
-
-    def discard(self) -> None:
-        """Let go of the file, and remove it if nobody took it over."""
-        with suppress(OSError):
-            if self._file is not None:
-                self._file.close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    if path.stat().st_mtime < before:
+                        yield path.name
 
 
 def _sync_folder(folder: Path) -> None:

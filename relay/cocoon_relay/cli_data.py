@@ -14,8 +14,9 @@ from typing import Final
 from cocoon_core.errors import MalformedError, ProfileLockedError, UsageError
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
+from cocoon_relay.relay_store import open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME
-from cocoon_relay.sqlite_store import SqliteStore, read_stats
+from cocoon_relay.sqlite_store import read_stats
 
 _LOCK_NAME: Final = "relay.lock"
 
@@ -74,7 +75,7 @@ def gc(options: argparse.Namespace) -> int:
     data = find_data(options)
 
     async def collect() -> dict[str, int]:
-        store = await SqliteStore.open(data, options.settings.limits, exclusive=False)
+        store = await open_files(data, options.settings.limits, exclusive=False)
         try:
             done = await store.gc()
         finally:
@@ -100,9 +101,9 @@ def drop(options: argparse.Namespace) -> int:
         raise UsageError("a topic is named by 64 hex digits, as `cocoon-relay stats` shows it") from error
 
     async def let_go() -> int:
-        store = await SqliteStore.open(data, Limits())
+        store = await open_files(data, Limits())
         try:
-            return (await store.drop(topics)).topics
+            return (await store.log.drop(topics)).topics
         finally:
             await store.close()
 

@@ -58,14 +58,14 @@ def _fit_descriptors(limits: Limits) -> Limits:
 
 
 async def _run(config: RelayConfig, as_json: bool) -> None:
+    from cocoon_relay.relay_store import open_files
     from cocoon_relay.server import Relay
-    from cocoon_relay.sqlite_store import SqliteStore
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    store = await SqliteStore.open(config.data, config.limits)
+    store = await open_files(config.data, config.limits)
     relay = Relay(config, store)
     try:
         await relay.start()

@@ -42,7 +42,7 @@ from cocoon_relay.limits import Address, Limits, TokenBucket
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
-from cocoon_relay.store import Store
+from cocoon_relay.store import LogStore
 from cocoon_relay.subscription import READ_BYTES, Hub, Subscription, bring_up, frame_message
 from cocoon_relay.tokens import Token
 
@@ -59,7 +59,7 @@ class Connection:
         transport: asyncio.Transport,
         doorman: Doorman,
         *,
-        store: Store,
+        store: LogStore,
         hub: Hub,
         origins: tuple[str, ...],
         address: Address,

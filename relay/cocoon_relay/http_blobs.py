@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from time import time
 from typing import Final
 
@@ -18,17 +19,18 @@ from cocoon_core.protocol.constants import MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_relay.blobs import Upload
 from cocoon_relay.gate import Grant
 from cocoon_relay.limits import KIB
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Store, TopicInfo
+from cocoon_relay.relay_store import RelayStore
+from cocoon_relay.store import BlobReader, TopicInfo
 
 _CHUNK: Final = 256 * KIB  # bytes of one write
 _HAVE_BYTES: Final = 64 * KIB  # bytes of a `have`
 _CBOR: Final = "application/cbor"
+_HEADERS: Final = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store"}
 
 
 class BlobHandlers:
@@ -36,7 +38,7 @@ class BlobHandlers:
 
     def __init__(
         self,
-        store: Store,
+        store: RelayStore,
         challenges: DatedChallenges,
         granted: Callable[[web.Request], Grant],
         *,
@@ -76,14 +78,14 @@ class BlobHandlers:
             return web.Response(status=200)
         now = asyncio.get_running_loop().time()
         grant.address.blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
-        upload = Upload(await self._store.begin_blob(info, size, limits))
+        upload = await self._store.begin_blob(info, size, limits)
         try:
             async for chunk in _read_body(request, size, limits.upload_seconds):
                 await asyncio.to_thread(upload.write, chunk)
             await asyncio.to_thread(upload.finish, blob)
-            new = await self._store.commit_blob(info, blob, size, upload.path)
+            new = await self._store.commit_blob(info, blob, upload)
         finally:
-            upload.discard()
+            await asyncio.to_thread(upload.discard)
         self._metrics.count("blobs_put")
         return web.Response(status=201 if new else 200)
 
@@ -91,11 +93,14 @@ class BlobHandlers:
         """A blob, or with HEAD its length. Ranges are served."""
         blob = _blob_of(request)
         await self._authorize(request)
-        path = await self._store.find_blob(blob)
-        if path is None:
+        found = await self._store.find_blob(blob)
+        if found is None:
             raise Refusal(ErrorCode.NOT_FOUND, "no such blob")
+        stored, source = found
         self._metrics.count("blobs_sent")
-        return web.FileResponse(path, headers={"Content-Type": "application/octet-stream", "Cache-Control": "no-store"})
+        if isinstance(source, Path):
+            return web.FileResponse(source, headers=_HEADERS)
+        return await _send_range(request, stored.size, source)
 
     async def have(self, request: web.Request) -> web.Response:
         """Which of the hashes in the body are here; an unsealed topic's proof renews their leases."""
@@ -122,7 +127,7 @@ class BlobHandlers:
         now = asyncio.get_running_loop().time()
         self._granted(request).address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
         topic = self._challenges.check(self._origins, request.headers.get("Authorization"), time())
-        info = await self._store.open_topic(topic, create=False)
+        info = await self._store.log.open_topic(topic, create=False)
         if info is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the proof is of a topic that this relay does not hold")
         return info
@@ -151,3 +156,33 @@ async def _read_body(request: web.Request, size: int, patience: float) -> AsyncI
             raise Refusal(ErrorCode.BAD_FRAME, "the body is shorter than it said")
         seen += len(chunk)
         yield chunk
+
+
+async def _send_range(request: web.Request, size: int, source: BlobReader) -> web.StreamResponse:
+    """Send the bytes that a request asks for: all, or one range of them."""
+    start, stop, status = 0, size, 200
+    headers = {**_HEADERS, "Accept-Ranges": "bytes"}
+    try:
+        asked = request.http_range
+    except ValueError:
+        return _refuse_range(size)
+    if asked.start is not None or asked.stop is not None:
+        start, stop, _ = asked.indices(size)
+        if start >= stop:
+            return _refuse_range(size)
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    answer = web.StreamResponse(status=status, headers=headers)
+    answer.content_length = stop - start
+    if request.method == "HEAD":
+        start = stop
+    pieces = await source.read(start, stop)
+    await answer.prepare(request)
+    async for piece in pieces:
+        await answer.write(piece)
+    await answer.write_eof()
+    return answer
+
+
+def _refuse_range(size: int) -> web.Response:
+    return web.Response(status=416, headers={**_HEADERS, "Content-Range": f"bytes */{size}"})

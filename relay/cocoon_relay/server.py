@@ -32,7 +32,7 @@ from cocoon_relay.limits import Address
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import HTTP_STATUS, Refusal, describe_fault
-from cocoon_relay.sqlite_store import SqliteStore
+from cocoon_relay.relay_store import RelayStore
 from cocoon_relay.subscription import Hub
 from cocoon_relay.tokens import TOKENS_NAME, TokenBook
 
@@ -48,12 +48,12 @@ _log = logging.getLogger("cocoon_relay")
 class Relay:
     """One serving relay. Make it and use it inside one event loop."""
 
-    def __init__(self, config: RelayConfig, store: SqliteStore) -> None:
+    def __init__(self, config: RelayConfig, store: RelayStore) -> None:
         self._config = config
         self._store = store
         self._limits = config.limits
         self._metrics = Metrics()
-        self._hub = Hub(store, self._metrics)
+        self._hub = Hub(store.log, self._metrics)
         tokens = None if config.is_private else TokenBook(config.data / TOKENS_NAME)
         self._gate = Gate(config.access, config.limits, config.classes, tokens)
         self._doors = Doors(config.limits, self._gate.addresses, count_addresses=not config.behind_proxy)
@@ -172,7 +172,7 @@ class Relay:
             ws,
             transport,
             doorman,
-            store=self._store,
+            store=self._store.log,
             hub=self._hub,
             origins=self._origins,
             address=grant.address,
@@ -208,11 +208,11 @@ class Relay:
         )
 
     async def _health(self, request: web.Request) -> web.Response:
-        await self._store.totals()
+        await self._store.log.totals()
         return web.Response(text="ok\n")
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
-        totals = await self._store.totals()
+        totals = await self._store.log.totals()
         gauges = {
             "connections": self._doors.open,
             "connections_turned_away": self._doors.turned_away,
@@ -222,8 +222,8 @@ class Relay:
             "stored_bytes": totals.bytes,
             "stored_blobs": totals.blobs,
             "stored_blob_bytes": totals.blob_bytes,
-            "commits": self._store.commits,
-            "backlog_bytes": self._store.backlog_bytes,
+            "commits": self._store.log.commits,
+            "backlog_bytes": self._store.log.backlog_bytes,
         }
         return web.Response(text=self._metrics.render(gauges), content_type="text/plain")
 
@@ -286,7 +286,7 @@ class Relay:
         """Renew the leases of what is open, and let the rest run out."""
         while True:
             try:
-                await self._store.touch_topics(self._hub.open_handles())
+                await self._store.log.touch_topics(self._hub.open_handles())
                 await self._store.gc()
             except Refusal as refusal:
                 _log.warning("gc was put off: %s", refusal.message)

@@ -9,8 +9,7 @@ import sqlite3
 from collections.abc import Collection
 from typing import Final
 
-from cocoon_core.protocol.ids import BlobHash, TopicId
-from cocoon_relay.blobs import BlobFiles
+from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
 from cocoon_relay.sqlite_schema import place_of
 from cocoon_relay.store import Collected
@@ -19,13 +18,13 @@ _ROWS_A_STEP: Final = 2_000
 _BLOBS_A_STEP: Final = 256
 
 
-def collect_step(db: sqlite3.Connection, files: BlobFiles, limits: Limits, now: int) -> Collected | None:
+def collect_step(db: sqlite3.Connection, limits: Limits, now: int) -> Collected | None:
     """Do a little of what is due; None when nothing is."""
     return (
         _purge_condemned(db)
         or _condemn_topic(db, limits, now)
         or _trim_sealed(db, limits, now)
-        or _remove_blobs(db, files, limits, now)
+        or _condemn_blobs(db, limits, now)
     )
 
 
@@ -89,18 +88,23 @@ def _trim_sealed(db: sqlite3.Connection, limits: Limits, now: int) -> Collected 
     return Collected()
 
 
-def _remove_blobs(db: sqlite3.Connection, files: BlobFiles, limits: Limits, now: int) -> Collected | None:
+def _condemn_blobs(db: sqlite3.Connection, limits: Limits, now: int) -> Collected | None:
+    """Take expired blobs out of sight; their bytes are removed afterwards."""
     rows = db.execute(
-        "SELECT hash, size FROM blobs WHERE touched < ? LIMIT ?", (now - limits.blob_lease, _BLOBS_A_STEP)
+        "SELECT hash, size, place FROM blobs WHERE touched < ? LIMIT ?", (now - limits.blob_lease, _BLOBS_A_STEP)
     ).fetchall()
     if not rows:
         return None
-    for name, size in rows:
-        db.execute("DELETE FROM blobs WHERE hash = ?", (name,))
-        db.execute("UPDATE totals SET blobs = blobs - 1, blob_bytes = blob_bytes - ?", (size,))
-        # Before the commit: a row without a file is taken for absent, so a crash here loses nothing that counts.
-        files.remove(BlobHash(name))
+    for name, size, place in rows:
+        remove_blob(db, name, size)
+        db.execute("INSERT OR IGNORE INTO condemned_blobs VALUES (?)", (place or name.hex(),))
     return Collected(blobs=len(rows))
+
+
+def remove_blob(db: sqlite3.Connection, name: bytes, size: int) -> None:
+    """Strike one blob from the ledger."""
+    db.execute("DELETE FROM blobs WHERE hash = ?", (name,))
+    db.execute("UPDATE totals SET blobs = blobs - 1, blob_bytes = blob_bytes - ?", (size,))
 
 
 def _subtract(db: sqlite3.Connection, *, topics: int, entries: int, size: int) -> None:

@@ -44,6 +44,12 @@ MIGRATIONS: Final = (
     );
     INSERT INTO totals VALUES (0, 0, 0, 0, 0);
     """,
+    # The file of a blob has a name of its own; where it is null, the file is named by the hash alone.
+    """
+    ALTER TABLE blobs ADD COLUMN place TEXT;
+    CREATE INDEX blobs_place ON blobs (place);
+    CREATE TABLE condemned_blobs (place TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 
 

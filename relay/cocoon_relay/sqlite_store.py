@@ -1,4 +1,4 @@
-"""The default store: topics in one SQLite file, blobs as files beside it.
+"""The default log store: topics, and the ledger of blobs, in one SQLite file.
 
 One thread writes (sqlite_writer), a few read, each with a connection of its own; WAL lets them go on beside each
 other. Implements specs/relay.md §5 and §6 behind the interface of store.py.
@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from secrets import token_bytes
 from threading import Lock, local
@@ -20,23 +19,25 @@ from typing import Any, Final, TypeVar
 
 from cocoon_core.protocol.frames import ErrorCode, name_envelope
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
-from cocoon_relay.blobs import BlobFiles, refuse_disk
-from cocoon_relay.limits import DAY, Limits
+from cocoon_relay.limits import Limits
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.sqlite_gc import collect_step, condemn_topics
+from cocoon_relay.sqlite_gc import collect_step, condemn_topics, remove_blob
 from cocoon_relay.sqlite_schema import DATABASE_NAME, SEQ_MASK, connect_reader, connect_writer, migrate, place_of
-from cocoon_relay.sqlite_writer import CallJob, PutJob, SqliteWriter, round_to_hour
+from cocoon_relay.sqlite_writer import CallJob, PutJob, SqliteWriter
 from cocoon_relay.store import (
     MOST_NAMED_BYTES,
     Batch,
     Collected,
     CommitListener,
     Names,
+    StoredBlob,
     TopicInfo,
     TopicStats,
     Totals,
     hash_envelope,
+    round_to_hour,
 )
+from cocoon_relay.uploads import refuse_disk
 
 _READERS: Final = 2  # threads
 _TOPIC_COLUMNS: Final = "number, topic, incarnation, first, last, sealed, touched"
@@ -44,32 +45,27 @@ _Result = TypeVar("_Result")
 
 
 class SqliteStore:
-    """Topics and blobs under one data directory. Make it with `open`, inside the event loop."""
+    """The log store of one data directory. Make it with `open`, inside the event loop."""
 
     def __init__(self, data: Path, limits: Limits, clock: Callable[[], float]) -> None:
         self._path = data / DATABASE_NAME
         self._limits = limits
         self._clock = clock
-        self._files = BlobFiles(data)
-        self._writer = SqliteWriter(self._path, self._files, limits, clock)
+        self._writer = SqliteWriter(self._path, limits, clock)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="relay-reader")
         self._local = local()
         self._opened: list[sqlite3.Connection] = []
         self._opened_lock = Lock()
 
     @classmethod
-    async def open(
-        cls, data: Path, limits: Limits, *, clock: Callable[[], float] = time.time, exclusive: bool = True
-    ) -> SqliteStore:
-        """Open a data directory, making it and its tables if there are none.
-
-        `exclusive` says that no other process serves it, so what a former one left half-uploaded can go.
+    async def open(cls, data: Path, limits: Limits, *, clock: Callable[[], float] = time.time) -> SqliteStore:
+        """Open the database of a data directory, making it and its tables if there are none.
 
         Raises:
             OSError, sqlite3.Error: it cannot be written.
             ProfileDamagedError: a newer relay made it.
         """
-        await asyncio.to_thread(_prepare, data, exclusive)
+        await asyncio.to_thread(_prepare, data)
         return cls(data, limits, clock)
 
     @property
@@ -126,62 +122,57 @@ class SqliteStore:
         rows = [(hour, handle, hour) for handle in handles]
         await self._write_rows("UPDATE topics SET touched = ? WHERE number = ? AND touched < ?", rows)
 
-    # --- blobs
+    # --- the ledger of blobs
 
-    async def begin_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> Path:
+    async def admit_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> None:
         limits = limits or self._limits
-        free, row, totals = await self._read(lambda db: (self._files.free_bytes(), _blob_bytes(db, info), _totals(db)))
+        row, totals = await self._read(lambda db: (_blob_bytes(db, info), _totals(db)))
         if row is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
         if row + size > limits.topic_blob_bytes:
             raise Refusal(ErrorCode.QUOTA, "this topic has put as many blobs as this relay allows")
         limit = limits.stored_bytes
-        if free - size < limits.free_bytes or (limit and totals.bytes + totals.blob_bytes + size > limit):
+        if limit and totals.bytes + totals.blob_bytes + size > limit:
             raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
-        return self._files.new_upload()
 
-    async def commit_blob(self, info: TopicInfo, blob: BlobHash, size: int, upload: Path) -> bool:
+    async def record_blob(self, info: TopicInfo, blob: BlobHash, size: int, place: str) -> bool:
         hour = round_to_hour(self._clock())
 
-        def commit(db: sqlite3.Connection) -> bool:
+        def record(db: sqlite3.Connection) -> bool:
             _require_writable(db, info)  # the topic may have been sealed while the bytes came
-            # The rename stands inside the write transaction, so `gc`, in whatever process, cannot remove the file
-            # between the rename and the row.
-            self._files.install(upload, blob)
-            return _add_blob(db, info, blob, size, hour)
+            return _add_blob(db, info, StoredBlob(blob, place, size, hour))
 
-        return await self._write(commit)
+        return await self._write(record)
 
-    async def find_blob(self, blob: BlobHash) -> Path | None:
-        def find(db: sqlite3.Connection) -> Path | None:
-            row = db.execute("SELECT 1 FROM blobs WHERE hash = ?", (blob,)).fetchone()
-            return self._files.path_of(blob) if row is not None and self._files.exists(blob) else None
+    async def find_blobs(self, blobs: Sequence[BlobHash]) -> list[StoredBlob]:
+        return await self._read(lambda db: _find_blobs(db, blobs))
 
-        return await self._read(find)
-
-    async def have_blobs(self, blobs: Sequence[BlobHash], *, renew: bool) -> list[BlobHash]:
+    async def renew_blobs(self, blobs: Sequence[BlobHash]) -> set[BlobHash]:
         hour = round_to_hour(self._clock())
 
-        def find(db: sqlite3.Connection) -> tuple[list[BlobHash], list[BlobHash]]:
-            kept, stale = [], []
-            for blob in blobs:
-                row = db.execute("SELECT touched FROM blobs WHERE hash = ?", (blob,)).fetchone()
-                if row is not None and self._files.exists(blob):
-                    kept.append(blob)
-                    if row[0] < hour:
-                        stale.append(blob)
-            return kept, stale
-
-        def touch(db: sqlite3.Connection) -> set[BlobHash]:
-            """Renew, and say which of them `gc` has taken since they were found."""
+        def renew(db: sqlite3.Connection) -> set[BlobHash]:
             statement = "UPDATE blobs SET touched = max(touched, ?) WHERE hash = ?"
-            return {blob for blob in stale if not db.execute(statement, (hour, blob)).rowcount}
+            return {blob for blob in blobs if db.execute(statement, (hour, blob)).rowcount}
 
-        kept, stale = await self._read(find)
-        if renew and stale:
-            gone = await self._write(touch)
-            kept = [blob for blob in kept if blob not in gone]
-        return kept
+        return await self._write(renew)
+
+    async def forget_blob(self, stored: StoredBlob) -> None:
+        def forget(db: sqlite3.Connection) -> None:
+            if [found.place for found in _find_blobs(db, [stored.blob])] == [stored.place]:
+                remove_blob(db, stored.blob, stored.size)
+
+        await self._write(forget)
+
+    async def condemned_places(self, most: int) -> list[str]:
+        return await self._read(
+            lambda db: [place for (place,) in db.execute("SELECT place FROM condemned_blobs LIMIT ?", (most,))]
+        )
+
+    async def forget_places(self, places: Sequence[str]) -> None:
+        await self._write_rows("DELETE FROM condemned_blobs WHERE place = ?", [(place,) for place in places])
+
+    async def unknown_places(self, places: Sequence[str]) -> list[str]:
+        return await self._read(lambda db: [place for place in places if not _is_named(db, place)])
 
     # --- the operator
 
@@ -191,31 +182,16 @@ class SqliteStore:
     async def topic_stats(self) -> list[TopicStats]:
         return await self._read(_topic_stats)
 
-    async def gc(self) -> Collected:
-        """Remove what outlived its lease, in many short transactions."""
+    async def collect(self) -> Collected:
         total = Collected()
         now = int(self._clock())
-        while True:
-            step = await self._write(lambda db: collect_step(db, self._files, self._limits, now))
-            if step is None:
-                break
+        while step := await self._write(lambda db: collect_step(db, self._limits, now)):
             total = Collected(total.topics + step.topics, total.entries + step.entries, total.blobs + step.blobs)
-        return Collected(total.topics, total.entries, total.blobs, await self._sweep_files())
+        return total
 
     async def drop(self, topics: Collection[TopicId] | None) -> Collected:
         """Let go of these topics now, or of all that are sealed; what is left of them goes with the next `gc`."""
         return await self._write(lambda db: condemn_topics(db, topics))
-
-    async def _sweep_files(self) -> int:
-        """Remove files of blobs that a crash left without a row."""
-        swept = 0
-        await asyncio.to_thread(self._files.sweep_incoming, self._clock() - DAY)
-        for blob, path in await asyncio.to_thread(lambda: list(self._files.walk(self._clock() - DAY))):
-            if await self._read(partial(_has_row, blob)):
-                continue
-            if await self._write(partial(_sweep_file, blob, path)):
-                swept += 1
-        return swept
 
     async def close(self) -> None:
         await self._writer.close()
@@ -259,12 +235,8 @@ def read_stats(data: Path) -> tuple[Totals, list[TopicStats]]:
         return _totals(db), _topic_stats(db)
 
 
-def _prepare(data: Path, exclusive: bool) -> None:
+def _prepare(data: Path) -> None:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files = BlobFiles(data)
-    files.prepare()
-    if exclusive:
-        files.clear_incoming()
     with closing(connect_writer(data / DATABASE_NAME)) as db:
         migrate(db)
 
@@ -375,26 +347,37 @@ def _blob_bytes(db: sqlite3.Connection, info: TopicInfo) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _add_blob(db: sqlite3.Connection, info: TopicInfo, blob: BlobHash, size: int, hour: int) -> bool:
-    made = db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", (blob, size, hour))
+def _find_blobs(db: sqlite3.Connection, blobs: Sequence[BlobHash]) -> list[StoredBlob]:
+    found = []
+    for blob in blobs:
+        row = db.execute("SELECT place, size, touched FROM blobs WHERE hash = ?", (blob,)).fetchone()
+        if row is not None:
+            found.append(StoredBlob(blob, row[0] or blob.hex(), row[1], row[2]))
+    return found
+
+
+def _add_blob(db: sqlite3.Connection, info: TopicInfo, new: StoredBlob) -> bool:
+    made = db.execute(
+        "INSERT OR IGNORE INTO blobs (hash, size, touched, place) VALUES (?, ?, ?, ?)",
+        (new.blob, new.size, new.touched, new.place),
+    )
     if not made.rowcount:
-        db.execute("UPDATE blobs SET touched = max(touched, ?) WHERE hash = ?", (hour, blob))
+        db.execute("UPDATE blobs SET touched = max(touched, ?) WHERE hash = ?", (new.touched, new.blob))
         return False
-    db.execute("UPDATE totals SET blobs = blobs + 1, blob_bytes = blob_bytes + ?", (size,))
-    db.execute("UPDATE topics SET blob_bytes = blob_bytes + ? WHERE number = ?", (size, info.handle))
+    db.execute("UPDATE totals SET blobs = blobs + 1, blob_bytes = blob_bytes + ?", (new.size,))
+    db.execute("UPDATE topics SET blob_bytes = blob_bytes + ? WHERE number = ?", (new.size, info.handle))
     return True
 
 
-def _has_row(blob: BlobHash, db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM blobs WHERE hash = ?", (blob,)).fetchone() is not None
-
-
-def _sweep_file(blob: BlobHash, path: Path, db: sqlite3.Connection) -> bool:
-    """Look once more, now that nobody else can write, and remove the file."""
-    if _has_row(blob, db):
+def _is_named(db: sqlite3.Connection, place: str) -> bool:
+    """Whether a row names this place; an older row names it by its hash alone."""
+    if db.execute("SELECT 1 FROM blobs WHERE place = ?", (place,)).fetchone() is not None:
+        return True
+    try:
+        name = bytes.fromhex(place)
+    except ValueError:
         return False
-    path.unlink(missing_ok=True)
-    return True
+    return db.execute("SELECT 1 FROM blobs WHERE hash = ? AND place IS NULL", (name,)).fetchone() is not None
 
 
 def _totals(db: sqlite3.Connection) -> Totals:

@@ -15,15 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from shutil import disk_usage
 from threading import Thread
 from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_relay.blobs import BlobFiles, refuse_disk
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_schema import SEQ_MASK, connect_writer, place_of
-from cocoon_relay.store import Batch, CommitListener, Committed, TopicInfo
+from cocoon_relay.store import Batch, CommitListener, Committed, TopicInfo, round_to_hour
+from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
@@ -78,9 +79,8 @@ class _Log:
 class SqliteWriter:
     """Owns the writing connection and its thread."""
 
-    def __init__(self, path: Path, files: BlobFiles, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, limits: Limits, clock: Callable[[], float]) -> None:
         self._path = path
-        self._files = files
         self._limits = limits
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -225,7 +225,7 @@ class SqliteWriter:
         now = time.monotonic()
         if now - self._free_checked >= _FREE_SPACE_SECONDS:
             self._free_checked = now
-            self._free = self._files.free_bytes()
+            self._free = disk_usage(self._path.parent).free
             (self._stored,) = self._db.execute("SELECT bytes + blob_bytes FROM totals").fetchone()
         return self._free < limits.free_bytes or 0 < limits.stored_bytes <= self._stored
 
@@ -279,11 +279,6 @@ class SqliteWriter:
         if committed:
             for listener in self._listeners:
                 listener(committed)
-
-
-def round_to_hour(seconds: float) -> int:
-    """Leases are kept to the hour: finer times would only tell more about the members."""
-    return int(seconds) // 3600 * 3600
 
 
 def _refuse_database(error: Exception) -> Exception:

@@ -1,12 +1,17 @@
-"""The one interface behind which a relay keeps what it keeps; SQLite and files implement it first.
+"""The two interfaces behind which a relay keeps what it keeps: a log store, and a blob store.
 
-A store knows topics by a `handle`, its own number for one incarnation, so that a cursor never crosses from one life of
-a topic into the next. All refusals are `Refusal`; whoever is not refused is durable. Implements specs/relay.md §5.
+The log store holds topics, envelopes, leases, and the ledger that says which blobs count. It knows topics by a
+`handle`, its own number for one incarnation, so that a cursor never crosses from one life of a topic into the next. The
+blob store holds bytes, each blob under a *place* that is used once and never again: so the bytes that `gc` removes are
+never those that a later upload has brought, whatever runs at once. Bytes without a row in the ledger are nobody's.
+
+relay_store joins one of each. All refusals are `Refusal`; whoever is not refused is durable. Implements specs/relay.md
+§5 and §6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,6 +20,7 @@ from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_relay.limits import MIB, Limits
+from cocoon_relay.uploads import Upload
 
 MOST_NAMED_BYTES: Final = 8 * MIB  # bytes of envelopes that are hashed for one answer, if one alone is not more
 
@@ -84,7 +90,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one round of `gc` removed."""
+    """What one round of `gc` removed. `files` are bytes of blobs that a crash left without a row."""
 
     topics: int = 0
     entries: int = 0
@@ -92,11 +98,29 @@ class Collected:
     files: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A row of the ledger: where the bytes of a blob are, and how many. `touched` is in seconds since 1970."""
+
+    blob: BlobHash
+    place: str
+    size: int
+    touched: int
+
+
 CommitListener = Callable[[Sequence[Committed]], None]
 
 
-class Store(Protocol):
-    """Where a relay keeps topics and blobs."""
+class LogStore(Protocol):
+    """Where a relay keeps topics, and which blobs count."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of puts that wait to be durable."""
+
+    @property
+    def commits(self) -> int:
+        """Transactions since the start."""
 
     def listen(self, listener: CommitListener) -> None:
         """Call `listener` in the event loop after every commit that added envelopes, in the order of the commits."""
@@ -131,17 +155,33 @@ class Store(Protocol):
     async def touch_topics(self, handles: Sequence[int]) -> None:
         """Renew the leases of topics that are open."""
 
-    async def begin_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> Path:
-        """Where to write an upload of `size` bytes; refused if there is no room for it under the limits of who puts."""
+    # the ledger of blobs
 
-    async def commit_blob(self, info: TopicInfo, blob: BlobHash, size: int, upload: Path) -> bool:
-        """Take over a whole upload whose hash was checked; whether it is new."""
+    async def admit_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> None:
+        """Refuse an upload for which the topic or the relay has no room under the limits of who puts."""
 
-    async def find_blob(self, blob: BlobHash) -> Path | None:
-        """The file of a blob."""
+    async def record_blob(self, info: TopicInfo, blob: BlobHash, size: int, place: str) -> bool:
+        """Let a blob count whose bytes are at `place`. False: it counted already, and `place` is not used."""
 
-    async def have_blobs(self, blobs: Sequence[BlobHash], *, renew: bool) -> list[BlobHash]:
-        """Those of `blobs` that are kept, in the order given; with `renew`, their leases are renewed."""
+    async def find_blobs(self, blobs: Sequence[BlobHash]) -> list[StoredBlob]:
+        """Those of `blobs` that count, in the order given."""
+
+    async def renew_blobs(self, blobs: Sequence[BlobHash]) -> set[BlobHash]:
+        """Renew leases; those of `blobs` that had one to renew."""
+
+    async def forget_blob(self, stored: StoredBlob) -> None:
+        """Strike a blob from the ledger, if it is still at that place: its bytes are gone."""
+
+    async def condemned_places(self, most: int) -> list[str]:
+        """Places whose bytes are to be removed: their blobs have expired."""
+
+    async def forget_places(self, places: Sequence[str]) -> None:
+        """The bytes at these condemned places are removed."""
+
+    async def unknown_places(self, places: Sequence[str]) -> list[str]:
+        """Those of `places` that no row of the ledger names."""
+
+    # the operator
 
     async def totals(self) -> Totals:
         """What is kept in all."""
@@ -149,13 +189,63 @@ class Store(Protocol):
     async def topic_stats(self) -> list[TopicStats]:
         """Every topic, for the operator."""
 
-    async def gc(self) -> Collected:
-        """Remove what outlived its lease."""
+    async def collect(self) -> Collected:
+        """Remove the topics that outlived their lease, and condemn the places of such blobs."""
+
+    async def drop(self, topics: Collection[TopicId] | None) -> Collected:
+        """Let go of these topics now, or of all that are sealed; what is left of them goes with the next `collect`."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of the files."""
 
 
+class BlobReader(Protocol):
+    """A blob whose bytes are not in a file of this machine."""
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `stop`, in pieces: memory does not depend on their number.
+
+        Raises:
+            Refusal: they are gone, or cannot be had now.
+        """
+
+
+class BlobStore(Protocol):
+    """Where a relay keeps the bytes of blobs."""
+
+    def begin_upload(self) -> Upload:
+        """Somewhere to gather a blob on its way in, until its hash was checked."""
+
+    async def keep(self, blob: BlobHash, upload: Upload) -> str:
+        """Take over a finished upload; its place, once durable."""
+
+    async def open(self, stored: StoredBlob) -> Path | BlobReader | None:
+        """A blob to be sent: a file, which the system sends best, or a reader. None: the bytes are gone."""
+
+    async def list_gone(self, stored: Sequence[StoredBlob]) -> set[str]:
+        """Places of these whose bytes are gone, as far as that is cheap to see."""
+
+    async def remove(self, places: Sequence[str]) -> None:
+        """Remove bytes; those that are not there are no fault."""
+
+    def list_old(self, before: float) -> AsyncIterator[list[str]]:
+        """All places that were written before a time, in seconds since 1970, in portions."""
+
+    async def sweep_uploads(self, before: float) -> None:
+        """Remove uploads that nobody finished and that were last written before a time."""
+
+    async def free_bytes(self) -> int | None:
+        """Bytes that there is room for; None: nobody can tell."""
+
+    async def close(self) -> None:
+        """Let go of what is held."""
+
+
 def hash_envelope(envelope: bytes) -> bytes:
     """The name by which a store knows that it has an envelope already."""
     return hash_bytes(LABEL_ENVELOPE_HASH, envelope)
+
+
+def round_to_hour(seconds: float) -> int:
+    """Leases are kept to the hour: finer times would only tell more about the members."""
+    return int(seconds) // 3600 * 3600

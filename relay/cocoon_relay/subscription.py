@@ -19,7 +19,7 @@ from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import KIB
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Committed, Store, TopicInfo
+from cocoon_relay.store import Committed, LogStore, TopicInfo
 
 _READ_ENTRIES: Final = 1_024  # envelopes of one read
 READ_BYTES: Final = 256 * KIB  # bytes of one read, if one envelope alone is not more
@@ -144,7 +144,7 @@ class LiveTopic:
 class Hub:
     """All topics that are open, by the store's handle."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: LogStore, metrics: Metrics) -> None:
         self.store = store
         self.metrics = metrics
         self._live: dict[int, LiveTopic] = {}

@@ -553,7 +553,7 @@ async def test_attack_08_an_upload_that_is_reset_anywhere_goes_on_and_puts_nothi
             names = [name_blob(data) for data in datas]
             assert [data async for data in get_blobs(store, EPOCH, names)] == datas
             await store.close()
-        totals = await relay._store.totals()
+        totals = await relay._store.log.totals()
         assert (totals.blobs, totals.blob_bytes) == (len(datas), sum(map(len, datas)))
 
 

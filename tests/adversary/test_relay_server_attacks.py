@@ -46,10 +46,10 @@ from cocoon_core.protocol.primitives import Secret, SigningKey, seal
 from cocoon_relay import connection as connection_module
 from cocoon_relay import http_blobs, server
 from cocoon_relay import sqlite_store as sqlite_store_module
-from cocoon_relay.blobs import Upload
 from cocoon_relay.limits import MIB, TokenBucket
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_writer import PutJob, SqliteWriter
+from cocoon_relay.uploads import Upload
 from tests.support.relay_client import (
     RelayClient,
     WebSocketWire,
@@ -546,7 +546,7 @@ async def _attack_flood_topics(http: Http, relay: Relay) -> None:
         if isinstance(frame, Error):
             codes.add(frame.code)
     assert codes & {ErrorCode.TOO_MANY_TOPICS, ErrorCode.RATE}
-    assert (await relay._store.totals()).topics <= 30
+    assert (await relay._store.log.totals()).topics <= 30
     assert isinstance(await client.put(key, make_envelope()), Ack)
 
 
@@ -657,8 +657,9 @@ async def _attack_fill_database(http: Http, data: Path) -> None:
 
         for _ in range(20):
             assert isinstance(await put(make_envelope()), Ack)
-        pages = relay._store._writer._db.execute("PRAGMA page_count").fetchone()[0]
-        relay._store._writer._db.execute(f"PRAGMA max_page_count = {pages}")
+        database = _writer_of(relay)._db
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
         answer = await put(*(make_envelope(100_000) for _ in range(3)), seal=True)
         assert isinstance(answer, Error)
         assert (answer.code, answer.retry_after_ms) == (ErrorCode.FULL, 60_000)
@@ -699,7 +700,7 @@ async def test_attack_44_an_io_error_of_the_database_refuses_and_loses_nothing(
     for failing in ("BEGIN", "SELECT", "UPDATE topics", "INSERT INTO entries", "INSERT INTO hashes", "COMMIT"):
         async with serve_relay(tmp_path / "data") as relay:
             client = await _open(http, relay, key)
-            writer = relay._store._writer
+            writer = _writer_of(relay)
             writer._db = _FailingDatabase(writer._db, failing)  # type: ignore[assignment]
             answer = await client.put(key, make_envelope(), make_envelope())
             assert isinstance(answer, Error), failing
@@ -708,6 +709,12 @@ async def test_attack_44_an_io_error_of_the_database_refuses_and_loses_nothing(
             assert isinstance(await client.put(key, envelope), Ack), failing
             acked.append(envelope)
             assert [found for _, found in (await client.open(key))[1]] == acked
+
+
+def _writer_of(relay: Relay) -> SqliteWriter:
+    log = relay._store.log
+    assert isinstance(log, sqlite_store_module.SqliteStore)
+    return log._writer
 
 
 class _FailingDatabase:
@@ -885,4 +892,4 @@ async def test_attack_44_kills_while_blobs_are_put_leave_whole_blobs_or_none(tmp
                 assert await answer.read() == body
         for path in (tmp_path / "data" / "blobs").rglob("*"):
             if path.is_file():
-                assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+                assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name.partition(".")[0]

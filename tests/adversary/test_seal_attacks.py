@@ -146,7 +146,7 @@ async def _attack_write_after(http: Http, relay: Relay, store: BlobStore) -> Non
     assert await store.get_blob(old, name_blob(data)) == data
     opened, found = await watcher.open(old.signing)
     assert (opened.last, opened.sealed, [item for _, item in found]) == (2, True, rotation)
-    assert (await relay._store.totals()).blobs == 1
+    assert (await relay._store.log.totals()).blobs == 1
 
 
 @pytest.mark.parametrize("weak", [None, "seal", "blobs"])
@@ -168,7 +168,7 @@ async def test_attack_23_a_sealed_topic_takes_nothing_by_any_way(
 
                 monkeypatch.setattr(SqliteWriter, "_plan", forget)
             else:
-                monkeypatch.setattr(type(relay._store), "open_topic", _say_open(relay))
+                monkeypatch.setattr(type(relay._store.log), "open_topic", _say_open(relay))
                 monkeypatch.setattr("cocoon_relay.sqlite_store._require_writable", lambda *_: None)
             with pytest.raises((AssertionError, pytest.fail.Exception)):
                 await _attack_write_after(http, relay, store)
@@ -177,7 +177,7 @@ async def test_attack_23_a_sealed_topic_takes_nothing_by_any_way(
 
 
 def _say_open(relay: Relay) -> Any:
-    honest = type(relay._store).open_topic
+    honest = type(relay._store.log).open_topic
 
     async def open_topic(self: Any, topic: Any, *, create: bool) -> Any:
         info = await honest(self, topic, create=create)

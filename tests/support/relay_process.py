@@ -14,8 +14,8 @@ from typing import Self
 
 from cocoon_relay.config import RelayConfig
 from cocoon_relay.limits import Limits
+from cocoon_relay.relay_store import open_files
 from cocoon_relay.server import Relay
-from cocoon_relay.sqlite_store import SqliteStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _READY = "relay ready at "
@@ -93,7 +93,7 @@ class RelayProcess:
 async def serve_relay(data: Path, **changed: object) -> AsyncIterator[Relay]:
     """A relay in this process. `changed` are fields of Limits; no part of the disk is reserved."""
     limits = replace(Limits(), **{"free_bytes": 0, **changed})  # type: ignore[arg-type]
-    relay = Relay(RelayConfig(data, "127.0.0.1", 0, limits=limits), await SqliteStore.open(data, limits))
+    relay = Relay(RelayConfig(data, "127.0.0.1", 0, limits=limits), await open_files(data, limits))
     await relay.start()
     try:
         yield relay

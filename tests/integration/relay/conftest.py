@@ -13,9 +13,9 @@ import pytest
 from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_relay.limits import DAY, Limits
+from cocoon_relay.relay_store import open_files
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_schema import DATABASE_NAME
-from cocoon_relay.sqlite_store import SqliteStore
 from tests.support.memory_relay import MemoryRelay
 from tests.support.relay_client import RelayClient, WebSocketWire, open_session
 from tests.support.relay_process import RelayProcess, serve_relay
@@ -71,7 +71,7 @@ class AnyRelay:
         with closing(sqlite3.connect(self.data / DATABASE_NAME, timeout=5.0)) as db, db:
             db.execute("UPDATE topics SET touched = touched - ?", (days * DAY,))
             db.execute("UPDATE blobs SET touched = touched - ?", (days * DAY,))
-        store = await SqliteStore.open(self.data, Limits(), exclusive=False)
+        store = await open_files(self.data, Limits(), exclusive=False)
         try:
             await store.gc()
         finally:

@@ -49,18 +49,18 @@ async def test_a_put_between_reading_a_topic_and_joining_it_is_not_missed(
     writer, reader = await connect(http, relay.url), await connect(http, relay.url)
     await writer.open(key)
     envelope = make_envelope()
-    find = relay._store.open_topic
+    find = relay._store.log.open_topic
 
     async def find_then_wait(topic: TopicId, *, create: bool) -> TopicInfo | None:
         info = await find(topic, create=create)
-        monkeypatch.setattr(relay._store, "open_topic", find)
+        monkeypatch.setattr(relay._store.log, "open_topic", find)
         assert isinstance(await writer.put(key, envelope, seal=True, expect=0), Ack)
         await writer.close()
         while relay._hub.open_handles():
             await asyncio.sleep(0)
         return info
 
-    monkeypatch.setattr(relay._store, "open_topic", find_then_wait)
+    monkeypatch.setattr(relay._store.log, "open_topic", find_then_wait)
     opened, found = await reader.open(key)
     assert (opened.last, opened.sealed, found) == (1, True, [(1, envelope)])
 
