@@ -35,12 +35,12 @@ class Outbox:
         self._last_acked = 0
         self._acked_before: list[int] = []
         self._rounds = 0
-        self._looked_again = False
+        self._looked_from: int | None = None  # the place from which it was read once more
 
     def begin(self, topic: TopicId) -> None:
         """Write into this topic from now on. What the relay acknowledged in another one is no matter here."""
         if topic != self._topic:
-            self._topic, self._last_acked, self._looked_again = topic, 0, False
+            self._topic, self._last_acked, self._looked_from = topic, 0, None
             self._in_flight.clear()
             self._telling.clear()
             self._acked_before = self._replica.log.acked(self._url)
@@ -121,16 +121,16 @@ class Outbox:
     def _look_again(self, runs: Sequence[StoredRun], seqs: Sequence[int]) -> None:
         """The relay says that it has runs at places that were read before they were queued: have them read once more.
 
-        Inside a transaction.
+        Inside a transaction. A later answer may name an earlier place; then all is read, and that is enough.
         """
         cursor = self._session.cursor(self._topic) if self._topic is not None else None
-        if cursor is None or self._topic is None or self._looked_again:
+        if cursor is None or self._topic is None:
             return
         unshown = set(self._replica.log.acked(self._url))
         passed = [seq for run, seq in zip(runs, seqs, strict=True) if run.number in unshown and seq <= cursor.after]
-        if passed:
-            self._looked_again = True
-            self._replica.log.note_missed(self._url, self._topic, min(passed))
+        if passed and (self._looked_from is None or min(passed) < self._looked_from):
+            self._looked_from = min(passed) if self._looked_from is None else 1
+            self._replica.log.note_missed(self._url, self._topic, self._looked_from)
             self._replica.epochs.to_reread.add(self._url)
 
     def refused(self, tag: int) -> None:

@@ -26,7 +26,7 @@ LONG = Scale(posts=50_000, sessions=3_000)
 MONTHS = 8
 MOST_TIMES = (20, 4)  # of the compacted size that relays hold after these: with the default leases, and with short ones
 # What faults explain: relays that were wiped or forgot, blobs that were lost with them, rotations and removals at once.
-EXPLAINED = {"relay-lost", "manifest", "withheld", "excluded", "withdrawn", "late"}
+EXPLAINED = {"relay-lost", "letter-lost", "manifest", "withheld", "excluded", "withdrawn", "late"}
 SEEDS = (1,)
 SOAK_SEEDS = range(1, 4)
 

@@ -159,3 +159,24 @@ async def test_a_join_that_dies_after_any_of_its_transactions_can_be_made_again(
         await ana.group.remove_member(joiner.group.me or "")
         await ana.sync()
     assert deaths > 5
+
+
+async def test_a_relay_that_has_what_is_put_again_is_not_said_to_have_lost_it(world: World) -> None:
+    relay = world.add_relay()
+    relay.limits["put_envelopes"] = 1
+    ana, ben = await world.group("ana", "ben")
+    await world.level()
+    await ana.group.feed.post("written first")
+    ana.replica.form_runs()
+    await ben.group.feed.post("sent first")
+    await ben.sync()
+    await ana.sync()
+    log = ana.replica.log
+    runs = [log.run_covering(seat.device, ana.replica.chains[seat.device].last_seq) for seat in (ana, ben)]
+    for run in runs:
+        assert run is not None
+        log.enqueue(relay.url, run.number, run.last_id)
+    report = await ana.sync()
+    assert all(one.ok for one in report.relays)
+    assert log.outbox_size(relay.url) == 0
+    assert [kind for kind, *_ in ana.replica.groups.alarms(ana.replica.record.number)] == []
