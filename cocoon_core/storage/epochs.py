@@ -235,6 +235,13 @@ class EpochTable:
         )
         return [value for (value,) in rows]
 
+    def repairs_in(self, topic: TopicId) -> list[bytes]:
+        """The repairs that are known of a repair topic."""
+        rows = self._db.query(
+            "SELECT value FROM repairs WHERE group_no=? AND topic=? AND kind='repair'", (self._no, bytes(topic))
+        )
+        return [value for (value,) in rows]
+
     def open_complaints(self, topic: TopicId) -> list[tuple[EntryId, DeviceId]]:
         """(rotation, device) of complaints in a repair topic for which no repair is known."""
         rows = self._db.query(
@@ -370,7 +377,9 @@ class EpochTable:
         return {EntryId(operation) for (operation,) in rows}
 
     def note_shown_early(self, relay: str, topic: TopicId, last_ids: Sequence[EntryId]) -> None:
-        """Runs that the relay showed in a topic before its manifest was followed: they need not be put there again."""
+        """Runs that the relay showed in a topic before its manifest was followed, or what it showed in a repair topic,
+        by the hash: they need not be put there again.
+        """
         self._db.executemany(
             "INSERT OR IGNORE INTO shown_early (group_no, relay, topic, last_id) VALUES (?,?,?,?)",
             [(self._no, relay, bytes(topic), bytes(last_id)) for last_id in last_ids],

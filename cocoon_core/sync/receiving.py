@@ -126,7 +126,7 @@ class _Reception:
         is_anew = self._delivery.first == 1
         replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size, is_anew=is_anew)
         for value in self._repairs:
-            note_repair_value(replica, self._delivery.topic, value)
+            note_repair_value(replica, self._delivery.topic, value, self._relay)
         self._take(runs)
         self._take_parked()
         everything = bool(self._operations) and replica.epochs.follow_choice()

@@ -16,8 +16,8 @@ from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import DeviceId, EntryId, RecipientId, TopicId
 from cocoon_core.protocol.operations_rotation import Rotation
-from cocoon_core.protocol.primitives import HpkeKey
-from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
+from cocoon_core.protocol.primitives import HpkeKey, sha256
+from cocoon_core.protocol.repair import Complaint, Repair, encode_repair_value, read_repair_value
 from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.rotating import find_recipients
 from cocoon_core.sync.session import Effect, Session, Tag
@@ -27,13 +27,23 @@ if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
 
-def note_repair_value(replica: Replica, topic: TopicId, value: RepairValue) -> None:
-    """Keep what a repair topic showed, once; a bounded number of them. Inside a transaction."""
-    if isinstance(value, Fork):
-        return
+def note_repair_value(replica: Replica, topic: TopicId, value: Complaint | Repair, relay: str | None = None) -> None:
+    """Keep what is said in a repair topic, once; a bounded number of them. Inside a transaction.
+
+    Args:
+        relay: which showed it there; None where this device is about to say it.
+    """
     device = value.device if isinstance(value, Complaint) else DeviceId(value.recipient)
     kind = "complaint" if isinstance(value, Complaint) else "repair"
-    replica.epochs.table.add_repair(topic, value.rotation, kind, device, encode_repair_value(value))
+    raw = encode_repair_value(value)
+    replica.epochs.table.add_repair(topic, value.rotation, kind, device, raw)
+    if relay is not None:
+        replica.epochs.table.note_shown_early(relay, topic, [_name_of(raw)])
+
+
+def _name_of(raw: bytes) -> EntryId:
+    """By which it is noted that a relay showed it."""
+    return EntryId(sha256(raw))
 
 
 def open_repairs(replica: Replica, keys: list[HpkeKey]) -> bool:
@@ -63,6 +73,8 @@ class Repairing:
         self._replica, self._url, self._session = replica, url, session
         self._said: set[tuple[TopicId, bytes]] = set()
         self._closed: set[EntryId] = set()
+        self._answered: dict[TopicId, list[tuple[DeviceId, bytes]]] = {}  # own answers, of earlier passes too
+        self._told: set[EntryId] = set()  # rotations that cannot be placed and were told of
 
     def complain_of(self, rotation: EntryId) -> None:
         """This device is a recipient by the roster, and no wrap of that rotation opens here."""
@@ -80,19 +92,21 @@ class Repairing:
         return found
 
     def advance(self, topics: list[TopicKeys]) -> list[Effect]:
-        """Put complaints and answers into the repair topics that are open and not sealed."""
+        """Put complaints, answers and own operations into the repair topics that are open and not sealed: those that
+        this relay has not shown there.
+        """
         effects: list[Effect] = []
         for keys in topics:
             if self._session.is_live(keys.topic) and not self._session.is_sealed(keys.topic):
-                said = [*map(encode_repair_value, self._values(keys.topic)), *self._own_operations(keys.topic)]
-                for raw in said:
-                    if (keys.topic, raw) not in self._said:
-                        self._said.add((keys.topic, raw))
-                        effects += self._session.put(keys.topic, Tag.REPAIR, [seal_envelope(raw, keys)])
+                said = [*self._complaints(keys.topic), *self._answers(keys.topic), *self._own_operations(keys.topic)]
+                for raw in self._unshown(keys.topic, [raw for raw in said if (keys.topic, raw) not in self._said]):
+                    self._said.add((keys.topic, raw))
+                    effects += self._session.put(keys.topic, Tag.REPAIR, [seal_envelope(raw, keys)])
         return effects
 
-    def _values(self, topic: TopicId) -> list[RepairValue]:
-        return [*self._complaints(topic), *self._answers(topic)]
+    def _unshown(self, topic: TopicId, said: list[bytes]) -> list[bytes]:
+        shown = set(self._replica.epochs.table.shown_early(self._url, topic)) if said else set()
+        return [raw for raw in said if _name_of(raw) not in shown]
 
     def _own_operations(self, topic: TopicId) -> list[bytes]:
         """What this device wrote of the roster and cannot send, because the epoch that was chosen is closed to it.
@@ -107,27 +121,28 @@ class Repairing:
         runs = replica.log.operations_above(replica.keys.id, end.seq if end is not None else -1)
         return [run.wire for run in runs if run.last_id not in shown]
 
-    def _complaints(self, topic: TopicId) -> list[Complaint]:
+    def _complaints(self, topic: TopicId) -> list[bytes]:
         replica = self._replica
         ended = [rotation for rotation in self._left_out_by() if self._ends_here(rotation, topic)]
-        known = replica.epochs.table.repairs("complaint", replica.keys.id) if ended else []
-        complaints = [Complaint.make(replica.keys.signing, replica.group, rotation) for rotation in ended]
-        new = [complaint for complaint in complaints if encode_repair_value(complaint) not in known]
         early = replica.epochs.left_out_early()
-        for rotation in [complaint.rotation for complaint in new if complaint.rotation in early]:
+        for rotation in [rotation for rotation in ended if rotation in early and rotation not in self._told]:
+            self._told.add(rotation)
             with replica.transaction():
                 message = "a rotation left this device out, or it was put out of the group; others are asked"
                 replica.alarm("excluded", rotation.hex(), message)
-        return new
+        return [encode_repair_value(Complaint.make(replica.keys.signing, replica.group, one)) for one in ended]
 
-    def _answers(self, topic: TopicId) -> list[RepairValue]:
-        """Repairs for complaints that nobody answered, where it is this device's turn."""
+    def _answers(self, topic: TopicId) -> list[bytes]:
+        """Repairs for complaints that nobody answered, where it is this device's turn; and those that it made before,
+        which stand at one relay perhaps.
+        """
         replica = self._replica
         if replica.members.member_of(replica.keys.id) is None:
             return []
-        complaints = replica.epochs.table.open_complaints(topic)
-        recipients = {one.id: one for one in find_recipients(replica)} if complaints else {}
-        found: list[RepairValue] = []
+        if topic not in self._answered:
+            self._answered[topic] = self._answers_before(topic)
+        answered, complaints = self._answered[topic], replica.epochs.table.open_complaints(topic)
+        recipients = {one.id: one for one in find_recipients(replica)} if complaints or answered else {}
         for rotation, device in complaints:
             recipient = recipients.get(device)
             if recipient is None or device == replica.keys.id or rotation not in replica.members.graph:
@@ -144,7 +159,15 @@ class Repairing:
             )
             with replica.transaction():
                 note_repair_value(replica, topic, answer)
-            found.append(answer)
+            answered.append((device, encode_repair_value(answer)))
+        return [raw for device, raw in answered if device in recipients]
+
+    def _answers_before(self, topic: TopicId) -> list[tuple[DeviceId, bytes]]:
+        replica, found = self._replica, []
+        for raw in replica.epochs.table.repairs_in(topic):
+            value = read_repair_value(raw, replica.group)
+            if isinstance(value, Repair) and value.device == replica.keys.id:
+                found.append((DeviceId(value.recipient), raw))
         return found
 
     def _ends_here(self, rotation: EntryId, topic: TopicId) -> bool:

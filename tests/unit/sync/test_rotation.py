@@ -17,7 +17,7 @@ from cocoon_core.protocol.primitives import HpkeKey, Secret
 from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.rotation import open_rotation
 from cocoon_core.storage.epochs import EpochTable
-from cocoon_core.sync import epochs, refilling, rotating
+from cocoon_core.sync import driver, epochs, refilling, rotating
 from cocoon_core.sync.paging import Pager
 from cocoon_core.sync.rotating import find_recipients, write_rotation
 from tests.support.dying import dies_after
@@ -207,14 +207,7 @@ async def test_who_is_left_out_complains_until_it_is_heard(
     """The pass in which Cleo found out ended before her complaint was at the relay; the program runs on."""
     ana, ben, cleo = await world.group("ana", "ben", "cleo")
     await world.level()
-    victim = cleo.replica.keys.id
-
-    def spoil(replica: Any, reason: Any) -> Any:
-        with monkeypatch.context() as patched:
-            patched.setattr(rotating, "find_recipients", lambda r: without(find_recipients(r), victim))
-            return write_rotation(replica, reason)
-
-    monkeypatch.setattr(epochs, "write_rotation", spoil)
+    leave_out(monkeypatch, cleo)
     await ben.group.rotate()
     monkeypatch.setattr(epochs, "write_rotation", write_rotation)
     await ben.group.feed.post("not for cleo")
@@ -348,3 +341,47 @@ async def test_secrets_of_old_epochs_are_erased(world: World) -> None:
         assert await seat.texts() == ["kept"]
     newcomer = await invite(world, ben, "dan")
     assert await newcomer.texts() == ["kept"]
+
+
+@pytest.mark.parametrize("lost", ["complaint", "answer"])
+async def test_complaints_and_answers_stand_at_every_relay(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """The relay that showed one of them loses its disk, or is out of reach of who waits for it."""
+    monkeypatch.setattr(driver, "SILENCE_SECONDS", 0.05)
+    one, two = world.add_relay(), world.add_relay()
+    ana, ben, cleo = await world.group("ana", "ben", "cleo")
+    await world.level()
+    leave_out(monkeypatch, cleo)
+    await ben.group.rotate()
+    monkeypatch.setattr(epochs, "write_rotation", write_rotation)
+    await ben.group.feed.post("not for cleo")
+    await ben.sync()
+    two.reachable = False
+    await cleo.sync()  # complains at the first relay
+    if lost == "complaint":
+        one.reachable, two.reachable = False, True
+        await cleo.sync()
+    for _ in range(4):
+        await ana.sync()
+        await ben.sync()
+        world.now_ms += 120_000
+    one.reachable, two.reachable = False, True
+    for _ in range(4):
+        await ana.sync()
+        await ben.sync()
+        await cleo.sync()
+        world.now_ms += 120_000
+    assert await cleo.texts() == ["not for cleo"]
+
+
+def leave_out(monkeypatch: pytest.MonkeyPatch, seat: Seat) -> None:
+    """Rotations that are written from now on wrap nothing for this device."""
+    victim = seat.replica.keys.id
+
+    def spoil(replica: Any, reason: Any) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(rotating, "find_recipients", lambda r: without(find_recipients(r), victim))
+            return write_rotation(replica, reason)
+
+    monkeypatch.setattr(epochs, "write_rotation", spoil)
