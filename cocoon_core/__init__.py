@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from cocoon_core.social.feed import Feed, Post
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
+    from cocoon_core.sync.events import AlarmRaised, DocumentChanged, EntriesWithdrawn, GroupEvent, RosterChanged
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
     from cocoon_core.verification import SafetyInfo
 
 __all__ = [
     "AcceptReport",
+    "AlarmRaised",
     "AppendProbe",
     "ArchiveReport",
     "AuditReport",
@@ -47,10 +49,13 @@ __all__ = [
     "CheckReport",
     "Cocoon",
     "DeviceInfo",
+    "DocumentChanged",
+    "EntriesWithdrawn",
     "Exported",
     "Feed",
     "FormerMemberInfo",
     "Group",
+    "GroupEvent",
     "GroupFinding",
     "ImportReport",
     "Imported",
@@ -70,6 +75,7 @@ __all__ = [
     "RelayReport",
     "RequestInfo",
     "RestoreReport",
+    "RosterChanged",
     "SafetyInfo",
     "SyncReport",
     "WithheldInfo",
@@ -78,17 +84,21 @@ __all__ = [
 
 _HOMES = {
     "AcceptReport": "cocoon_core.device_linking",
+    "AlarmRaised": "cocoon_core.sync.events",
     "AppendProbe": "cocoon_core.auditing",
     "ArchiveReport": "cocoon_core.archiving",
     "AuditReport": "cocoon_core.auditing",
     "BackupReport": "cocoon_core.backing_up",
+    "CheckReport": "cocoon_core.integrity",
     "Cocoon": "cocoon_core.cocoon",
     "DeviceInfo": "cocoon_core.devices",
+    "DocumentChanged": "cocoon_core.sync.events",
+    "EntriesWithdrawn": "cocoon_core.sync.events",
     "Exported": "cocoon_core.sync.bundling",
     "Feed": "cocoon_core.social.feed",
     "FormerMemberInfo": "cocoon_core.membership",
-    "CheckReport": "cocoon_core.integrity",
     "Group": "cocoon_core.group",
+    "GroupEvent": "cocoon_core.sync.events",
     "GroupFinding": "cocoon_core.integrity",
     "ImportReport": "cocoon_core.importing",
     "Imported": "cocoon_core.sync.bundling",
@@ -108,6 +118,7 @@ _HOMES = {
     "RelayReport": "cocoon_core.syncing",
     "RequestInfo": "cocoon_core.admission",
     "RestoreReport": "cocoon_core.backing_up",
+    "RosterChanged": "cocoon_core.sync.events",
     "SafetyInfo": "cocoon_core.verification",
     "SyncReport": "cocoon_core.syncing",
     "WithheldInfo": "cocoon_core.syncing",

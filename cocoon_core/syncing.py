@@ -41,12 +41,18 @@ class RelayReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did at all relays. `requests` counts those who newly ask to be admitted."""
+    """What a sync did at all relays.
+
+    Attributes:
+        requests: those who newly ask to be admitted.
+        unread: documents of which others have more, and no relay that was reached has the pages.
+    """
 
     sent: int
     received: int
     relays: tuple[RelayReport, ...]
     requests: int = 0
+    unread: int = 0
 
 
 def _report(done: RelayPass) -> RelayReport:
@@ -112,7 +118,9 @@ class Syncing(GroupPart):
         if self._replica.beacons.write(level, asked=beacon):
             requests += await self._pass(done, progress, reads_all)
         relays = tuple(done.values())
-        return SyncReport(sum(r.sent for r in relays), sum(r.received for r in relays), relays, requests)
+        unread = sum(len(lot.debts) for lot in self._replica.debts.lots()) if reads_all else 0
+        sent, received = sum(r.sent for r in relays), sum(r.received for r in relays)
+        return SyncReport(sent, received, relays, requests, unread)
 
     async def _pass(self, done: dict[str, RelayReport], progress: Progress | None, reads_all: bool) -> int:
         """One pass at every relay; how many newly ask to come in.

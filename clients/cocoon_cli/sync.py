@@ -26,8 +26,8 @@ def add_commands(commands: Commands) -> None:
         "sync",
         with_profile(synchronise, stays=lambda args: args.watch),
         "send and fetch; all groups, unless --group names one",
-        "While --watch stays, other commands of this profile run through it. With --json, every post that comes is one "
-        "JSON object on a line of its own.",
+        "While --watch stays, other commands of this profile run through it. With --json, every post or alarm that "
+        "comes is one JSON object on a line of its own.",
     )
     sync.add_argument("--watch", action="store_true", help="stay connected and show what comes, until Ctrl-C")
     sync.add_argument(
@@ -124,6 +124,12 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
             if asking:
                 who = "One asks" if asking == 1 else f"{asking} ask"
                 notes.append(f"{who} to be let into {title}: `cocoon requests` shows who.")
+            if report.unread:
+                what = "One document" if report.unread == 1 else f"{report.unread} documents"
+                notes.append(
+                    f"{what} of {title} cannot be read yet: no relay in reach has the pages. They come when a device "
+                    "that has them syncs."
+                )
         alarms += group.alarms()
         withheld += [withheld_data(one) | {"group": str(group.id)} for one in group.withheld()]
         notes += [f"Warning ({title}): {alarm}" for alarm in group.alarms()]
@@ -133,6 +139,7 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
         "relays": [relay for result in results for relay in result.relay_data()],
         "alarms": alarms,
         "withheld": withheld,
+        "unread": sum(report.unread for report in reached),
         "entered": list(entered),
         "waiting": list(waiting),
     }

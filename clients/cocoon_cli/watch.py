@@ -1,4 +1,4 @@
-"""`sync --watch`: stay connected, send what is written meanwhile, and show each post as it comes, until Ctrl-C.
+"""`sync --watch`: stay connected, send what is written meanwhile, show each post and alarm as it comes, until Ctrl-C.
 
 This process holds the profile as long as it watches, so other commands go through it (`holder`).
 """
@@ -19,6 +19,7 @@ from cocoon_cli.holder import serve_commands
 from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
 from cocoon_cli.posts import draw_post, post_data
+from cocoon_core import AlarmRaised
 from cocoon_core.errors import LocalStateError, RelayError
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Watch:
         output = self._context.output
         screen = None if output.as_json else output.screen()
         async for event in group.events():
+            if isinstance(event, AlarmRaised):
+                self._tell_alarm(group, event)
             for post in await group.feed.changed(event):
                 if screen is None:
                     output.emit({"group": str(group.id), "post": post_data(post)})
@@ -139,6 +142,12 @@ class Watch:
                         screen.line((group.name, "dim"))
                     draw_post(screen, post, 0, datetime.now(UTC), elsewhere=post.parent is not None)
                     output.out.flush()
+
+    def _tell_alarm(self, group: Group, alarm: AlarmRaised) -> None:
+        if self._context.output.as_json:
+            self._context.output.emit({"group": str(group.id), "alarm": {"kind": alarm.kind, "message": alarm.message}})
+        else:
+            self._context.output.note(f"Warning ({group.name}): {alarm.message}")
 
     async def describe_sending(self, group: Group) -> str:
         """Whether what was written just now has been sent, given a moment where the relay can be reached."""

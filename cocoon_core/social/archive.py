@@ -208,6 +208,7 @@ def post_data(post: Post) -> dict[str, Any]:
         "time": stamp(post.time),
         "edited": post.edited,
         "hidden": post.hidden,
+        "erased": post.erased,
         "attachments": list(post.attachments),
         "replies": post.replies,
         "parent": post.parent,

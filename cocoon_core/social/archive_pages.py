@@ -180,15 +180,18 @@ def _post(post: Post, depth: int, *, is_root: bool) -> str:
         marks.append("edited")
     if post.hidden:
         marks.append("hidden by an admin")
+    if post.erased:
+        marks.append("erased by its author")
     if is_root and post.parent is not None:
         marks.append("answers a post that is not here")
     shown = "".join(f'<span class="mark">{mark}</span>' for mark in marks)
     attached = "".join(f'<p class="quiet" dir="auto">[{_name(name)}]</p>' for name in post.attachments)
+    words = f'<p class="words{" hidden" if post.hidden else ""}" dir="auto">{_text(post.text)}</p>{attached}'
     return (
         f'<article id="p{_attribute(post.id)}" class="d{min(depth, DEEPEST)}"><div class="by">'
         f'{_face(str(post.author_id), post.author)}<b dir="auto">{_name(post.author)}</b>'
         f'<time datetime="{post.time.isoformat(timespec="milliseconds")}">{_when(post.time)}</time>{shown}</div>'
-        f'<p class="words{" hidden" if post.hidden else ""}" dir="auto">{_text(post.text)}</p>{attached}</article>'
+        f"{'' if post.erased else words}</article>"
     )
 
 

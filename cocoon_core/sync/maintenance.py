@@ -8,6 +8,7 @@ The clock decides when to write, never whether it counts. Spec: specs/invite.md 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.epochs import rank_of
@@ -20,8 +21,10 @@ from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.suspending import suspend_forked
 from cocoon_core.sync.sweeping import sweep_retired
-from cocoon_core.sync.turns import has_waited, is_turn
+from cocoon_core.sync.turns import has_waited, is_turn, since_when
 from cocoon_core.sync.welcomes import renew_welcomes
+
+LOST_PAGES_MS: Final = 3_600_000  # without a page that is owed, until the others are made to look for it
 
 
 def tend(replica: Replica, *, sealed: bool = False) -> None:
@@ -39,6 +42,7 @@ def tend(replica: Replica, *, sealed: bool = False) -> None:
     for chore in replica.chores:
         chore()
     keep_recovery(replica)
+    end_epoch_of_lost_pages(replica)
     rotate_where_due(replica, sealed=sealed)
     tend_keys(replica)
     renew_welcomes(replica)
@@ -65,6 +69,16 @@ def close_ended_invites(replica: Replica) -> int:
             replica.write_operation(RevokeInvite(invite.id, tuple(sorted(invite.joins))))
             closed += 1
     return closed
+
+
+def end_epoch_of_lost_pages(replica: Replica) -> None:
+    """Where documents are owed and their pages did not come for long, let the epoch be ended: whoever follows the next
+    manifest looks for its pages, and puts those again that it can make (specs/manifest.md §5).
+    """
+    owed = sum(len(lot.debts) for lot in replica.debts.lots())
+    topic = replica.epoch.topic
+    if owed and replica.clock() - since_when(replica, f"pages {topic} {owed}") >= LOST_PAGES_MS:
+        replica.epochs.broken.add(topic)
 
 
 def rotate_where_due(replica: Replica, *, sealed: bool = False) -> None:

@@ -95,7 +95,7 @@ def test_each_group_is_told_of_when_some_are_not_reached(family: tuple[Person, P
     assert told.code == 5
     assert {r["group"]: (r["ok"], r["error"] is None) for r in told.json["relays"]}[lost["id"]] == (False, False)
     assert [r["ok"] for r in told.json["relays"]].count(True) == 2
-    assert told.json.keys() == {"sent", "received", "relays", "alarms", "withheld", "entered", "waiting"}
+    assert told.json.keys() == {"sent", "received", "relays", "alarms", "withheld", "unread", "entered", "waiting"}
     relay.stop()
     nobody = ana.type("--json", "sync")
     assert nobody.code == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from cocoon_cli.demo_cast import RelayProcess
 from tests.integration.cli.conftest import Person, interrupt
@@ -47,3 +48,16 @@ def test_watching_outlives_the_relay(family: tuple[Person, Person], relay: Relay
         ended = interrupt(watching)
     assert ended.code == 0, ended
     assert ended.err == ""  # each change was said once, however often it was tried
+
+
+def test_alarms_are_shown_while_watching(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    watching = ben.start("sync", "--watch")
+    try:
+        assert watching.stderr is not None
+        assert "Ctrl-C" in watching.stderr.readline()
+        ana.do("remove", "Ben", "--yes")
+        ana.do("sync")
+        assert re.fullmatch(r"Warning \(Family\): .*put out of the group.*\n", watching.stderr.readline())
+    finally:
+        interrupt(watching)

@@ -93,6 +93,20 @@ def folder_of(target: Path) -> Path:
     return target / str(group["folder"])
 
 
+async def test_an_erased_post_is_said_to_be_erased(world: World) -> None:
+    (ana,) = await world.group("ana")
+    post = await ana.group.feed.post("a slip of the tongue")
+    await ana.group.feed.erase(post.id)
+    await write(ana, world.folder / "out")
+    folder = folder_of(world.folder / "out")
+    (month,) = read(folder / "group.json")["months"]
+    ((shown,),) = [thread["posts"] for thread in read(folder / month["file"])["threads"]]
+    assert (shown["id"], shown["text"], shown["erased"]) == (post.id, "", True)
+    text = "".join(page.text for _, page in pages(world.folder / "out"))
+    assert "erased by its author" in text
+    assert "slip" not in text
+
+
 async def test_an_archive_has_all_posts_once_as_the_feed_shows_them(world: World) -> None:
     ana, ben = await world.group("ana", "ben")
     roots = []

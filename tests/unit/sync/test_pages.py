@@ -303,6 +303,37 @@ async def with_owing_newcomer(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 SHOPPING = Descriptor(DocumentKind.SHARED, "shopping", schema=(("items", "map"),))
 
 
+async def test_a_sync_says_of_how_many_documents_no_relay_has_the_pages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, cleo = await with_owing_newcomer(world, monkeypatch)
+    relay_of(world).blobs.kept.clear()
+    assert (await cleo.sync()).unread == 7
+
+
+async def test_pages_that_a_relay_lost_are_put_again_for_who_waits_for_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, ben, cleo = await with_owing_newcomer(world, monkeypatch)
+    relay_of(world).blobs.kept.clear()
+    topic = cleo.replica.epoch.topic
+    await world.level()
+    assert cleo.replica.epoch.topic == topic
+    world.now_ms += 4_000_000
+    for _ in range(3):
+        await cleo.sync()
+        world.now_ms += 180_000
+    assert cleo.replica.epoch.topic != topic
+    await world.level([ana, ben])
+    assert (await cleo.sync()).unread == 0
+    await world.level()
+    assert await state_of(cleo) == await state_of(ana) == await state_of(ben)
+    topic = cleo.replica.epoch.topic
+    world.now_ms += 4_000_000
+    await world.level()
+    assert cleo.replica.epoch.topic == topic
+
+
 async def test_owed_documents_survive_a_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ana, _, cleo = await with_owing_newcomer(world, monkeypatch)
     before = sorted(debt.record.document for debt in cleo.replica.debts.all())
