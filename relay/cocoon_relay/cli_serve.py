@@ -6,8 +6,11 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -63,13 +66,33 @@ async def _run(config: RelayConfig, as_json: bool) -> None:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # asked twice: what was acknowledged is on the disk, nobody else is waited for
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     store = await open_files(config.data, config.limits)
     relay = Relay(config, store)
     try:
         await relay.start()
+        _tell_supervisor("READY=1")
         print(json.dumps({"ready": relay.url}) if as_json else f"relay ready at {relay.url}", flush=True)
         await stop.wait()
+        _tell_supervisor("STOPPING=1")
+        relay.drain()
+        await asyncio.sleep(config.limits.drain_seconds)
     finally:
         await relay.stop()
+
+
+def _tell_supervisor(state: str) -> None:
+    """Tell systemd, if it started this with Type=notify (sd_notify(3))."""
+    place = os.environ.get("NOTIFY_SOCKET")
+    if not place:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(OSError):
+        sender.connect("\0" + place[1:] if place.startswith("@") else place)
+        sender.send(state.encode())

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from secrets import randbelow
 from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -38,15 +39,17 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.doorman import Doorman
+from cocoon_relay.lanes import Lane
 from cocoon_relay.limits import Address, Limits, TokenBucket
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
 from cocoon_relay.store import LogStore
-from cocoon_relay.subscription import READ_BYTES, Hub, Subscription, bring_up, frame_message
+from cocoon_relay.subscription import READ_BYTES, Hub, LiveTopic, Subscription, bring_up, frame_message
 from cocoon_relay.tokens import Token
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
+_FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before others are looked after
 _log = logging.getLogger("cocoon_relay")
 
 
@@ -86,12 +89,15 @@ class Connection:
         self._put_rate = TokenBucket(limits.connection_puts, limits.connection_puts_burst, now)
         self._byte_rate = TokenBucket(limits.connection_put_bytes, limits.connection_put_bytes_burst, now)
         self._cast_rate = TokenBucket(limits.connection_casts, limits.connection_casts_burst, now)
+        self._frame_rate = TokenBucket(limits.connection_frames, limits.connection_frames_burst, now)
+        self._frames = 0
         self._bad_proofs = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._unanswered_puts = 0
         self._unanswered_bytes = 0
         self._answered: asyncio.Future[None] | None = None
+        self.turn = asyncio.Lock()
         self._ended = False
 
     # --- out
@@ -134,6 +140,12 @@ class Connection:
         self._send(Challenge(FRAME_VERSION, self._challenge, self._limits.announced()))
         try:
             async for message in self._socket:
+                await self._take_turn()
+                if message.type is WSMsgType.PING:
+                    await self._socket.pong(message.data)
+                    continue
+                if message.type is WSMsgType.PONG:
+                    continue
                 if message.type is not WSMsgType.BINARY:
                     self._refuse(None, Refusal(ErrorCode.BAD_FRAME, "frames are binary"))
                     break
@@ -146,7 +158,9 @@ class Connection:
 
     async def shut_down(self) -> None:
         """Answer what was taken in, say why, and close with 1001."""
-        refusal = Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
+        # At different times, so that a relay that starts again is not met by all at once.
+        wait = 500 + randbelow(4_500)
+        refusal = Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=wait)
         await self.dismiss(refusal, WSCloseCode.GOING_AWAY)
 
     async def dismiss(self, refusal: Refusal, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
@@ -156,6 +170,10 @@ class Connection:
         self._refuse(None, refusal)
         self._end()
         await self._socket.close(code=code)
+
+    def cut_off(self) -> None:
+        """End at once; what was written and not taken is lost."""
+        self._transport.abort()
 
     def _end(self) -> None:
         self._flush()
@@ -180,7 +198,7 @@ class Connection:
     async def _handle(self, frame: ClientFrame) -> None:
         match frame:
             case Put():
-                self._put(frame)
+                await self._put(frame)
             case Cast():
                 self._cast(frame)
             case Open() | Resume():
@@ -230,34 +248,50 @@ class Connection:
             subscription.start()
 
     async def _list(self, frame: List) -> None:
-        info = self._require_open(frame.topic).info
+        live = self._require_open(frame.topic).live
         self._address.reads.require(1, self._loop.time(), ErrorCode.RATE, "requests from this address")
-        listed = await self._store.list_names(info, frame.after, frame.most, frame.salt)
+        async with self._hub.reading(live):
+            listed = await self._store.list_names(live.info, frame.after, frame.most, frame.salt)
         self._send(Listed(frame.request, frame.topic, listed.first, listed.names))
         self._metrics.count("names", len(listed.names))
 
     async def _fetch(self, frame: Fetch) -> None:
-        info = self._require_open(frame.topic).info
+        live = self._require_open(frame.topic).live
         self._address.reads.require(1, self._loop.time(), ErrorCode.RATE, "requests from this address")
-        envelopes = await self._store.read_places(info, frame.places, READ_BYTES)
+        async with self._hub.reading(live):
+            envelopes = await self._store.read_places(live.info, frame.places, READ_BYTES)
         self._send(Fetched(frame.request, frame.topic, envelopes))
         self._metrics.count("fetched", sum(envelope is not None for envelope in envelopes))
 
-    def _put(self, frame: Put) -> None:
-        subscription = self._require_open(frame.topic)
+    async def _put(self, frame: Put) -> None:
+        live = self._require_open(frame.topic).live
         size = sum(map(len, frame.envelopes))
         if max(map(len, frame.envelopes)) > self._limits.envelope_bytes:
             raise Refusal(ErrorCode.TOO_LARGE, f"an envelope is at most {self._limits.envelope_bytes} bytes here")
         now = self._loop.time()
         self._put_rate.require(len(frame.envelopes), now, ErrorCode.RATE, "puts")
         self._byte_rate.require(size, now, ErrorCode.RATE, "bytes")
-        answer = self._store.put(subscription.info, frame.envelopes, frame.seal, frame.expect, self._limits)
+        self._hub.require_deliveries(live)
+        entered: list[Lane] = []
+        try:
+            for lane in (live.puts, self._address.waiting):
+                if not lane.try_enter(size):
+                    await lane.enter(size)
+                entered.append(lane)
+            answer = self._store.put(live.info, frame.envelopes, frame.seal, frame.expect, self._limits)
+        except BaseException:
+            for lane in entered:
+                lane.leave(size)
+            raise
         self._unanswered_puts += 1
         self._unanswered_bytes += size
         future = asyncio.ensure_future(answer)
-        future.add_done_callback(partial(self._answer_put, frame.request, frame.topic, size))
+        future.add_done_callback(partial(self._answer_put, frame.request, live, size))
 
-    def _answer_put(self, request: int, topic: TopicId, size: int, future: asyncio.Future[tuple[int, ...]]) -> None:
+    def _answer_put(self, request: int, live: LiveTopic, size: int, future: asyncio.Future[tuple[int, ...]]) -> None:
+        topic = live.info.topic
+        live.puts.leave(size)
+        self._address.waiting.leave(size)
         self._unanswered_puts -= 1
         self._unanswered_bytes -= size
         if self._answered is not None and not self._answered.done():
@@ -281,6 +315,7 @@ class Connection:
     def _cast(self, frame: Cast) -> None:
         subscription = self._require_open(frame.topic)
         self._cast_rate.require(1, self._loop.time(), ErrorCode.RATE, "casts")
+        self._hub.require_deliveries(subscription.live)
         self._hub.cast(subscription, frame.topic, frame.payload)
 
     def _require_open(self, topic: TopicId) -> Subscription:
@@ -294,6 +329,17 @@ class Connection:
         self._send(Error(request, refusal.code, refusal.message, refusal.retry_after_ms, refusal.last))
 
     # --- back-pressure
+
+    async def _take_turn(self) -> None:
+        """Read on no faster than a connection may, and now and then let others go first."""
+        self._frames += 1
+        if self._frames % _FRAMES_A_TURN == 0:
+            await asyncio.sleep(0)
+        now = self._loop.time()
+        wait = self._frame_rate.take(1, now)
+        if wait > 0:
+            self._frame_rate.charge(1, now)
+            await asyncio.sleep(wait)
 
     async def _wait_for_room(self) -> None:
         """Take nothing more in while this client does not read its answers, or too much of it waits for the disk."""

@@ -21,12 +21,13 @@ class Doors:
         self.count_addresses = count_addresses
         self.open = 0
         self.turned_away = 0
+        self.cut_off = 0
 
 
 class Doorman(asyncio.Protocol):
     """Stands between one transport and aiohttp's handler of it."""
 
-    __slots__ = ("_address", "_doors", "_inner", "_make_inner", "_paused", "_transport", "_waiters")
+    __slots__ = ("_address", "_cut", "_doors", "_inner", "_make_inner", "_paused", "_transport", "_waiters")
 
     def __init__(self, doors: Doors, make_inner: Callable[[], asyncio.Protocol]) -> None:
         self._doors = doors
@@ -35,6 +36,7 @@ class Doorman(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._address: str | None = None
         self._paused = False
+        self._cut: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,6 +65,7 @@ class Doorman(asyncio.Protocol):
         self._doors.open -= 1
         if self._address is not None:
             self._doors.addresses.find(self._address, asyncio.get_running_loop().time()).connections -= 1
+        self._stop_clock()
         self._wake()
         inner, self._inner = self._inner, None
         inner.connection_lost(exc)
@@ -76,11 +79,15 @@ class Doorman(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
+        if self._cut is None:
+            patience = self._doors.limits.reader_seconds
+            self._cut = asyncio.get_running_loop().call_later(patience, self._cut_off)
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._stop_clock()
         if self._inner is not None:
             self._inner.resume_writing()
         self._wake()
@@ -96,6 +103,18 @@ class Doorman(asyncio.Protocol):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
+
+    def _cut_off(self) -> None:
+        """This reader has not taken in time what was written to it: what waits for it is memory of the others."""
+        self._cut = None
+        self._doors.cut_off += 1
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _stop_clock(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

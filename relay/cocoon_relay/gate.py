@@ -46,6 +46,14 @@ class Gate:
         """Whether nobody is served without one."""
         return self._access is Access.TOKEN
 
+    def count_request(self, address: str, now: float) -> None:
+        """Count one request of an address, whoever it is.
+
+        Raises:
+            Refusal: it has made too many.
+        """
+        self.addresses.find(address, now).requests.require(1, now, ErrorCode.RATE, "requests from this address")
+
     def admit(self, given: str | None, address: str, now: float) -> Grant:
         """Let in, or refuse.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import time
 from typing import Final
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol.constants import MAX_HAVE_HASHES
@@ -20,7 +22,7 @@ from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.gate import Grant
-from cocoon_relay.limits import KIB
+from cocoon_relay.limits import KIB, Limits
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
@@ -63,6 +65,16 @@ class BlobHandlers:
 
     async def put(self, request: web.Request) -> web.Response:
         """Store a blob: 201, or 200 if it was here. Its lease begins anew in both cases."""
+        grant = self._granted(request)
+        if grant.address.uploads >= grant.limits.address_uploads:
+            raise Refusal(ErrorCode.RATE, "too many uploads at once from this address", retry_after_ms=1_000)
+        grant.address.uploads += 1
+        try:
+            return await self._put(request)
+        finally:
+            grant.address.uploads -= 1
+
+    async def _put(self, request: web.Request) -> web.Response:
         blob = _blob_of(request)
         info = await self._authorize(request)
         grant = self._granted(request)
@@ -80,7 +92,7 @@ class BlobHandlers:
         grant.address.blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
         upload = await self._store.begin_blob(info, size, limits)
         try:
-            async for chunk in _read_body(request, size, limits.upload_seconds):
+            async for chunk in _read_body(request, size, limits):
                 await asyncio.to_thread(upload.write, chunk)
             await asyncio.to_thread(upload.finish, blob)
             new = await self._store.commit_blob(info, blob, upload)
@@ -98,9 +110,12 @@ class BlobHandlers:
             raise Refusal(ErrorCode.NOT_FOUND, "no such blob")
         stored, source = found
         self._metrics.count("blobs_sent")
+        limits = self._granted(request).limits
+        patience = limits.reader_seconds + stored.size / limits.transfer_bytes
         if isinstance(source, Path):
-            return web.FileResponse(source, headers=_HEADERS)
-        return await _send_range(request, stored.size, source)
+            return _File(source, patience)
+        async with _cut_off_after(patience, request):
+            return await _send_range(request, stored.size, source)
 
     async def have(self, request: web.Request) -> web.Response:
         """Which of the hashes in the body are here; an unsealed topic's proof renews their leases."""
@@ -110,8 +125,8 @@ class BlobHandlers:
             raise Refusal(
                 ErrorCode.TOO_LARGE, f"a have names at most {MAX_HAVE_HASHES} hashes, with its Content-Length"
             )
-        patience = self._granted(request).limits.upload_seconds
-        body = b"".join([chunk async for chunk in _read_body(request, size, patience)])
+        limits = self._granted(request).limits
+        body = b"".join([chunk async for chunk in _read_body(request, size, limits)])
         try:
             asked = decode(body)
             if type(asked) is not list or len(asked) > MAX_HAVE_HASHES:
@@ -133,6 +148,30 @@ class BlobHandlers:
         return info
 
 
+class _File(web.FileResponse):
+    """A file for a reader who takes it in time. The system's own copying does not tell the doorman that it waits."""
+
+    def __init__(self, path: Path, patience: float) -> None:
+        super().__init__(path, headers=_HEADERS)
+        self._patience = patience
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        async with _cut_off_after(self._patience, request):
+            return await super().prepare(request)
+
+
+@asynccontextmanager
+async def _cut_off_after(patience: float, request: web.BaseRequest) -> AsyncIterator[None]:
+    """End the connection of a reader who takes longer."""
+    try:
+        async with asyncio.timeout(patience):
+            yield
+    except TimeoutError as error:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the reader took too long") from error
+
+
 def _blob_of(request: web.Request) -> BlobHash:
     name = request.match_info["hash"]
     try:
@@ -143,12 +182,14 @@ def _blob_of(request: web.Request) -> BlobHash:
         raise Refusal(ErrorCode.BAD_FRAME, "a blob's name is 64 digits of lower-case hex") from error
 
 
-async def _read_body(request: web.Request, size: int, patience: float) -> AsyncIterator[bytes]:
-    """The body in chunks; refused when it stops coming, or ends early."""
+async def _read_body(request: web.Request, size: int, limits: Limits) -> AsyncIterator[bytes]:
+    """The body in chunks; refused when it stops coming, comes too slowly, or ends early."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limits.upload_seconds + size / limits.transfer_bytes
     seen = 0
     while seen < size:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout_at(min(end, loop.time() + limits.upload_seconds)):
                 chunk = await request.content.read(_CHUNK)
         except TimeoutError as error:
             raise Refusal(ErrorCode.BUSY, "the upload stopped", retry_after_ms=1_000) from error

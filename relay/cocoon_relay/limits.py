@@ -23,6 +23,7 @@ from cocoon_core.protocol.constants import (
     MAX_PUT_ENVELOPES,
 )
 from cocoon_core.protocol.frames import ErrorCode
+from cocoon_relay.lanes import Lane
 from cocoon_relay.refusal import Refusal
 
 KIB: Final = 1024
@@ -84,6 +85,21 @@ class Limits:
     topic_bytes: int = _limit(512 * MIB, Scope.TOPIC, Unit.SIZE, "of envelopes")
     topic_blob_bytes: int = _limit(20 * GIB, Scope.TOPIC, Unit.SIZE, "of blobs put with its proof, over its life")
 
+    topic_deliveries: float = _limit(
+        200_000.0, Scope.TOPIC, Unit.RATE, "envelopes and casts times who has it open, sustained", least=_SLOW,
+        shared=True,
+    )  # fmt: skip
+    topic_deliveries_burst: int = _limit(
+        4_000_000, Scope.TOPIC, Unit.COUNT, "envelopes and casts times who has it open, at once", shared=True
+    )
+    topic_waiting_bytes: int = _limit(
+        8 * MIB, Scope.TOPIC, Unit.SIZE, "of its puts that wait for the disk at once; its next wait unread",
+        least=MAX_FRAME_BYTES, shared=True,
+    )  # fmt: skip
+    topic_waiting_reads: int = _limit(
+        4, Scope.TOPIC, Unit.COUNT, "reads of the store for it at once; its next wait", shared=True
+    )
+
     envelope_bytes: int = _limit(
         MAX_ENVELOPE_BYTES, Scope.MESSAGE, Unit.SIZE, "of one envelope", least=1024, most=MAX_ENVELOPE_BYTES
     )
@@ -100,6 +116,10 @@ class Limits:
     )
     connection_casts: float = _limit(20.0, Scope.CONNECTION, Unit.RATE, "casts, sustained", least=_SLOW)
     connection_casts_burst: int = _limit(100, Scope.CONNECTION, Unit.COUNT, "casts at once")
+    connection_frames: float = _limit(
+        5_000.0, Scope.CONNECTION, Unit.RATE, "messages of any kind, sustained; beyond, it is read slower", least=_SLOW
+    )
+    connection_frames_burst: int = _limit(50_000, Scope.CONNECTION, Unit.COUNT, "messages of any kind at once")
     connection_unanswered_bytes: int = _limit(
         4 * MIB, Scope.CONNECTION, Unit.SIZE, "of puts taken in and not yet acknowledged", shared=True
     )
@@ -117,11 +137,28 @@ class Limits:
         20.0, Scope.CONNECTION, Unit.TIME, "for the head of a request, and for the next on a kept connection",
         shared=True,
     )  # fmt: skip
+    reader_seconds: float = _limit(
+        120.0, Scope.CONNECTION, Unit.TIME, "that a reader may take for what was written to it, before it is cut off",
+        shared=True,
+    )  # fmt: skip
     upload_seconds: float = _limit(
         30.0, Scope.CONNECTION, Unit.TIME, "without a byte before an upload is dropped", shared=True
     )
+    transfer_bytes: float = _limit(
+        4.0 * KIB, Scope.CONNECTION, Unit.SIZE_RATE, "of a blob at least, or its transfer is dropped", shared=True
+    )
 
     address_connections: int = _limit(128, Scope.ADDRESS, Unit.COUNT, "connections at once", shared=True)
+    address_requests: float = _limit(
+        100.0, Scope.ADDRESS, Unit.RATE, "HTTP requests, new connections among them, sustained", least=_SLOW,
+        shared=True,
+    )  # fmt: skip
+    address_requests_burst: int = _limit(2_000, Scope.ADDRESS, Unit.COUNT, "HTTP requests at once", shared=True)
+    address_waiting_bytes: int = _limit(
+        16 * MIB, Scope.ADDRESS, Unit.SIZE, "of its puts that wait for the disk at once; its next wait unread",
+        least=MAX_FRAME_BYTES, shared=True,
+    )  # fmt: skip
+    address_uploads: int = _limit(32, Scope.ADDRESS, Unit.COUNT, "uploads of blobs at once", shared=True)
     address_proofs: float = _limit(20.0, Scope.ADDRESS, Unit.RATE, "proofs, sustained", least=_SLOW)
     address_proofs_burst: int = _limit(400, Scope.ADDRESS, Unit.COUNT, "proofs at once")
     address_reads: float = _limit(
@@ -144,6 +181,14 @@ class Limits:
     )
     free_bytes: int = _limit(256 * MIB, Scope.RELAY, Unit.SIZE, "of the disk that are left free", least=0)
     gc_seconds: float = _limit(3600.0, Scope.RELAY, Unit.TIME, "between two rounds of `gc` while serving", shared=True)
+    drain_seconds: float = _limit(
+        0.0, Scope.RELAY, Unit.TIME, "after SIGTERM that it serves on with /healthz failing, for a balancer to see",
+        least=0, shared=True,
+    )  # fmt: skip
+    stop_seconds: float = _limit(
+        5.0, Scope.RELAY, Unit.TIME, "that clients have to take their last answers before they are cut off", least=0.1,
+        shared=True,
+    )  # fmt: skip
 
     topic_lease: int = _limit(
         90 * DAY, Scope.LEASE, Unit.TIME, "a topic; of a sealed one the last envelope stays longer", least=DAY
@@ -222,6 +267,11 @@ class TokenBucket:
             return 0.0
         return (wanted - self._tokens) / self._rate
 
+    def charge(self, amount: float, now: float) -> None:
+        """Take `amount` whether or not it is there: it is owed, and `take(0, …)` waits until it is paid."""
+        self.take(0, now)
+        self._tokens -= amount
+
     def require(self, amount: float, now: float, code: ErrorCode, what: str) -> None:
         """Take, or raise the refusal that says when to come again."""
         wait = self.take(amount, now)
@@ -233,10 +283,13 @@ class TokenBucket:
 class Address:
     """What one address has taken. Kept in memory alone, never logged."""
 
+    requests: TokenBucket
     proofs: TokenBucket
     reads: TokenBucket
     topics: TokenBucket
     blob_bytes: TokenBucket
+    waiting: Lane
+    uploads: int = 0
     connections: int = 0
 
 
@@ -254,10 +307,12 @@ class AddressBook:
         if known is None:
             limits = self.limits
             known = Address(
+                TokenBucket(limits.address_requests, limits.address_requests_burst, now),
                 TokenBucket(limits.address_proofs, limits.address_proofs_burst, now),
                 TokenBucket(limits.address_reads, limits.address_reads_burst, now),
                 TokenBucket(limits.address_topics, limits.address_topics_burst, now),
                 TokenBucket(limits.address_blob_bytes, limits.address_blob_bytes_burst, now),
+                Lane(limits.address_waiting_bytes),
             )
             self._known[key] = known
             self._forget()
@@ -269,7 +324,7 @@ class AddressBook:
         """Drop the account used longest ago, if no connection of it is open."""
         if len(self._known) > _REMEMBERED_ADDRESSES:
             key, oldest = next(iter(self._known.items()))
-            if oldest.connections == 0:
+            if not oldest.connections and not oldest.uploads:
                 del self._known[key]
             else:
                 self._known.move_to_end(key)

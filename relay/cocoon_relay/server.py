@@ -36,7 +36,6 @@ from cocoon_relay.relay_store import RelayStore
 from cocoon_relay.subscription import Hub
 from cocoon_relay.tokens import TOKENS_NAME, TokenBook
 
-_SHUTDOWN_SECONDS: Final = 5.0
 _OTHER_VERSION: Final = re.compile(r"/v(?!1/)[0-9]+/")
 _TOKEN_HEADER: Final = "Cocoon-Token"
 _TOKEN_SECONDS: Final = 2.0  # seconds after which a token that was revoked ends the connections that came in by it
@@ -53,11 +52,12 @@ class Relay:
         self._store = store
         self._limits = config.limits
         self._metrics = Metrics()
-        self._hub = Hub(store.log, self._metrics)
+        self._hub = Hub(store.log, self._metrics, config.limits)
         tokens = None if config.is_private else TokenBook(config.data / TOKENS_NAME)
         self._gate = Gate(config.access, config.limits, config.classes, tokens)
         self._doors = Doors(config.limits, self._gate.addresses, count_addresses=not config.behind_proxy)
         self._connections: set[Connection] = set()
+        self._draining = False
         self._stopping = False
         self._origins: tuple[str, ...] = ()
         self._runner: web.AppRunner | None = None
@@ -120,7 +120,7 @@ class Relay:
             auto_decompress=False,
             keepalive_timeout=self._limits.request_seconds,
             lingering_time=2.0,
-            shutdown_timeout=_SHUTDOWN_SECONDS,
+            shutdown_timeout=self._limits.stop_seconds,
         )
         await self._runner.setup()
         make_inner = self._runner.server
@@ -133,6 +133,10 @@ class Relay:
         self._gate.refresh()
         self._chores = [asyncio.create_task(self._do_chores()), asyncio.create_task(self._follow_tokens())]
 
+    def drain(self) -> None:
+        """Tell those who ask after its health that it is about to end; go on serving everybody."""
+        self._draining = True
+
     async def stop(self) -> None:
         """Drain and close. What was acknowledged is on the disk; what was not, the client puts again."""
         self._stopping = True
@@ -143,8 +147,10 @@ class Relay:
             with suppress(asyncio.CancelledError):
                 await chore
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            async with asyncio.timeout(self._limits.stop_seconds):
                 await asyncio.gather(*(connection.shut_down() for connection in list(self._connections)))
+        for connection in list(self._connections):
+            connection.cut_off()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._store.close()
@@ -164,8 +170,9 @@ class Relay:
         ws = web.WebSocketResponse(
             compress=False,
             heartbeat=self._limits.heartbeat_seconds,
+            autoping=False,  # pings count as messages
             max_msg_size=MAX_FRAME_BYTES,
-            timeout=_SHUTDOWN_SECONDS / 2,
+            timeout=self._limits.stop_seconds / 2,
         )
         await ws.prepare(request)
         connection = Connection(
@@ -208,6 +215,8 @@ class Relay:
         )
 
     async def _health(self, request: web.Request) -> web.Response:
+        if self._draining:
+            raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is about to end", retry_after_ms=1_000)
         await self._store.log.totals()
         return web.Response(text="ok\n")
 
@@ -216,6 +225,7 @@ class Relay:
         gauges = {
             "connections": self._doors.open,
             "connections_turned_away": self._doors.turned_away,
+            "connections_cut_off": self._doors.cut_off,
             "topics_open": len(self._hub.open_handles()),
             "topics": totals.topics,
             "stored_entries": totals.entries,
@@ -233,8 +243,7 @@ class Relay:
         try:
             if self._stopping:
                 raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
-            if request.path.startswith("/v1/") and request.path != "/v1/info":
-                self._admit(request)
+            self._admit(request)
             return await handler(request)
         except Refusal as refusal:
             self._metrics.count_refusal(refusal.code)
@@ -254,7 +263,10 @@ class Relay:
     def _admit(self, request: web.Request) -> None:
         """Note with the request what whoever asks may do, or refuse."""
         now = asyncio.get_running_loop().time()
-        request[_GRANT] = self._gate.admit(request.headers.get(_TOKEN_HEADER), self._address_of(request), now)
+        address = self._address_of(request)
+        self._gate.count_request(address, now)
+        if request.path.startswith("/v1/") and request.path != "/v1/info":
+            request[_GRANT] = self._gate.admit(request.headers.get(_TOKEN_HEADER), address, now)
 
     def _behind_proxy(self, request: web.Request) -> Address | None:
         """The account that counts connections of an address, where the doorman sees the proxy's alone."""

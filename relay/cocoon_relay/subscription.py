@@ -8,18 +8,19 @@ the store at its own pace until it is level again. Implements specs/relay.md §3
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
 from cocoon_core.protocol.constants import MAX_FRAME_BYTES, MAX_SEQ
-from cocoon_core.protocol.frames import CastReceived, Entries, Live, encode_frame
+from cocoon_core.protocol.frames import CastReceived, Entries, ErrorCode, Live, encode_frame
 from cocoon_core.protocol.ids import TopicId
-from cocoon_relay.limits import KIB
+from cocoon_relay.lanes import Lane
+from cocoon_relay.limits import KIB, Limits, TokenBucket
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Committed, LogStore, TopicInfo
+from cocoon_relay.store import Batch, Committed, LogStore, TopicInfo
 
 _READ_ENTRIES: Final = 1_024  # envelopes of one read
 READ_BYTES: Final = 256 * KIB  # bytes of one read, if one envelope alone is not more
@@ -43,6 +44,10 @@ class Reader(Protocol):
         """End the connection: its cursors cannot be served."""
 
     @property
+    def turn(self) -> asyncio.Lock:
+        """Held by the one of its subscriptions that reads from the store for it."""
+
+    @property
     def gone(self) -> bool:
         """Whether the connection has ended."""
 
@@ -63,6 +68,10 @@ class Subscription:
     @property
     def info(self) -> TopicInfo:
         return self._live.info
+
+    @property
+    def live(self) -> LiveTopic:
+        return self._live
 
     def start(self) -> None:
         """Send what is stored, then `live`."""
@@ -104,16 +113,14 @@ class Subscription:
         live = self._live
         try:
             while not self._reader.gone:
-                await self._reader.drained()
-                expected = live.last
-                batch = await self._hub.store.read(live.info.handle, self.cursor, _READ_ENTRIES, READ_BYTES)
-                if batch.envelopes and batch.last > self.cursor:
-                    self._reader.post(
-                        frame_message(encode_frame(Entries(live.info.topic, batch.first, batch.envelopes)))
-                    )
-                    self._hub.metrics.count("entries", len(batch.envelopes))
-                    self.cursor = batch.last
-                elif live.last == expected:
+                # One of a reader's topics at a time, and few of a topic's readers: so neither what waits in memory
+                # for one reader nor what the store is asked for one topic grows with their number.
+                async with self._reader.turn:
+                    await self._reader.drained()
+                    expected = live.last
+                    batch = await self._hub.read(live, self.cursor)
+                    self._send_batch(batch)
+                if not batch.envelopes and live.last == expected:
                     break  # nothing more is kept: `gc` took the topic away
                 if self.cursor >= live.last:
                     break
@@ -124,6 +131,12 @@ class Subscription:
         self._pump = None
         self._announce()
 
+    def _send_batch(self, batch: Batch) -> None:
+        if batch.envelopes and batch.last > self.cursor:
+            self._reader.post(frame_message(encode_frame(Entries(self._live.info.topic, batch.first, batch.envelopes))))
+            self._hub.metrics.count("entries", len(batch.envelopes))
+            self.cursor = batch.last
+
     def _announce(self) -> None:
         if not self._announced:
             self._announced = True
@@ -133,10 +146,14 @@ class Subscription:
 class LiveTopic:
     """A topic that someone has open."""
 
-    __slots__ = ("info", "last", "subscriptions")
+    __slots__ = ("deliveries", "info", "last", "puts", "reads", "subscriptions")
 
-    def __init__(self, info: TopicInfo) -> None:
+    def __init__(self, info: TopicInfo, limits: Limits) -> None:
         self.info = info
+        self.puts = Lane(limits.topic_waiting_bytes)
+        self.reads = Lane(limits.topic_waiting_reads)
+        now = asyncio.get_running_loop().time()
+        self.deliveries = TokenBucket(limits.topic_deliveries, limits.topic_deliveries_burst, now)
         self.last = info.last
         self.subscriptions: dict[Subscription, Reader] = {}
 
@@ -144,9 +161,10 @@ class LiveTopic:
 class Hub:
     """All topics that are open, by the store's handle."""
 
-    def __init__(self, store: LogStore, metrics: Metrics) -> None:
+    def __init__(self, store: LogStore, metrics: Metrics, limits: Limits) -> None:
         self.store = store
         self.metrics = metrics
+        self._limits = limits
         self._live: dict[int, LiveTopic] = {}
         self._openings: list[dict[int, Committed]] = []
         store.listen(self._committed)
@@ -169,7 +187,7 @@ class Hub:
         """Subscribe a reader that has everything up to `cursor`; `start` begins to send."""
         live = self._live.get(info.handle)
         if live is None:
-            live = self._live[info.handle] = LiveTopic(info)
+            live = self._live[info.handle] = LiveTopic(info, self._limits)
         live.last = max(live.last, info.last)
         subscription = Subscription(self, live, reader, cursor)
         live.subscriptions[subscription] = reader
@@ -180,11 +198,35 @@ class Hub:
         if not live.subscriptions:
             self._live.pop(live.info.handle, None)
 
+    async def read(self, live: LiveTopic, after: int) -> Batch:
+        """The next envelopes of a topic."""
+        async with self.reading(live):
+            return await self.store.read(live.info.handle, after, _READ_ENTRIES, READ_BYTES)
+
+    @asynccontextmanager
+    async def reading(self, live: LiveTopic) -> AsyncIterator[None]:
+        """Around whatever the store is asked for one topic."""
+        await live.reads.enter(1)
+        try:
+            yield
+        finally:
+            live.reads.leave(1)
+
+    def require_deliveries(self, live: LiveTopic) -> None:
+        """Refuse what would be sent to all who have a topic open, while it owes for what was.
+
+        Raises:
+            Refusal: it does.
+        """
+        now = asyncio.get_running_loop().time()
+        live.deliveries.require(0, now, ErrorCode.RATE, "deliveries of this topic")
+
     def cast(self, sender: Subscription, topic: TopicId, payload: bytes) -> None:
         """Forward to everyone else who has the topic open."""
         live = self._live.get(sender.info.handle)
         if live is None:
             return
+        live.deliveries.charge(len(live.subscriptions), asyncio.get_running_loop().time())
         message = frame_message(encode_frame(CastReceived(topic, payload)))
         for subscription, reader in list(live.subscriptions.items()):
             if subscription is not sender and not reader.gone:
@@ -195,6 +237,7 @@ class Hub:
         return list(self._live)
 
     def _committed(self, commits: Sequence[Committed]) -> None:
+        now = asyncio.get_running_loop().time()
         for commit in commits:
             for opening in self._openings:
                 opening[commit.handle] = commit
@@ -203,6 +246,7 @@ class Hub:
             if live is None or not batch.envelopes:
                 continue
             live.last = max(live.last, batch.last)
+            live.deliveries.charge(len(batch.envelopes) * len(live.subscriptions), now)
             message = None
             if sum(map(len, batch.envelopes)) + 8 * len(batch.envelopes) <= MAX_MESSAGE_BYTES:
                 message = frame_message(encode_frame(Entries(commit.topic, batch.first, batch.envelopes)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -172,3 +173,22 @@ async def test_drop_lets_go_of_what_is_named_and_of_all_that_have_ended(
         assert (await client.open(keys[0]))[0].last == 0
         assert (await client.open(keys[3]))[0].last == 1
         await client.close()
+
+
+async def test_a_second_signal_ends_at_once_and_the_supervisor_is_told(
+    tmp_path: Path, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(place))
+        supervisor.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(place))
+        relay = RelayProcess(tmp_path / "data", "--drain-seconds", "1 h")
+        assert supervisor.recv(100) == b"READY=1"
+        os.kill(relay.pid, signal.SIGTERM)
+        assert supervisor.recv(100) == b"STOPPING=1"
+        client = await connect(http, relay.url)  # it serves on
+        await client.open(make_key())
+        await client.close()
+        assert relay.stop() == 128 + signal.SIGTERM
+    assert relay.errors == ""

@@ -219,3 +219,34 @@ async def test_many_subscribers_of_one_topic_all_get_everything(serve: Serve, ht
     for client in clients:
         assert await client.entries(200) == list(enumerate(envelopes, start=1))
     assert all(not isinstance(frame, Entries) for client in clients for frame in client.held)
+
+
+async def test_health_fails_while_draining_and_all_are_served_on(serve: Serve, http: aiohttp.ClientSession) -> None:
+    relay = await serve()
+    key = make_key()
+    client = await connect(http, relay.url)
+    await client.open(key)
+    relay.drain()
+    async with http.get(f"{http_url(relay.url)}/healthz") as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert (await answer.json())["error"]["code"] == "shutting_down"
+    assert isinstance(await client.put(key, make_envelope()), Ack)
+    late = await connect(http, relay.url)
+    await late.open(key)
+    stopping = asyncio.create_task(relay.stop())
+    hints = {(await one.next(Error)).retry_after_ms for one in (client, late)}
+    assert all(hint is not None and 500 <= hint <= 5_000 for hint in hints)
+    await stopping
+
+
+async def test_who_does_not_read_does_not_keep_the_relay_from_ending(serve: Serve, http: aiohttp.ClientSession) -> None:
+    relay = await serve(stop_seconds=0.3, connection_put_bytes_burst=10**12)
+    key = make_key()
+    slow, quick = await connect(http, relay.url), await connect(http, relay.url)
+    await slow.open(key)
+    await quick.open(key)
+    transport_of(slow).pause_reading()
+    for _ in range(80):
+        assert isinstance(await quick.put(key, make_envelope(100_000)), Ack)
+    await asyncio.wait_for(relay.stop(), 4)
+    transport_of(slow).abort()
