@@ -114,8 +114,13 @@ class BlobHandlers:
         patience = limits.reader_seconds + stored.size / limits.transfer_bytes
         if isinstance(source, Path):
             return _File(source, patience)
-        async with _cut_off_after(patience, request):
-            return await _send_range(request, stored.size, source)
+        try:
+            async with _cut_off_after(patience, request):
+                return await _send_range(request, stored.size, source)
+        except Refusal as refusal:
+            if refusal.code is ErrorCode.NOT_FOUND:
+                await self._store.log.forget_blob(stored)  # so that it can be put again
+            raise
 
     async def have(self, request: web.Request) -> web.Response:
         """Which of the hashes in the body are here; an unsealed topic's proof renews their leases."""

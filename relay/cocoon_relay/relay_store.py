@@ -9,12 +9,15 @@ day. Implements specs/relay.md §6.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from cocoon_core.errors import UsageError
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.limits import DAY, Limits
@@ -120,10 +123,64 @@ async def open_files(
         OSError, sqlite3.Error: it cannot be written.
         ProfileDamagedError: a newer relay made it.
     """
-    from cocoon_relay.blobs import FileBlobs
-    from cocoon_relay.sqlite_store import SqliteStore
+    return await open_store(data, (), None, limits, clock=clock, exclusive=exclusive)
 
+
+async def open_store(
+    data: Path,
+    databases: Sequence[str],
+    bucket: str | None,
+    limits: Limits,
+    *,
+    clock: Callable[[], float] = time.time,
+    exclusive: bool = True,
+) -> RelayStore:
+    """Open what the settings name: topics in SQLite or in PostgreSQL databases, blobs in files or in a bucket.
+
+    Args:
+        data: this node's own folder; what is not elsewhere is here.
+        databases: URLs; none for SQLite.
+        bucket: s3://BUCKET/FOLDER; None for files.
+        exclusive: no other process uses `data`, so what a former one left half-uploaded can go.
+
+    Raises:
+        OSError, sqlite3.Error: the folder cannot be written.
+        LocalStateError: a database or the bucket cannot be used.
+        ProfileDamagedError: a newer relay made the tables.
+        UsageError: the library that this needs is not installed.
+    """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    blobs = FileBlobs(data)
-    await asyncio.to_thread(blobs.prepare, alone=exclusive)
-    return RelayStore(await SqliteStore.open(data, limits, clock=clock), blobs, limits, clock)
+    blobs = await _open_blobs(data, bucket, exclusive)
+    return RelayStore(await _open_log(data, databases, limits, clock), blobs, limits, clock)
+
+
+async def _open_blobs(data: Path, bucket: str | None, exclusive: bool) -> BlobStore:
+    if bucket is None:
+        from cocoon_relay.blobs import FileBlobs
+
+        files = FileBlobs(data)
+        await asyncio.to_thread(files.prepare, alone=exclusive)
+        return files
+    with _needs("relay-s3"):
+        from cocoon_relay.s3_blobs import S3Blobs
+    objects = S3Blobs(bucket, data / "incoming", os.environ)
+    await objects.prepare(alone=exclusive)
+    return objects
+
+
+async def _open_log(data: Path, databases: Sequence[str], limits: Limits, clock: Callable[[], float]) -> LogStore:
+    if not databases:
+        from cocoon_relay.sqlite_store import SqliteStore
+
+        return await SqliteStore.open(data, limits, clock=clock)
+    with _needs("relay-postgres"):
+        from cocoon_relay.sharded_store import open_databases
+    return await open_databases(databases, limits, clock=clock)
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(f"this needs more than is installed: pip install 'cocoon-sync[{extra}]'") from error

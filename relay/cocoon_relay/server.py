@@ -14,7 +14,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from secrets import token_bytes
 from typing import Any, Final
 
 from aiohttp import web
@@ -107,7 +106,7 @@ class Relay:
             app.router.add_get("/metrics", self._show_metrics)
         BlobHandlers(
             self._store,
-            DatedChallenges(token_bytes(32)),
+            DatedChallenges(await self._store.log.shared_secret()),
             _granted,
             origins=self._origins,
             metrics=self._metrics,

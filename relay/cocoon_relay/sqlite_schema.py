@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from cocoon_core.errors import ProfileDamagedError
+from cocoon_relay.puts import SEQ_BITS
 
 DATABASE_NAME: Final = "relay.sqlite3"
-SEQ_BITS: Final = 32
-SEQ_MASK: Final = (1 << SEQ_BITS) - 1
 _BUSY_MS: Final = 5_000
 
 MIGRATIONS: Final = (

@@ -20,13 +20,15 @@ from typing import Any, Final, TypeVar
 from cocoon_core.protocol.frames import ErrorCode, name_envelope
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_relay.limits import Limits
+from cocoon_relay.puts import SEQ_MASK, PutJob
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_gc import collect_step, condemn_topics, remove_blob
-from cocoon_relay.sqlite_schema import DATABASE_NAME, SEQ_MASK, connect_reader, connect_writer, migrate, place_of
-from cocoon_relay.sqlite_writer import CallJob, PutJob, SqliteWriter
+from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_writer, migrate, place_of
+from cocoon_relay.sqlite_writer import CallJob, SqliteWriter
 from cocoon_relay.store import (
     MOST_NAMED_BYTES,
     Batch,
+    CastListener,
     Collected,
     CommitListener,
     Names,
@@ -56,6 +58,7 @@ class SqliteStore:
         self._local = local()
         self._opened: list[sqlite3.Connection] = []
         self._opened_lock = Lock()
+        self._secret = token_bytes(32)
 
     @classmethod
     async def open(cls, data: Path, limits: Limits, *, clock: Callable[[], float] = time.time) -> SqliteStore:
@@ -80,6 +83,23 @@ class SqliteStore:
 
     def listen(self, listener: CommitListener) -> None:
         self._writer.listen(listener)
+
+    # --- other nodes: one process alone serves a data directory
+
+    def follow(self, info: TopicInfo) -> None:
+        """All commits are this node's own."""
+
+    def unfollow(self, handle: int) -> None:
+        """All commits are this node's own."""
+
+    def cast(self, handle: int, payload: bytes) -> None:
+        """Nobody else is there."""
+
+    def listen_casts(self, listener: CastListener) -> None:
+        """Nobody else casts."""
+
+    async def shared_secret(self) -> bytes:
+        return self._secret
 
     # --- topics
 

@@ -21,9 +21,10 @@ from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
+from cocoon_relay.puts import PutJob, TopicLog, plan_put
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.sqlite_schema import SEQ_MASK, connect_writer, place_of
-from cocoon_relay.store import Batch, CommitListener, Committed, TopicInfo, round_to_hour
+from cocoon_relay.sqlite_schema import connect_writer, place_of
+from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour
 from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
@@ -44,36 +45,9 @@ Outcome = tuple["asyncio.Future[Any]", Any]  # a result, or the exception to rai
 
 
 @dataclass(slots=True, eq=False)
-class PutJob:
-    info: TopicInfo
-    envelopes: tuple[bytes, ...]
-    hashes: tuple[bytes, ...]
-    seal: bool
-    expect: int | None
-    size: int  # bytes of envelopes
-    future: asyncio.Future[tuple[int, ...]]
-    limits: Limits  # of who puts
-
-
-@dataclass(slots=True, eq=False)
 class CallJob:
     run: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
-
-
-@dataclass(slots=True)
-class _Log:
-    """One topic within a transaction: as stored, then as each put leaves it."""
-
-    info: TopicInfo
-    first: int
-    last: int
-    size: int  # bytes of envelopes
-    sealed: bool
-    known: dict[bytes, int]
-    added: list[bytes]
-    added_hashes: list[bytes]
-    changed: bool = False
 
 
 class SqliteWriter:
@@ -174,15 +148,15 @@ class SqliteWriter:
                 outcomes.append((job.future, refusal))
         return self._write_logs([log for log in logs.values() if log.changed])
 
-    def _load_logs(self, jobs: Sequence[PutJob]) -> dict[int, _Log]:
-        logs: dict[int, _Log] = {}
+    def _load_logs(self, jobs: Sequence[PutJob]) -> dict[int, TopicLog]:
+        logs: dict[int, TopicLog] = {}
         for job in jobs:
             handle = job.info.handle
             if handle not in logs:
                 row = self._db.execute(_SELECT_TOPIC, (handle,)).fetchone()
                 if row is not None:
                     first, last, size, sealed = row
-                    logs[handle] = _Log(job.info, first, last, size, bool(sealed), {}, [], [])
+                    logs[handle] = TopicLog(job.info, first, last, size, bool(sealed))
         wanted = [(job.info.handle, name) for job in jobs if job.info.handle in logs for name in job.hashes]
         for rows in _slices(wanted):
             flat = [value for row in rows for value in row]
@@ -190,35 +164,8 @@ class SqliteWriter:
                 logs[handle].known[name] = seq
         return logs
 
-    def _plan(self, log: _Log | None, job: PutJob) -> tuple[int, ...]:
-        """Decide one put and note what it adds. The order of the checks is that of specs/relay.md §5.2."""
-        if log is None:
-            raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
-        fresh = {name: item for name, item in zip(job.hashes, job.envelopes, strict=True) if name not in log.known}
-        if fresh or (job.seal and not log.sealed):
-            if log.sealed:
-                raise Refusal(ErrorCode.SEALED, "the topic is sealed", last=log.last)
-            if job.expect is not None and job.expect != log.last:
-                raise Refusal(ErrorCode.EXPECT, "the topic has gone on", last=log.last)
-            self._require_room(log, fresh, job.seal, job.limits)
-            for name, item in fresh.items():
-                log.last += 1
-                log.size += len(item)
-                log.known[name] = log.last
-                log.added.append(item)
-                log.added_hashes.append(name)
-            log.sealed = job.seal
-            log.changed = True
-        return tuple(log.known[name] for name in job.hashes)
-
-    def _require_room(self, log: _Log, fresh: dict[bytes, bytes], seals: bool, limits: Limits) -> None:
-        """The put that seals may go beyond the topic's quota: it is the last, and a full topic must be left by it."""
-        size = sum(map(len, fresh.values()))
-        over = log.last + len(fresh) > limits.topic_entries or log.size + size > limits.topic_bytes
-        if (over and not seals) or log.last + len(fresh) > SEQ_MASK:
-            raise Refusal(ErrorCode.QUOTA, "the topic is as large as this relay allows")
-        if fresh and self._is_disk_low(limits):
-            raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
+    def _plan(self, log: TopicLog | None, job: PutJob) -> tuple[int, ...]:
+        return plan_put(log, job, self._is_disk_low)
 
     def _is_disk_low(self, limits: Limits) -> bool:
         """Whether the reserve of these limits is reached; the disk is looked at once a second at most."""
@@ -229,7 +176,7 @@ class SqliteWriter:
             (self._stored,) = self._db.execute("SELECT bytes + blob_bytes FROM totals").fetchone()
         return self._free < limits.free_bytes or 0 < limits.stored_bytes <= self._stored
 
-    def _write_logs(self, logs: Sequence[_Log]) -> list[Committed]:
+    def _write_logs(self, logs: Sequence[TopicLog]) -> list[Committed]:
         committed = []
         entries: list[tuple[int, bytes]] = []
         hashes: list[tuple[int, bytes, int]] = []

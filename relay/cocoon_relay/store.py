@@ -109,6 +109,7 @@ class StoredBlob:
 
 
 CommitListener = Callable[[Sequence[Committed]], None]
+CastListener = Callable[[int, bytes], None]  # the topic's handle, and the payload
 
 
 class LogStore(Protocol):
@@ -124,6 +125,27 @@ class LogStore(Protocol):
 
     def listen(self, listener: CommitListener) -> None:
         """Call `listener` in the event loop after every commit that added envelopes, in the order of the commits."""
+
+    # other nodes that serve the same store, where there can be some
+
+    def follow(self, info: TopicInfo) -> None:
+        """Someone here has a topic open and was told that it stands as `info`: tell the listeners of what other nodes
+        commit from there on.
+        """
+
+    def unfollow(self, handle: int) -> None:
+        """Nobody here has it open any more."""
+
+    def cast(self, handle: int, payload: bytes) -> None:
+        """Pass a cast on to the other nodes, as far as that goes at once; it may be lost."""
+
+    def listen_casts(self, listener: CastListener) -> None:
+        """Call `listener` in the event loop for casts of other nodes to topics that are followed here."""
+
+    async def shared_secret(self) -> bytes:
+        """32 bytes that all nodes of this store have, and nobody else."""
+
+    # topics
 
     async def open_topic(self, topic: TopicId, *, create: bool) -> TopicInfo | None:
         """Find a topic and renew its lease; make it, if there is none and `create` is set."""

@@ -168,6 +168,7 @@ class Hub:
         self._live: dict[int, LiveTopic] = {}
         self._openings: list[dict[int, Committed]] = []
         store.listen(self._committed)
+        store.listen_casts(self._cast_elsewhere)
 
     @contextmanager
     def opening(self) -> Iterator[dict[int, Committed]]:
@@ -188,6 +189,7 @@ class Hub:
         live = self._live.get(info.handle)
         if live is None:
             live = self._live[info.handle] = LiveTopic(info, self._limits)
+            self.store.follow(info)
         live.last = max(live.last, info.last)
         subscription = Subscription(self, live, reader, cursor)
         live.subscriptions[subscription] = reader
@@ -197,6 +199,7 @@ class Hub:
         live.subscriptions.pop(subscription, None)
         if not live.subscriptions:
             self._live.pop(live.info.handle, None)
+            self.store.unfollow(live.info.handle)
 
     async def read(self, live: LiveTopic, after: int) -> Batch:
         """The next envelopes of a topic."""
@@ -222,10 +225,19 @@ class Hub:
         live.deliveries.require(0, now, ErrorCode.RATE, "deliveries of this topic")
 
     def cast(self, sender: Subscription, topic: TopicId, payload: bytes) -> None:
-        """Forward to everyone else who has the topic open."""
+        """Forward to everyone else who has the topic open, also on other nodes."""
         live = self._live.get(sender.info.handle)
         if live is None:
             return
+        self._forward(live, topic, payload, sender)
+        self.store.cast(live.info.handle, payload)
+
+    def _cast_elsewhere(self, handle: int, payload: bytes) -> None:
+        live = self._live.get(handle)
+        if live is not None:
+            self._forward(live, live.info.topic, payload, None)
+
+    def _forward(self, live: LiveTopic, topic: TopicId, payload: bytes, sender: Subscription | None) -> None:
         live.deliveries.charge(len(live.subscriptions), asyncio.get_running_loop().time())
         message = frame_message(encode_frame(CastReceived(topic, payload)))
         for subscription, reader in list(live.subscriptions.items()):

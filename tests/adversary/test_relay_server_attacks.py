@@ -47,8 +47,9 @@ from cocoon_relay import connection as connection_module
 from cocoon_relay import http_blobs, server
 from cocoon_relay import sqlite_store as sqlite_store_module
 from cocoon_relay.limits import MIB, TokenBucket
+from cocoon_relay.puts import PutJob
 from cocoon_relay.server import Relay
-from cocoon_relay.sqlite_writer import PutJob, SqliteWriter
+from cocoon_relay.sqlite_writer import SqliteWriter
 from cocoon_relay.uploads import Upload
 from tests.support.relay_client import (
     RelayClient,
