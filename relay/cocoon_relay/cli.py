@@ -95,11 +95,12 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     data = [ALL_SETTINGS["data"]]
+    kept = [ALL_SETTINGS[key] for key in ("data", "database", "blobs")]
     leases = [one for one in LIMIT_SETTINGS if one.limit is not None and one.limit.scope is Scope.LEASE]
     add("serve", cli_serve.serve, "serve until SIGINT or SIGTERM", every)
-    add("stats", cli_data.stats, "what is kept", data)
-    add("gc", cli_data.gc, "remove what outlived its lease, also beside a serving relay", [*data, *leases])
-    drop = add("drop", cli_data.drop, "let go of topics now, whatever their lease, while no relay serves them", data)
+    add("stats", cli_data.stats, "what is kept", kept)
+    add("gc", cli_data.gc, "remove what outlived its lease, also beside a serving relay", [*kept, *leases])
+    drop = add("drop", cli_data.drop, "let go of topics now, whatever their lease, while no relay serves them", kept)
     drop.add_argument("--sealed", action="store_true", help="all that have ended")
     drop.add_argument("topics", nargs="*", metavar="TOPIC", help="their ids, as `stats` shows them")
     tokens = commands.add_parser("token", help="who may use this relay: new, list, revoke")

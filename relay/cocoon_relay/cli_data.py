@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from time import gmtime, strftime
+from time import gmtime, strftime, time
 from typing import Final
 
 from cocoon_core.errors import MalformedError, ProfileLockedError, UsageError
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
-from cocoon_relay.relay_store import open_files
+from cocoon_relay.relay_store import open_log, open_store
+from cocoon_relay.settings import FILES, Settings
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from cocoon_relay.sqlite_store import read_stats
+from cocoon_relay.store import TopicStats, Totals
 
 _LOCK_NAME: Final = "relay.lock"
 
@@ -34,10 +36,15 @@ def hold_lock(data: Path) -> Iterator[None]:
         yield
 
 
+def bucket_of(settings: Settings) -> str | None:
+    """Where blobs are, if not in files."""
+    return None if settings["blobs"] == FILES else settings["blobs"]
+
+
 def find_data(options: argparse.Namespace) -> Path:
-    """The data directory, which must be one."""
+    """The data directory, which must be one, unless the topics are elsewhere."""
     data: Path = options.settings["data"]
-    if not (data / DATABASE_NAME).is_file():
+    if not options.settings["database"] and not (data / DATABASE_NAME).is_file():
         raise UsageError(f"{data} is not the data directory of a relay")
     return data
 
@@ -45,7 +52,8 @@ def find_data(options: argparse.Namespace) -> Path:
 def stats(options: argparse.Namespace) -> int:
     """Topics and blobs: how many, and how large."""
     data = find_data(options)
-    totals, topics = read_stats(data)
+    databases = options.settings["database"]
+    totals, topics = asyncio.run(_read_stats(databases)) if databases else read_stats(data)
     if options.json:
         shown = [
             {
@@ -70,12 +78,21 @@ def stats(options: argparse.Namespace) -> int:
     return 0
 
 
+async def _read_stats(databases: Sequence[str]) -> tuple[Totals, list[TopicStats]]:
+    log = await open_log(Path(), databases, Limits(), time)
+    try:
+        return await log.totals(), await log.topic_stats()
+    finally:
+        await log.close()
+
+
 def gc(options: argparse.Namespace) -> int:
     """Remove what outlived its lease."""
     data = find_data(options)
 
     async def collect() -> dict[str, int]:
-        store = await open_files(data, options.settings.limits, exclusive=False)
+        settings: Settings = options.settings
+        store = await open_store(data, settings["database"], bucket_of(settings), settings.limits, exclusive=False)
         try:
             done = await store.gc()
         finally:
@@ -101,13 +118,14 @@ def drop(options: argparse.Namespace) -> int:
         raise UsageError("a topic is named by 64 hex digits, as `cocoon-relay stats` shows it") from error
 
     async def let_go() -> int:
-        store = await open_files(data, Limits())
+        log = await open_log(data, options.settings["database"], Limits(), time)
         try:
-            return (await store.log.drop(topics)).topics
+            return (await log.drop(topics)).topics
         finally:
-            await store.close()
+            await log.close()
 
-    with hold_lock(data):
+    # Relays that serve a database look whether a topic is still there; of SQLite one process alone does.
+    with nullcontext() if options.settings["database"] else hold_lock(data):
         removed = asyncio.run(let_go())
     print(json.dumps({"removed": {"topics": removed}}) if options.json else f"removed {removed} topics")
     return 0

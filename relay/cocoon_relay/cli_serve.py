@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from cocoon_relay.cli_data import hold_lock
+from cocoon_relay.cli_data import bucket_of, hold_lock
 from cocoon_relay.config import RelayConfig, is_wildcard, parse_listen
 from cocoon_relay.limits import Limits
 from cocoon_relay.settings import Settings
@@ -42,6 +42,8 @@ def serve(options: argparse.Namespace) -> int:
         access=settings["access"],
         limits=_fit_descriptors(settings.limits),
         classes=settings.classes,
+        databases=settings["database"],
+        bucket=bucket_of(settings),
     )
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hold_lock(config.data):
@@ -61,7 +63,7 @@ def _fit_descriptors(limits: Limits) -> Limits:
 
 
 async def _run(config: RelayConfig, as_json: bool) -> None:
-    from cocoon_relay.relay_store import open_files
+    from cocoon_relay.relay_store import open_store
     from cocoon_relay.server import Relay
 
     stop = asyncio.Event()
@@ -74,7 +76,7 @@ async def _run(config: RelayConfig, as_json: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
-    store = await open_files(config.data, config.limits)
+    store = await open_store(config.data, config.databases, config.bucket, config.limits)
     relay = Relay(config, store)
     try:
         await relay.start()

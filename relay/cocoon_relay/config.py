@@ -8,12 +8,15 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from socket import gethostname
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
-from cocoon_core.errors import MalformedError
+from cocoon_core.errors import MalformedError, UsageError
 from cocoon_core.protocol.frames import normalize_origin
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import Limits
 
+_S3: Final = "s3://"
 Admits = Callable[[TopicId], bool]
 
 
@@ -37,6 +40,8 @@ class RelayConfig:
     access: Access = Access.ANYONE
     limits: Limits = field(default_factory=Limits)
     classes: Mapping[str, Limits] = field(default_factory=dict)  # of those with a token of a class, and of guests
+    databases: tuple[str, ...] = ()  # of PostgreSQL; none: SQLite under `data`
+    bucket: str | None = None  # of S3; None: files under `data`
     more_hosts: tuple[str, ...] = ()  # other addresses to listen at, at the same port
     admits: Admits | None = None  # who proves none of these topics opens nothing
 
@@ -73,6 +78,36 @@ def parse_origin(text: str) -> str:
         return normalize_origin(text)
     except MalformedError as error:
         raise ValueError("is the URL that clients use, for example wss://relay.example") from error
+
+
+def parse_database(text: str) -> str:
+    """The URL of a PostgreSQL database, without a password.
+
+    Raises:
+        ValueError: another form; it says what the value must be.
+        UsageError: there is a password in it, which is not shown again.
+    """
+    parts = urlsplit(text)
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise UsageError(
+            "the URL of a database has no password in it, since others may read the list of processes, settings and"
+            " logs: put it into PGPASSWORD, or into a file that PGPASSFILE names"
+        )
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
+        raise ValueError("is postgresql://USER@HOST/DATABASE")
+    return text
+
+
+def split_bucket(url: str) -> tuple[str, str]:
+    """Bucket and folder of s3://BUCKET/FOLDER.
+
+    Raises:
+        ValueError: another form; it says what the value must be.
+    """
+    bucket, _, folder = url.removeprefix(_S3).partition("/")
+    if not url.startswith(_S3) or not bucket or set(url) & set("@?#"):
+        raise ValueError("is `files`, s3://BUCKET or s3://BUCKET/FOLDER; keys and endpoint come from AWS_ variables")
+    return bucket, folder.strip("/")
 
 
 def is_wildcard(host: str) -> bool:

@@ -151,7 +151,7 @@ async def open_store(
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     blobs = await _open_blobs(data, bucket, exclusive)
-    return RelayStore(await _open_log(data, databases, limits, clock), blobs, limits, clock)
+    return RelayStore(await open_log(data, databases, limits, clock), blobs, limits, clock)
 
 
 async def _open_blobs(data: Path, bucket: str | None, exclusive: bool) -> BlobStore:
@@ -168,7 +168,8 @@ async def _open_blobs(data: Path, bucket: str | None, exclusive: bool) -> BlobSt
     return objects
 
 
-async def _open_log(data: Path, databases: Sequence[str], limits: Limits, clock: Callable[[], float]) -> LogStore:
+async def open_log(data: Path, databases: Sequence[str], limits: Limits, clock: Callable[[], float]) -> LogStore:
+    """Open the log store alone; as open_store."""
     if not databases:
         from cocoon_relay.sqlite_store import SqliteStore
 

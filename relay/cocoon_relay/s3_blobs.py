@@ -19,9 +19,10 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from cocoon_core.errors import LocalStateError, UsageError
+from cocoon_core.errors import LocalStateError
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
+from cocoon_relay.config import split_bucket
 from cocoon_relay.limits import KIB
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import StoredBlob
@@ -31,7 +32,6 @@ _CHUNK: Final = 256 * KIB  # bytes of one piece of what is read
 _PUTS_AT_ONCE: Final = 16  # each holds one blob in memory
 _PORTION: Final = 1_000  # places of one portion
 _PIECE_SECONDS: Final = 30.0  # seconds without a byte before a read is given up
-_SCHEME: Final = "s3://"
 _VARIABLES: Final = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
@@ -43,7 +43,7 @@ class S3Blobs:
     """The blobs of one bucket, or of one folder in it. `spool` is a folder of this node, for uploads on their way."""
 
     def __init__(self, url: str, spool: Path, environment: Mapping[str, str]) -> None:
-        bucket, prefix = split_url(url)
+        bucket, prefix = split_bucket(url)
         self._prefix = f"{prefix}/blobs/" if prefix else "blobs/"
         # What is not among these, obstore finds by itself: other AWS_ variables, a role of the machine.
         config: Any = {name.lower(): environment[name] for name in _VARIABLES if environment.get(name)}
@@ -156,20 +156,6 @@ async def _stream(found: obstore.GetResult) -> AsyncIterator[bytes]:
         if piece is None:
             return
         yield bytes(piece)
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """Bucket and folder of s3://BUCKET/FOLDER.
-
-    Raises:
-        UsageError: another form.
-    """
-    bucket, _, prefix = url.removeprefix(_SCHEME).partition("/")
-    if not url.startswith(_SCHEME) or not bucket or "@" in bucket or "?" in url:
-        raise UsageError(
-            "blobs are kept in s3://BUCKET or s3://BUCKET/FOLDER; keys and endpoint come from AWS_ variables"
-        )
-    return bucket, prefix.strip("/")
 
 
 def _refuse() -> Refusal:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from cocoon_core.errors import UsageError
 from cocoon_relay import units
-from cocoon_relay.config import Access, parse_listen, parse_origin
+from cocoon_relay.config import Access, parse_database, parse_listen, parse_origin, split_bucket
 from cocoon_relay.limits import GUEST, GUEST_CHANGES, Limits, LimitSpec, Unit
 
 PREFIX: Final = "COCOON_RELAY_"
 CONFIG_VARIABLE: Final = PREFIX + "CONFIG"
+FILES: Final = "files"
 _FLAGS: Final = {
     "true": True,
     "yes": True,
@@ -110,6 +111,21 @@ def _parse_origins(value: object) -> tuple[str, ...]:
     return tuple(parse_origin(word) for word in words)
 
 
+def _parse_databases(value: object) -> tuple[str, ...]:
+    """A list; on one line they stand with spaces between."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise ValueError("is a list of URLs")
+    return tuple(parse_database(word) for word in words)
+
+
+def _parse_blobs(value: object) -> str:
+    text = _parse_text(value)
+    if text != FILES:
+        split_bucket(text)
+    return text
+
+
 def _choice(*names: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value not in names:
@@ -160,6 +176,12 @@ SETTINGS: Final = (
     Setting("listen", "HOST:PORT", "127.0.0.1:8787", "where to listen; port 0 takes a free one and prints it",
             _parse_address, _quote),
     Setting("data", "DIR", None, "where everything is kept; made with mode 0700", _parse_folder, _quote),
+    Setting("database", "URL", (), "where topics are kept: postgresql://USER@HOST/NAME, which any number of relays may "
+            "serve at once; the password comes from PGPASSWORD or PGPASSFILE. Given again, topics are spread over all. "
+            "Default: SQLite in the data directory", _parse_databases, _show_list),
+    Setting("blobs", "URL", FILES, "where blobs are kept: files in the data directory, or s3://BUCKET/FOLDER; keys, "
+            "region and endpoint come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
+            _parse_blobs, _quote),
     Setting("origin", "URL", (), "the URL that members use; give it once for each. Default: the address it listens at, "
             "for loopback all its names", _parse_origins, _show_list),
     Setting("behind_proxy", "", False, "take the client's address from the last entry of X-Forwarded-For",

@@ -14,7 +14,7 @@ from typing import Self
 
 from cocoon_relay.config import RelayConfig
 from cocoon_relay.limits import Limits
-from cocoon_relay.relay_store import open_files
+from cocoon_relay.relay_store import open_store
 from cocoon_relay.server import Relay
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -93,7 +93,21 @@ class RelayProcess:
 async def serve_relay(data: Path, **changed: object) -> AsyncIterator[Relay]:
     """A relay in this process. `changed` are fields of Limits; no part of the disk is reserved."""
     limits = replace(Limits(), **{"free_bytes": 0, **changed})  # type: ignore[arg-type]
-    relay = Relay(RelayConfig(data, "127.0.0.1", 0, limits=limits), await open_files(data, limits))
+    async with _serve(RelayConfig(data, "127.0.0.1", 0, limits=limits)) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def serve_node(data: Path, databases: tuple[str, ...], bucket: str | None) -> AsyncIterator[Relay]:
+    """One node of a relay in this process."""
+    limits = replace(Limits(), free_bytes=0)
+    async with _serve(RelayConfig(data, "127.0.0.1", 0, limits=limits, databases=databases, bucket=bucket)) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def _serve(config: RelayConfig) -> AsyncIterator[Relay]:
+    relay = Relay(config, await open_store(config.data, config.databases, config.bucket, config.limits))
     await relay.start()
     try:
         yield relay

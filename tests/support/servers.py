@@ -49,6 +49,7 @@ class PostgresServer:
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         self.port = free_ports(1)[0]
         self._made = count()
+        self._shared: str | None = None
         self._run(
             binaries / "initdb", "-D", folder / "data", "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--no-locale", "--no-sync",
@@ -88,6 +89,12 @@ class PostgresServer:
         await connection.execute(f"CREATE DATABASE {name}")
         await connection.close()
         return self.url(name)
+
+    async def shared_database(self) -> str:
+        """A database that tests use one after the other; its URL."""
+        if self._shared is None:
+            self._shared = await self.make_database()
+        return self._shared
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"

@@ -5,20 +5,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
 from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_relay.limits import DAY, Limits
-from cocoon_relay.relay_store import open_files
+from cocoon_relay.postgres_schema import SCHEMA, migrate
+from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from tests.support.memory_relay import MemoryRelay
 from tests.support.relay_client import RelayClient, WebSocketWire, open_session
-from tests.support.relay_process import RelayProcess, serve_relay
+from tests.support.relay_process import RelayProcess, serve_node, serve_relay
+from tests.support.servers import PostgresServer, S3Server
+from tests.support.stores import Backing, Clock
 
 Connect = Callable[[], Awaitable[RelayClient]]
 
@@ -41,24 +47,30 @@ async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Relay]]
 
 
 class AnyRelay:
-    """One relay in one of its three forms. `data` is the real one's directory."""
+    """One relay in one of its forms: in memory, or behind these URLs, which are nodes of one store."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, stack: AsyncExitStack, memory: MemoryRelay | None, url: str
+        self,
+        http: aiohttp.ClientSession,
+        stack: AsyncExitStack,
+        memory: MemoryRelay | None,
+        *urls: str,
+        age: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        self._http, self._stack, self._memory = http, stack, memory
-        self.url = url
-        self.data: Path | None = None
+        self._http, self._stack, self._memory, self._age = http, stack, memory, age
+        self._next = cycle(urls)
 
     async def connect(self) -> RelayClient:
-        wire = await WebSocketWire.connect(self._http, self.url) if self._memory is None else self._memory.connect()
+        """A client; of several nodes each has its turn."""
+        url = next(self._next)
+        wire = await WebSocketWire.connect(self._http, url) if self._memory is None else self._memory.connect()
         self._stack.push_async_callback(wire.close)
-        client = RelayClient(wire, self.url)
+        client = RelayClient(wire, url)
         await client.begin()
         return client
 
     def dial_blobs(self) -> BlobStore:
-        store = dial_blobs(self.url) if self._memory is None else self._memory.dial_blobs()
+        store = dial_blobs(next(self._next)) if self._memory is None else self._memory.dial_blobs()
         self._stack.push_async_callback(store.close)
         return store
 
@@ -67,36 +79,85 @@ class AnyRelay:
         if self._memory is not None:
             self._memory.age(days)
             return
-        assert self.data is not None
-        with closing(sqlite3.connect(self.data / DATABASE_NAME, timeout=5.0)) as db, db:
-            db.execute("UPDATE topics SET touched = touched - ?", (days * DAY,))
-            db.execute("UPDATE blobs SET touched = touched - ?", (days * DAY,))
-        store = await open_files(self.data, Limits(), exclusive=False)
-        try:
-            await store.gc()
-        finally:
-            await store.close()
+        assert self._age is not None
+        await self._age(days)
 
 
-@pytest.fixture(params=["memory", "loopback", "process"])
+@pytest.fixture(params=["memory", "loopback", "process", "two nodes"])
 async def relay_any(
     request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
 ) -> AsyncIterator[AnyRelay]:
-    """One relay, in each of its three forms."""
+    """One relay, in each of its forms; two nodes stand on PostgreSQL and S3, and clients come to both in turn."""
     async with AsyncExitStack() as stack:
-        memory = MemoryRelay()
+        data = tmp_path / "data"
         if request.param == "memory":
+            memory = MemoryRelay()
             yield AnyRelay(http, stack, memory, memory.url)
-            return
-        if request.param == "process":
-            process = RelayProcess(tmp_path / "data")
+        elif request.param == "two nodes":
+            backing: Backing = await request.getfixturevalue("make_backing")()
+            nodes = [
+                await stack.enter_async_context(serve_node(tmp_path / name, backing.databases, backing.bucket))
+                for name in ("one", "two")
+            ]
+            yield AnyRelay(http, stack, None, *(node.url for node in nodes), age=partial(_age_postgres, backing))
+        elif request.param == "process":
+            process = RelayProcess(data)
             stack.callback(_end_cleanly, process)
-            url = process.url
+            yield AnyRelay(http, stack, None, process.url, age=partial(_age_sqlite, data))
         else:
-            url = (await stack.enter_async_context(serve_relay(tmp_path / "data"))).url
-        relay = AnyRelay(http, stack, None, url)
-        relay.data = tmp_path / "data"
-        yield relay
+            relay = await stack.enter_async_context(serve_relay(data))
+            yield AnyRelay(http, stack, None, relay.url, age=partial(_age_sqlite, data))
+
+
+@pytest.fixture
+def make_backing(
+    postgres: PostgresServer, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Awaitable[Backing]]:
+    """PostgreSQL and S3 for several nodes. The database is that of the test before, emptied."""
+
+    async def make() -> Backing:
+        for name, value in s3.variables.items():
+            monkeypatch.setenv(name, value)
+        database = await postgres.shared_database()
+        await migrate(database)
+        await _run(
+            database,
+            "TRUNCATE topics, entries, blobs, condemned_blobs",
+            "UPDATE totals SET topics = 0, entries = 0, bytes = 0, blobs = 0, blob_bytes = 0",
+        )
+        return Backing(tmp_path / "aside", (database,), s3.make_folder(), Clock())
+
+    return make
+
+
+async def _run(database: str, *statements: str) -> None:
+    connection = await asyncpg.connect(database, server_settings={"search_path": SCHEMA})
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def _age_postgres(backing: Backing, days: int) -> None:
+    await _run(
+        backing.databases[0],
+        f"UPDATE topics SET touched = touched - {days * DAY}",
+        f"UPDATE blobs SET touched = touched - {days * DAY}",
+    )
+    await _collect(await backing.open())
+
+
+async def _age_sqlite(data: Path, days: int) -> None:
+    with closing(sqlite3.connect(data / DATABASE_NAME, timeout=5.0)) as db, db:
+        db.execute("UPDATE topics SET touched = touched - ?", (days * DAY,))
+        db.execute("UPDATE blobs SET touched = touched - ?", (days * DAY,))
+    await _collect(await open_files(data, Limits(), exclusive=False))
+
+
+async def _collect(store: RelayStore) -> None:
+    try:
+        await store.gc()
+    finally:
+        await store.close()
 
 
 @pytest.fixture
