@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cocoon_core.errors import CocoonError, LocalStateError, UsageError
-from cocoon_relay import __version__, cli_data, cli_serve, cli_settings, cli_tokens
+from cocoon_relay import __version__, cli_backup, cli_data, cli_serve, cli_settings, cli_tokens
 from cocoon_relay.limits import Scope
 from cocoon_relay.settings import ALL_SETTINGS, CONFIG_VARIABLE, LIMIT_SETTINGS, Setting, read_settings
 
@@ -103,6 +103,10 @@ def make_parser() -> argparse.ArgumentParser:
     drop = add("drop", cli_data.drop, "let go of topics now, whatever their lease, while no relay serves them", kept)
     drop.add_argument("--sealed", action="store_true", help="all that have ended")
     drop.add_argument("topics", nargs="*", metavar="TOPIC", help="their ids, as `stats` shows them")
+    backup = add("backup", cli_backup.make, "copy the data to a new directory, also beside a serving relay", data)
+    backup.add_argument("folder", type=Path, metavar="DEST", help="a directory that is not there yet")
+    restore = add("restore", cli_backup.bring_back, "make a data directory from a backup; never over another", data)
+    restore.add_argument("folder", type=Path, metavar="SOURCE", help="what `backup` made")
     tokens = commands.add_parser("token", help="who may use this relay: new, list, revoke")
     kinds = tokens.add_subparsers(required=True, metavar="new|list|revoke")
     new = add("new", cli_tokens.new, "make an access token, and show it once", data, kinds)
