@@ -69,10 +69,10 @@ def hash_bytes(label: str, data: bytes, size: int = 32) -> bytes:
     return hashlib.blake2b(data, digest_size=size, person=_person(label)).digest()
 
 
-def make_hasher(label: str) -> Callable[[bytes], bytes]:
-    """`hash_bytes` of 32 bytes under one label, for where thousands are made."""
+def make_hasher(label: str, size: int = 32) -> Callable[[bytes], bytes]:
+    """`hash_bytes` of one size under one label, for where thousands are made."""
     person, blake2b = _person(label), hashlib.blake2b
-    return lambda data: blake2b(data, digest_size=32, person=person).digest()
+    return lambda data: blake2b(data, digest_size=size, person=person).digest()
 
 
 def keyed_hash(key: bytes, label: str, data: bytes, size: int = 32) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from cocoon_core.protocol.constants import LABEL_POST
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import DocumentId, GroupId
-from cocoon_core.protocol.primitives import hash_bytes
+from cocoon_core.protocol.primitives import make_hasher
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.sync.replica import Replica
@@ -30,14 +30,22 @@ _LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999, as far as a d
 
 _Row = tuple[int, bytes, int, str, bytes, str, int, bytes | None, int, int, int, int]
 
-_UPSERT: Final = """
+_Said = tuple[str, int, bytes | None, int]  # what a post says: text, time, parent, whether it was edited
+_hash_post: Final = make_hasher(LABEL_POST, POST_ID_BYTES)
+
+_INSERT: Final = """
 INSERT INTO posts (group_no, post, document_no, key, member, text, time_ms, parent, edited, generation, erased, lingers)
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
+"""
+_UPSERT: Final = f"""{_INSERT}
 ON CONFLICT DO UPDATE SET document_no=excluded.document_no, key=excluded.key, member=excluded.member,
 text=excluded.text, time_ms=excluded.time_ms, parent=excluded.parent, edited=excluded.edited,
 generation=excluded.generation, erased=excluded.erased, lingers=excluded.lingers
 WHERE excluded.generation>=generation
 """
+# for the first generation of a document of which nothing is shown: whatever stands there is of a later one. An insert
+# that never updates costs SQLite half, since it need not be able to undo a row
+_ADD: Final = f"{_INSERT} ON CONFLICT DO NOTHING"
 
 
 class PostView:
@@ -64,30 +72,41 @@ class PostView:
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
         if _is_feed(record):
-            self._update(record, document, document.root_keys())
+            sql = _UPSERT if record.descriptor.generation else _ADD
+            self._update(record, document, document.root_keys(), sql)
 
-    def _update(self, record: DocumentRecord, document: Readable, keys: Iterable[str]) -> None:
+    def _update(self, record: DocumentRecord, document: Readable, keys: Iterable[str], sql: str = _UPSERT) -> None:
+        generation, member = record.descriptor.generation, record.descriptor.member
+        assert member is not None, "a feed document is owned"
         base = base_of(record.descriptor, record.document, self._group)
-        keys = dict.fromkeys(key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in keys)
+        if generation:
+            keys = dict.fromkeys(key.removeprefix(GONE_PREFIX) for key in keys)
+        group_no, number, author = self._no, record.number, bytes(member)
         rows: list[_Row] = []
         gone: list[tuple[int, bytes, int]] = []
         lost: list[str] = []
         for key in keys:
             if not key.startswith(POST_PREFIX):
                 continue
-            row = self._row_in(record, document, key, post_id(base, key))
-            if row is None:
-                gone.append((self._no, post_id(base, key), record.number))
+            post = post_id(base, key)
+            said = _read_post(document.plain(key), post)
+            erased = lingers = 0
+            if generation:  # a tombstone goes before what stands beside it
+                tombstone = _read_tombstone(document.plain(GONE_PREFIX + key), post)
+                if tombstone is not None:
+                    said, erased, lingers = tombstone, 1, int(said is not None)
+            if said is None:
+                gone.append((group_no, post, number))
                 lost.append(key)
             else:
-                rows.append(row)
+                rows.append((group_no, post, number, key, author, *said, generation, erased, lingers))
         if gone:
             self._db.executemany("DELETE FROM posts WHERE group_no=? AND post=? AND document_no=?", gone)
-        if record.descriptor.generation:
+        if generation:
             self._note_copies(rows)
         if rows:
-            self._db.executemany(_UPSERT, rows)
-        if lost and record.descriptor.generation:
+            self._db.executemany(sql, rows)
+        if lost and generation:
             self._look_below(record.descriptor, lost)
 
     def _note_copies(self, rows: Iterable[_Row]) -> None:
@@ -115,32 +134,23 @@ class PostView:
             record = max(earlier, key=lambda one: one.descriptor.generation)
             self._update(record, self._replica.shelf.get(record.descriptor), keys)
 
-    def _row_in(self, record: DocumentRecord, document: Readable, key: str, post: bytes) -> _Row | None:
-        """What one generation says of a post: a tombstone goes before what stands beside it."""
-        row = self._row(record, key, post, document.plain(key))
-        if not record.descriptor.generation:
-            return row
-        tombstone = document.plain(GONE_PREFIX + key)
-        if not isinstance(tombstone, dict):
-            return row
-        found = self._row(record, key, post, {**tombstone, "text": "", "edited": None})
-        return (*found[:-2], 1, int(row is not None)) if found is not None else row
 
-    def _row(self, record: DocumentRecord, key: str, post: bytes, value: Any) -> _Row | None:
-        """A post's row, or None where the value is not a post; what is odd in it is made harmless."""
-        if not isinstance(value, dict):
-            return None
-        text, time_ms, parent = value.get("text"), value.get("at"), value.get("re")
-        if not isinstance(text, str) or type(time_ms) is not int:
-            return None
+def _read_post(value: Any, post: bytes) -> _Said | None:
+    """What a map says, or None where it is no post; what is odd in it is made harmless."""
+    if type(value) is not dict:
+        return None
+    text, time_ms, parent = value.get("text"), value.get("at"), value.get("re")
+    if type(text) is not str or type(time_ms) is not int:
+        return None
+    if not 0 <= time_ms <= _LAST_MS:
         time_ms = min(max(time_ms, 0), _LAST_MS)
-        if not isinstance(parent, bytes) or len(parent) != POST_ID_BYTES or parent == post:
-            parent = None
-        member = record.descriptor.member
-        assert member is not None, "a feed document is owned"
-        edited = int(type(value.get("edited")) is int)
-        generation = record.descriptor.generation
-        return (self._no, post, record.number, key, bytes(member), text, time_ms, parent, edited, generation, 0, 0)
+    if type(parent) is not bytes or len(parent) != POST_ID_BYTES or parent == post:
+        parent = None
+    return text, time_ms, parent, int(type(value.get("edited")) is int)
+
+
+def _read_tombstone(value: Any, post: bytes) -> _Said | None:
+    return _read_post({**value, "text": "", "edited": None}, post) if type(value) is dict else None
 
 
 def base_of(descriptor: Descriptor, document: DocumentId, group: GroupId) -> DocumentId:
@@ -150,7 +160,7 @@ def base_of(descriptor: Descriptor, document: DocumentId, group: GroupId) -> Doc
 
 def post_id(document: DocumentId, key: str) -> bytes:
     """The id of a post: 16 bytes that name the document, in generation 0, and the key, and so the author."""
-    return hash_bytes(LABEL_POST, document + key.encode(), POST_ID_BYTES)
+    return _hash_post(document + key.encode())
 
 
 def _is_feed(record: DocumentRecord) -> bool:

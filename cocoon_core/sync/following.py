@@ -308,11 +308,14 @@ class Following:
         while (lot := next(self._open_lots(), None)) is not None:
             if self._unfetched(lot):
                 break
+            ready = self._ready_lots()
             with replica.transaction():
-                replica.debts.pay(lot, self._fetched)
-            for page in lot.pages:
-                self._fetched.pop(page.name, None)
-            self._read += len(lot.debts)
+                for lot in ready:
+                    replica.debts.pay(lot, self._fetched)
+            for lot in ready:
+                for page in lot.pages:
+                    self._fetched.pop(page.name, None)
+                self._read += len(lot.debts)
             if self._progress is not None:
                 self._progress(self._read, self._read + len(list(replica.debts.all())))
         else:
@@ -327,6 +330,19 @@ class Following:
             names += wanted
         held = replica.epochs.held.get(topic) if topic is not None else None
         return self._fetch_claimed(held.epoch if held is not None else replica.epoch, list(dict.fromkeys(names)))
+
+    def _ready_lots(self) -> list[Lot]:
+        """The next lots whose pages are here, to be read in one transaction: an index that is not in the order of time
+        is written once for all of them. As many as are fetched together, so that it stays short.
+        """
+        ready: list[Lot] = []
+        pages = 0
+        for lot in self._open_lots():
+            pages += len(lot.pages)
+            if self._unfetched(lot) or (ready and pages > FETCHED_TOGETHER):
+                break
+            ready.append(lot)
+        return ready
 
     async def _fetch_claimed(self, keys: TopicKeys, names: list[BlobHash]) -> None:
         """Fetch pages that no other relay is asked for in the meantime."""

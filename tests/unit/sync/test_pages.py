@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bz2
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cocoon_core.errors import DocumentUnavailableError
+from cocoon_core.errors import DocumentUnavailableError, StorageFullError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.manifest import DocumentState
@@ -397,6 +398,41 @@ async def test_a_newcomer_who_dies_after_any_transaction_goes_on(
     assert len(got) <= 7 + deaths, "what was read is not fetched again"
     await world.level()
     assert await cleo.texts() == await ana.texts()
+    assert await state_of(cleo) == await state_of(ana)
+
+
+async def test_pages_that_came_together_are_read_in_one_transaction_and_a_full_disk_undoes_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pager, "_is_shared", lambda *_: False)
+    monkeypatch.setattr(following, "FETCHED_TOGETHER", 3)
+    ana, _, cleo = await with_owing_newcomer(world, monkeypatch)
+    pay = Debts.pay
+    paid: list[int] = []  # of each lot how many were read before it, as the database has it committed
+
+    def counted(self: Debts, lot: Lot, blobs: Any) -> None:
+        if len(paid) == 5:
+            raise StorageFullError("the disk is full")
+        paid.append(committed[0])
+        pay(self, lot, blobs)
+
+    committed = [0]
+    transaction = Replica.transaction
+
+    @contextmanager
+    def noted(self: Replica) -> Iterator[None]:
+        with transaction(self):
+            yield
+        committed[0] = 7 - len(list(self.debts.all()))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Debts, "pay", counted)
+        patched.setattr(Replica, "transaction", noted)
+        with pytest.raises(StorageFullError):
+            await cleo.sync()
+    assert paid == [0, 0, 0, 3, 3]
+    assert len(list(cleo.replica.debts.all())) == 4
+    await world.level()
     assert await state_of(cleo) == await state_of(ana)
 
 
