@@ -11,7 +11,7 @@ from cocoon_core.documents.change import ParsedChange, parse_change
 from cocoon_core.documents.document import Document, Edit, OwnChange, Saved
 from cocoon_core.documents.gate import Gate, MissingDependencyError
 from cocoon_core.documents.history import AdmittedChange
-from cocoon_core.documents.records import Records
+from cocoon_core.documents.records import Record, Records
 from cocoon_core.documents.rules import Rule
 from cocoon_core.documents.schema import encode_schema_change, normalise_schema, schema_actor
 from cocoon_core.documents.views import ListView, MapView, Text, TextView
@@ -26,6 +26,7 @@ __all__ = [
     "MissingDependencyError",
     "OwnChange",
     "ParsedChange",
+    "Record",
     "Records",
     "Rule",
     "Saved",

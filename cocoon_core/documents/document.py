@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from cocoon_core.documents.adapter import ROOT, Replica
-from cocoon_core.documents.change import ParsedChange, parse_change
+from cocoon_core.documents.change import parse_change
 from cocoon_core.documents.gate import Gate
 from cocoon_core.documents.history import AdmittedChange
 from cocoon_core.documents.proxies import Draft, MapEdit
-from cocoon_core.documents.records import read_record
+from cocoon_core.documents.records import Record, read_record
 from cocoon_core.documents.schema import encode_schema_change
 from cocoon_core.documents.views import MapView, plain_of
 from cocoon_core.errors import DocumentUnavailableError, UntrustedInputError, UsageError
@@ -79,23 +79,28 @@ class Document:
         self._gate: Gate | None = None
         self._own: list[bytes] = []  # made here since the replica was built: the store may not have them yet
         self._pending: dict[bytes, AdmittedChange] = {}
-        self._arriving: dict[bytes, ParsedChange] = {}  # records among what is pending, by the hash of the change
-        self._arrived: dict[str, ParsedChange] = {}  # those of the last merge, by root key
+        self._arriving: dict[bytes, Record] = {}  # records among what is pending, by the hash of the change
+        self._arrived: dict[str, Record] = {}  # those of the last merge, by root key
         self._editing = False
         loaded = None if saved is None else _load_replica(actor, saved)
         self._replica = loaded or self._build_replica()
 
     # --- foreign changes
 
-    def receive(self, raw: bytes, device: DeviceId, author_member: MemberId) -> AdmittedChange:
+    def receive(
+        self, raw: bytes, device: DeviceId, author_member: MemberId, digest: bytes | None = None
+    ) -> AdmittedChange:
         """Put a change that `device` of `author_member` signed before the gate. The replica does not see it yet.
+
+        Args:
+            digest: its hash, where the caller made that of these very bytes.
 
         Raises:
             MalformedError, NotPermittedError, EquivocationError, MissingDependencyError: as `Gate.admit`.
         """
         gate = self._gate or self._built_gate()
         before = len(gate)
-        change = gate.admit(raw, device, author_member)
+        change = gate.admit(raw, device, author_member, digest)
         if len(gate) > before:
             self._pending[change.hash_bytes] = change
             if gate.record is not None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cocoon_core.documents.change import ParsedChange, parse_change
-from cocoon_core.documents.history import AdmittedChange, Author, History
+from cocoon_core.documents.history import OP_BITS, AdmittedChange, Author, History
 from cocoon_core.documents.operations import check_operations
 from cocoon_core.documents.places import Places
-from cocoon_core.documents.records import is_record
+from cocoon_core.documents.records import Record, record_of
 from cocoon_core.documents.rules import ERRORS, Rule
 from cocoon_core.documents.schema import encode_schema_change
 from cocoon_core.errors import MalformedError, NotPermittedError, NotYetError
@@ -42,7 +42,7 @@ class Gate:
         self._places = Places(self._history)
         self._actors: dict[bytes, bytes] = {}
         self._refused: set[bytes] = set()
-        self.record: ParsedChange | None = None  # the last admitted change, where it is a record under a new key
+        self.record: Record | None = None  # what the last admitted change says, if it is a record under a new key
         self.schema_change: AdmittedChange | None = None
         if not self._owned:
             parsed = parse_change(encode_schema_change(descriptor.schema, document))
@@ -66,8 +66,13 @@ class Gate:
         author = self._history.author(actor)
         return len(author.changes) if author else 0
 
-    def admit(self, raw: bytes, device: DeviceId, author_member: MemberId) -> AdmittedChange:
+    def admit(
+        self, raw: bytes, device: DeviceId, author_member: MemberId, digest: bytes | None = None
+    ) -> AdmittedChange:
         """Ask every rule of a change that `device`, a device of `author_member`, has signed.
+
+        Args:
+            digest: its hash, where the caller made that of these very bytes.
 
         Returns:
             The admitted change; the same one again if it was admitted before.
@@ -79,7 +84,7 @@ class Gate:
                 a schema, or a dependency on a refused change.
             MalformedError: any other rule; specs/documents.md §3 lists them.
         """
-        parsed = self._parse(raw)
+        parsed = self._parse(raw, digest)
         if self._owned and author_member != self._descriptor.member:
             self._refuse(Rule.OWNER, "changes a document of another member")
         actor = self._actors.get(device)
@@ -113,8 +118,7 @@ class Gate:
 
     # --- what a weakened build overrides
 
-    def _parse(self, raw: bytes) -> ParsedChange:
-        return parse_change(raw)
+    _parse = staticmethod(parse_change)
 
     def _refuse(self, rule: Rule, what: str) -> None:
         raise ERRORS[rule](f"a change {what}")
@@ -124,9 +128,15 @@ class Gate:
     def _admit(self, parsed: ParsedChange, schema: bool = False) -> AdmittedChange:
         history = self._history
         author = history.authors.get(parsed.actors[0])
-        deps = self._find_dependencies(parsed)
-        previous = self._find_previous(parsed, author, deps)
-        past = history.past_of(deps, author.number if author else -1, previous)
+        past = history.past_of_next(author, parsed.seq, parsed.deps)
+        previous: AdmittedChange | None
+        if past is not None:
+            previous = history.changes[-1]
+            deps = [previous]
+        else:
+            deps = self._find_dependencies(parsed)
+            previous = self._find_previous(parsed, author, deps)
+            past = history.past_of(deps, author.number if author else -1, previous)
         last = 0
         for dep in deps:
             last = max(last, dep.max_op)
@@ -134,11 +144,16 @@ class Gate:
             self._refuse(Rule.START_OP, f"begins at operation {parsed.start_op}, not {last + 1}")
         if len(deps) > 1 and history.redundant_dependency(deps, previous):
             self._refuse(Rule.DEPENDENCIES, "names a dependency that another already holds")
-        effects = check_operations(parsed, history, self._places, past, self._owned or schema, self._refuse)
-        fresh = is_record(parsed, effects) and self._places.is_unused(effects.touched[0])
-        self.record = parsed if fresh else None
+        places, root_open = self._places, self._owned or schema
+        root_key = parsed.record_key
+        if root_key is not None and root_open and places.may_make(root_key, past):
+            is_fresh = places.apply_record(root_key, len(history.changes) << OP_BITS)
+            self.record = record_of(parsed) if is_fresh else None
+            return history.add(parsed, author, past, (root_key,), ())
+        effects = check_operations(parsed, history, places, past, root_open, self._refuse)
+        self.record = None
         change = history.add(parsed, author, past, effects.touched, effects.elements)
-        self._places.apply(effects, change.position)
+        places.apply(effects, change.position)
         return change
 
     def _find_dependencies(self, parsed: ParsedChange) -> list[AdmittedChange]:
@@ -163,6 +178,6 @@ class Gate:
         if seq <= last:
             self._refuse(Rule.EQUIVOCATION, f"is a second one of its actor with seq {seq}")
         previous = author.changes[-1]
-        if seq != last + 1 or not any(dep is previous for dep in deps):
+        if seq != last + 1 or previous not in deps:
             self._refuse(Rule.SEQ, f"of seq {seq} does not follow its actor's last, of seq {last}")
         return previous

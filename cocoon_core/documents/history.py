@@ -19,6 +19,7 @@ from cocoon_core.protocol.ids import ActorId, ChangeHash
 OP_BITS: Final = MAX_CHANGE_OPS.bit_length()
 OP_MASK: Final = (1 << OP_BITS) - 1
 _EMPTY: Final[dict[int, int]] = {}
+_new: Final = tuple.__new__
 _RAISE_STEPS: Final = 64  # changes by which one admission may raise a prefix
 
 Runs = tuple[tuple[int, int, int], ...]
@@ -89,16 +90,18 @@ class Author:
         self.starts: list[int] = []
 
 
-class Past:
-    """All that stands before a change: what `prefix` and `clock` say, and its author's own earlier changes."""
+class Past(NamedTuple):
+    """All that stands before a change: what `prefix` and `clock` say, and its author's own earlier changes.
 
-    __slots__ = ("author", "clock", "prefix", "whole")
+    Attributes:
+        author: number of the author, -1 if this is its first change.
+        whole: everything admitted so far is in it.
+    """
 
-    def __init__(self, prefix: int, clock: dict[int, int], author: int, whole: bool) -> None:
-        self.prefix = prefix
-        self.clock = clock
-        self.author = author  # number of the author, -1 if this is its first change
-        self.whole = whole  # everything admitted so far is in it
+    prefix: int
+    clock: dict[int, int]
+    author: int
+    whole: bool
 
     def holds(self, change: AdmittedChange) -> bool:
         return (
@@ -144,12 +147,28 @@ class History:
             return runs[place][2]
         return -1
 
+    def past_of_next(self, author: Author | None, seq: int, deps: tuple[bytes, ...]) -> Past | None:
+        """The past of a change that follows the last one of all, which is by the same author and the only one that
+        nothing depends on: as nearly all do. None for any other.
+        """
+        if (
+            author is None
+            or len(self.heads) != 1
+            or len(deps) != 1
+            or deps[0] != self.changes[-1].hash_bytes
+            or deps[0] not in self.heads
+            or author.changes[-1] is not self.changes[-1]
+            or seq != len(author.changes) + 1
+        ):
+            return None
+        return _new(Past, (len(self.changes), _EMPTY, author.number, True))
+
     def past_of(self, deps: list[AdmittedChange], author: int, previous: AdmittedChange | None) -> Past:
         """The past of a change by `author` whose dependencies are `deps`, among them its previous change."""
         heads = self.heads
         if len(heads) == 1 and len(deps) == 1:
             if deps[0].hash_bytes in heads:
-                return Past(len(self.changes), _EMPTY, author, True)
+                return _new(Past, (len(self.changes), _EMPTY, author, True))
         else:
             named = {dep.hash_bytes for dep in deps}
             if heads <= named:
@@ -209,7 +228,7 @@ class History:
             self.authors[actor] = author
         start = parsed.start_op
         digest = parsed.hash
-        change: AdmittedChange = tuple.__new__(
+        change: AdmittedChange = _new(
             AdmittedChange,
             (
                 parsed.raw, digest, author.actor, parsed.seq, start, start + parsed.shape.ops - 1, parsed.deps, touched,

@@ -28,27 +28,7 @@ def check_operations(
     Raises:
         MalformedError, NotPermittedError: through `refuse`.
     """
-    if root_open and parsed.shape.is_record:
-        effects = _check_record(parsed, len(history.changes) << OP_BITS, places, past)
-        if effects is not None:
-            return effects
     return _Check(parsed, history, places, past, root_open, refuse).run()
-
-
-def _check_record(parsed: ParsedChange, base: int, places: Places, past: Past) -> Effects | None:
-    """The same for what most changes of an owned document are: a new map under a new root key, and values in it.
-
-    A shortcut that only admits: None means that the rules must be asked one by one.
-    """
-    keys = parsed.key_strings
-    count = parsed.shape.ops - 1
-    if keys is None or parsed.key_counters is not None or parsed.obj_counters != (None,) + (parsed.start_op,) * count:
-        return None
-    fields = set(keys[1:])
-    root_key = keys[0]
-    if root_key is None or None in keys or len(fields) != count or places.live_key(ROOT, root_key, past):
-        return None
-    return Effects((root_key,), (), {base: (MAKE_MAP, root_key, 1)}, {(ROOT, root_key): base}, [], base)
 
 
 class _Check:
@@ -170,7 +150,7 @@ class _Check:
                 self._refuse(Rule.ROOT, "writes at the root of a document with a schema")
             return ROOT, (MAKE_MAP, key or "", 0)
         holder = self._find(counter, number or 0, operation)
-        container = self._created.get(holder) or self._places.containers.get(holder)
+        container = self._created.get(holder) or self._places.container(holder)
         if container is None:
             self._refuse(Rule.CONTAINER, "writes into a container that is not in its past")
             container = _NOWHERE

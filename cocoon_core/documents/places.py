@@ -39,14 +39,19 @@ Writers = int | list[int]  # operations in order of admission; one alone is not 
 class Places:
     """State of the places of one document. Changed only by `write` and `kill`, after a change has passed the gate."""
 
-    __slots__ = ("_dead", "_elements", "_history", "_maps", "containers")
+    __slots__ = ("_containers", "_dead", "_elements", "_history", "_maps")
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self.containers: dict[int, Container] = {}
+        self._containers: dict[int, Container | str] = {}  # a str: the map of a record under this root key
         self._maps: dict[int, dict[str, Writers]] = {ROOT: {}}
         self._elements: dict[int, Writers] = {}
         self._dead: dict[int, int | tuple[int, ...]] = {}  # operation -> changes that name it as a predecessor
+
+    def container(self, operation: int) -> Container | None:
+        """The container that an admitted operation made."""
+        found = self._containers.get(operation)
+        return (MAKE_MAP, found, 1) if type(found) is str else found  # type: ignore[return-value]
 
     def live_key(self, container: int, key: str, past: Past) -> list[int]:
         fields = self._maps.get(container)
@@ -54,10 +59,6 @@ class Places:
             fields = self._fields(container)
         writers = fields.get(key)
         return [] if writers is None else self._live(writers, past)
-
-    def is_unused(self, key: str) -> bool:
-        """True where no admitted change, of any past, ever wrote this root key."""
-        return key not in self._maps[ROOT]
 
     def live_element(self, element: int, past: Past) -> list[int]:
         return self._live(self._elements.get(element, element), past)
@@ -95,7 +96,7 @@ class Places:
     def apply(self, effects: Effects, index: int) -> None:
         """Write what a change that has passed does. The keys of maps that it made itself are read when asked for."""
         if effects.created:
-            self.containers.update(effects.created)
+            self._containers.update(effects.created)
         base = effects.base
         for place, left in effects.written.items():
             if type(place) is int:
@@ -104,6 +105,23 @@ class Places:
                 self._write_key(place[0], place[1], left)  # type: ignore[index]
         for operation in effects.killed:
             self._kill(operation, index)
+
+    def may_make(self, root_key: str, past: Past) -> bool:
+        """Whether the rules allow a record under that root key in an owned document: nothing is visible there.
+
+        A shortcut that only admits: where it says no, the rules must be asked one by one.
+        """
+        return not self.live_key(ROOT, root_key, past)
+
+    def apply_record(self, root_key: str, base: int) -> bool:
+        """`apply` for a record, whose first operation has that number; whether nothing ever wrote its root key."""
+        self._containers[base] = root_key
+        fields = self._maps[ROOT]
+        if root_key in fields:
+            self._write_key(ROOT, root_key, base)
+            return False
+        fields[root_key] = base
+        return True
 
     def _write_key(self, container: int, key: str, writer: int) -> None:
         fields = self._maps.get(container)

@@ -11,41 +11,45 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from cocoon_core.documents.change import BYTES, FALSE, INT, NULL, STRING, TRUE, ParsedChange
-from cocoon_core.documents.places import Effects
+from cocoon_core.documents.change import BYTES, FALSE, FLOAT, INT, NULL, STRING, TRUE, ParsedChange
 
 _FLOAT64: Final = struct.Struct("<d")
 _SIMPLE: Final[dict[int, Any]] = {NULL: None, FALSE: False, TRUE: True}
 
 
-def is_record(parsed: ParsedChange, effects: Effects) -> bool:
-    """True where an admitted change does nothing but make one map at the root, with plain values in it."""
-    return parsed.shape.is_record and len(effects.written) == 1 and len(effects.created) == 1
+# what a record says: the keys in its map, (type, place, end) of each one's value, and the values. A bare tuple, since
+# there is one for every post that is merged, and the garbage collector stops looking at bare tuples
+Record = tuple[tuple[str, ...], tuple[tuple[int, int, int], ...], bytes]
 
 
-def read_record(parsed: ParsedChange) -> dict[str, Any]:
+def record_of(parsed: ParsedChange) -> Record:
+    """What an admitted change says that is a record."""
+    return parsed.names, parsed.plan.fields, parsed.values
+
+
+def read_record(record: Record) -> dict[str, Any]:
     """The map that a record makes, as a plain dict."""
     content: dict[str, Any] = {}
-    values, at = parsed.values, 0
-    keys = parsed.key_strings or ()
-    for place in range(1, len(keys)):
-        meta = parsed.metas[place]
-        key = keys[place]
-        assert key is not None
-        assert meta is not None, "the gate admits no null key and no value without a type"
-        if meta in _SIMPLE:
-            content[key] = _SIMPLE[meta]
-            continue
-        end = at + (meta >> 4)
-        content[key] = _read_scalar(meta & 15, values[at:end])
-        at = end
+    names, fields, values = record
+    for key, (kind, start, end) in zip(names, fields, strict=True):
+        if kind == STRING:
+            value: Any = values[start:end].decode()
+        elif kind == INT:
+            value = _read_int(values[start:end])
+        elif kind == BYTES:
+            value = values[start:end]
+        elif kind == FLOAT:
+            value = _FLOAT64.unpack_from(values, start)[0]
+        else:
+            value = _SIMPLE[kind]
+        content[key] = value
     return content
 
 
 class Records:
     """The content of a document all of whose changes are records, by root key: what a view reads, without a replica."""
 
-    def __init__(self, records: Mapping[str, ParsedChange]) -> None:
+    def __init__(self, records: Mapping[str, Record]) -> None:
         self._records = records
 
     def root_keys(self) -> Collection[str]:
@@ -57,14 +61,9 @@ class Records:
         return None if record is None else read_record(record)
 
 
-def _read_scalar(kind: int, raw: bytes) -> Any:
-    if kind == STRING:
-        return raw.decode()
-    if kind == BYTES:
-        return raw
-    if kind == INT:
-        value = 0
-        for place, byte in enumerate(raw):
-            value |= (byte & 0x7F) << 7 * place
-        return value - (1 << 7 * len(raw)) if raw[-1] & 0x40 else value
-    return _FLOAT64.unpack(raw)[0]
+def _read_int(raw: bytes) -> int:
+    value = shift = 0
+    for byte in raw:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value - (1 << shift) if byte & 0x40 else value

@@ -54,11 +54,17 @@ def split_change(raw: bytes) -> tuple[list[bytes], bytes, bytes]:
 
 def join_change(deps: Sequence[bytes], actor: ActorId, tail: bytes) -> RawChange:
     """Put a whole raw change together again: the inverse of `split_change`."""
+    raw, digest = join_pieces(deps, actor, tail)
+    return _new(RawChange, (raw, ChangeHash.unchecked(digest)))
+
+
+def join_pieces(deps: Sequence[bytes], actor: ActorId, *tail: bytes) -> tuple[bytes, bytes]:
+    """The same of a tail in pieces: the raw change, and its hash as it is, for where thousands are made."""
     count = len(deps)
-    body = b"".join((_SHORT[count] if count < 0x80 else encode_leb128(count), *deps, _ACTOR_PREFIX, actor, tail))
+    body = b"".join((_SHORT[count] if count < 0x80 else encode_leb128(count), *deps, _ACTOR_PREFIX, actor, *tail))
     chunk = b"".join((b"\x01", encode_leb128(len(body)), body))
     digest = sha256(chunk)
-    return _new(RawChange, (b"".join((MAGIC, digest[:4], chunk)), ChangeHash.unchecked(digest)))
+    return b"".join((MAGIC, digest[:4], chunk)), digest
 
 
 def read_deps(raw: bytes) -> list[bytes]:

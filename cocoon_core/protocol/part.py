@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cocoon_core.errors import MalformedError, UpdateNeededError, UsageError
-from cocoon_core.protocol.change import encode_leb128, join_change, read_leb128, split_change
+from cocoon_core.protocol.change import encode_leb128, join_pieces, read_leb128, split_change
 from cocoon_core.protocol.constants import MAX_CHANGE_BYTES, MAX_CHANGE_DEPS, MAX_SEQ, SNAPSHOT_PART_BYTES, VERSION
 from cocoon_core.protocol.descriptor import actor_of
-from cocoon_core.protocol.ids import ActorId, ChangeHash, DeviceId, DocumentId
+from cocoon_core.protocol.ids import ActorId, DeviceId, DocumentId
 from cocoon_core.protocol.primitives import sha256
 
 _SECTION: Final = struct.Struct(">32sI")  # document, bytes of what follows
@@ -53,13 +53,14 @@ class PackedChange(NamedTuple):
     """One change out of a part. Its author is claimed: the signed heads prove it.
 
     Attributes:
+        hash: a bare one, since there are thousands of these.
         seq: its number among the changes of its device in this document, counted from 1.
         entry: the seq of its entry in its device's chain, as whoever packed it says.
     """
 
     device: DeviceId
     raw: bytes
-    hash: ChangeHash
+    hash: bytes
     seq: int
     entry: int
 
@@ -302,7 +303,7 @@ def read_sections(document: DocumentId, sections: Iterable[bytes]) -> list[Packe
         MalformedError: a section is not as it should be, or a change stands twice or after one that depends on it.
     """
     changes: list[PackedChange] = []
-    hashes: list[ChangeHash] = []
+    hashes: list[bytes] = []
     outside: set[bytes] = set()
     last: dict[DeviceId, int] = {}
     for section in sections:
@@ -317,36 +318,37 @@ def _read_section(
     section: bytes,
     document: DocumentId,
     changes: list[PackedChange],
-    hashes: list[ChangeHash],
+    hashes: list[bytes],
     outside: set[bytes],
     last: dict[DeviceId, int],
 ) -> None:
     devices, links, rows, at = _read_tables(section)
     hashes_outside = iter(_read_outside(section, at, links, outside))
     at += 32 * links.count(0)
-    heads = _read_heads(section, at, rows.sizes)
-    streams = _read_streams(section, at + sum(rows.sizes), heads)
+    heads, plans = _read_heads(section, at, rows.sizes)
+    streams = _read_streams(section, at + sum(rows.sizes), plans)
     actors = [actor_of(device, document) for device in devices]
-    entries: dict[DeviceId, int] = {}
+    seqs = [last.get(device, 0) for device in devices]
+    entries = [0] * len(devices)
     link = start = 0
-    for author, entry_step, deps, start_step, (head, _), *cuts in zip(
+    for author, entry_step, deps, start_step, head, c0, c1, c2, c3, c4 in zip(
         rows.authors, rows.entries, rows.counts, rows.starts, heads, *streams, strict=True
     ):
-        device = devices[author]
-        seq = last[device] = last.get(device, 0) + 1
-        entry = entries[device] = entries.get(device, 0) + entry_step & 0xFFFFFFFFFFFFFFFF
+        seq = seqs[author] = seqs[author] + 1
+        entry = entries[author] = entries[author] + entry_step & 0xFFFFFFFFFFFFFFFF
         start = start + start_step & 0xFFFFFFFF
-        tail = b"".join((encode_leb128(seq), encode_leb128(start), head, *cuts))
-        if len(tail) > MAX_CHANGE_BYTES or entry > MAX_SEQ:
-            raise MalformedError("a change of a snapshot has too many bytes, or the seq of its entry is none")
         if deps == 1 and 0 < (back := links[link]) <= len(hashes):  # nearly always
             found: Sequence[bytes] = (hashes[-back],)
         else:
             found = [_dependency(hashes, back, hashes_outside) for back in links[link : link + deps]]
         link += deps
-        raw, digest = join_change(found, actors[author], tail)
+        tail = encode_leb128(seq), encode_leb128(start), head, c0, c1, c2, c3, c4
+        raw, digest = join_pieces(found, actors[author], *tail)
+        if entry > MAX_SEQ or (len(raw) > MAX_CHANGE_BYTES and sum(map(len, tail)) > MAX_CHANGE_BYTES):
+            raise MalformedError("a change of a snapshot has too many bytes, or the seq of its entry is none")
         hashes.append(digest)
-        changes.append(_new(PackedChange, (device, raw, digest, seq, entry)))
+        changes.append(_new(PackedChange, (devices[author], raw, digest, seq, entry)))
+    last.update(zip(devices, seqs, strict=True))
 
 
 class _Rows(NamedTuple):
@@ -386,9 +388,9 @@ def _read_outside(section: bytes, at: int, links: Sequence[int], outside: set[by
     return named
 
 
-def _read_heads(section: bytes, at: int, sizes: Sequence[int]) -> list[tuple[bytes, _Plan]]:
+def _read_heads(section: bytes, at: int, sizes: Sequence[int]) -> tuple[list[bytes], list[_Plan]]:
     """Of each change its head, and how many bytes of each stream are its."""
-    found = []
+    heads, plans = [], []
     for size in sizes:
         head = section[at : at + size]
         at += size
@@ -401,13 +403,14 @@ def _read_heads(section: bytes, at: int, sizes: Sequence[int]) -> list[tuple[byt
                 if len(_plans) >= _REMEMBERED:
                     _plans.clear()
                 _plans[head] = plan
-        found.append((head, plan))
-    return found
+        heads.append(head)
+        plans.append(plan)
+    return heads, plans
 
 
-def _read_streams(section: bytes, at: int, heads: Sequence[tuple[bytes, _Plan]]) -> Iterator[list[bytes]]:
+def _read_streams(section: bytes, at: int, plans: Sequence[_Plan]) -> Iterator[list[bytes]]:
     """For each stream what of it is each change's. They fill the section to its end."""
-    sizes = [[plan[stream] for _, plan in heads] for stream in range(_STREAMS)]
+    sizes = [[plan[stream] for plan in plans] for stream in range(_STREAMS)]
     if at + sum(map(sum, sizes)) != len(section):
         raise MalformedError("the columns of a section do not fill it")
     for of_stream in sizes:
@@ -418,7 +421,7 @@ def _read_streams(section: bytes, at: int, heads: Sequence[tuple[bytes, _Plan]])
         yield cuts
 
 
-def _dependency(hashes: Sequence[ChangeHash], back: int, outside: Iterator[bytes]) -> bytes:
+def _dependency(hashes: Sequence[bytes], back: int, outside: Iterator[bytes]) -> bytes:
     if back > len(hashes):
         raise MalformedError("a dependency stands before the beginning of a snapshot")
     return hashes[-back] if back else next(outside)

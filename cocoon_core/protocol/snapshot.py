@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cocoon_core.errors import MalformedError, NotYetError
 from cocoon_core.protocol.constants import LABEL_SNAPSHOT_PAGE, MAX_SNAPSHOT_PARTS
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DeviceId, DocumentId, GroupId
+from cocoon_core.protocol.ids import BlobHash, DeviceId, DocumentId, GroupId
 from cocoon_core.protocol.part import PackedChange, open_part, read_sections
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.sealed_pages import name_page, open_page, seal_page
@@ -97,7 +97,7 @@ def open_snapshot(
 
 def check_heads(
     changes: Iterable[PackedChange],
-    heads: Mapping[DeviceId, tuple[int, ChangeHash]],
+    heads: Mapping[DeviceId, tuple[int, bytes]],
     ended: Collection[DeviceId] = (),
 ) -> None:
     """Check that a snapshot holds, of every device, all changes up to its signed head and none beyond.
@@ -109,12 +109,12 @@ def check_heads(
     Raises:
         MalformedError: one is missing, one too many, or another stands in its place.
     """
-    last: dict[DeviceId, tuple[int, ChangeHash]] = {}
-    for change in changes:
-        before = last[change.device][0] if change.device in last else 0
-        if change.seq != before + 1:
-            raise MalformedError(f"a snapshot does not hold the changes of {change.device.hex()[:12]} one by one")
-        last[change.device] = change.seq, change.hash
+    last: dict[DeviceId, tuple[int, bytes]] = {}
+    for device, _, digest, seq, _ in changes:
+        before = last[device][0] if device in last else 0
+        if seq != before + 1:
+            raise MalformedError(f"a snapshot does not hold the changes of {device.hex()[:12]} one by one")
+        last[device] = seq, digest
     for device, head in heads.items():
         found = last.pop(device, None)
         if found == head or (device in ended and (found is None or found[0] < head[0])):

@@ -125,8 +125,10 @@ class Arrivals:
         except UntrustedInputError as error:
             raise LocalStateError(f"a stored page of a snapshot cannot be read: {error}") from error
         return [
-            Arrival(DocumentChange(document, one.raw, one.hash, one.seq), one.device, one.entry, NO_RUN, False, True)
-            for one in packed
+            Arrival(
+                DocumentChange(document, raw, ChangeHash.unchecked(digest), seq), device, entry, NO_RUN, False, True
+            )
+            for device, raw, digest, seq, entry in packed
         ]
 
     def _open(self, page: int) -> dict[DocumentId, bytes]:

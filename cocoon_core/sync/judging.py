@@ -147,7 +147,7 @@ class Judge:
             self._refuse(opened, arrival, EquivocationError("another change of its device has its number"), queue)
             return None
         try:
-            return opened.document.receive(change.raw, device, member)
+            return opened.document.receive(change.raw, device, member, change.hash)
         except MissingDependencyError as error:
             called = self._call(opened, error.missing)
             if called:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from cocoon_core.documents import Document, Gate, MissingDependencyError, ParsedChange, Records, Saved
+from cocoon_core.documents import Document, Gate, MissingDependencyError, Record, Records, Saved
 from cocoon_core.errors import (
     DocumentUnavailableError,
     LocalStateError,
@@ -225,17 +225,19 @@ class Shelf:
 
         Automerge is not asked as long as every change is a record, and the document is built when it is opened.
         """
-        records: dict[str, ParsedChange] = {}
+        records: dict[str, Record] = {}
         gate = Gate(record.descriptor, record.document)
         members: dict[DeviceId, MemberId] = {}
-        for change in packed:
-            device = change.device
-            member = members.get(device)
-            if member is None:
-                member = members[device] = self._rights.member_ever(device) or NOBODY
-            admitted = _admit_packed(gate, change.raw, device, member)
-            if gate.record is not None:
-                records[admitted] = gate.record
+        try:
+            for device, raw, digest, _, _ in packed:
+                member = members.get(device)
+                if member is None:
+                    member = members[device] = self._rights.member_ever(device) or NOBODY
+                touched = gate.admit(raw, device, member, digest).touched
+                if gate.record is not None:
+                    records[touched[0]] = gate.record
+        except MissingDependencyError as error:
+            raise _lacks_dependency() from error
         self._open.pop(record.document, None)
         self._snapshots.set(record.number, pages, NOTHING_SAID, max((change.entry for change in packed), default=0))
         self._table.set_cache(record.number, NOT_SAVED, 0)
@@ -253,8 +255,11 @@ class Shelf:
     ) -> bool:
         gate = Gate(record.descriptor, record.document)
         authors = {change.raw: change.device for change in packed} | {said.raw: said.device for said in besides}
-        for raw in in_causal_order(authors) if besides else authors:
-            _admit_packed(gate, raw, authors[raw], self._rights.member_ever(authors[raw]) or NOBODY)
+        try:
+            for raw in in_causal_order(authors) if besides else authors:
+                gate.admit(raw, authors[raw], self._rights.member_ever(authors[raw]) or NOBODY)
+        except MissingDependencyError as error:
+            raise _lacks_dependency() from error
         counted = {arrival.change.hash for arrival in self.counting_changes(record)}
         is_new = any(hash_of(raw) not in counted for raw in authors)
         left = [
@@ -452,12 +457,8 @@ class Shelf:
             view.merged(opened.record, opened.document, touched)
 
 
-def _admit_packed(gate: Gate, raw: bytes, device: DeviceId, member: MemberId) -> str:
-    """Ask the gate of a change out of a snapshot; the first root key that it touches."""
-    try:
-        return next(iter(gate.admit(raw, device, member).touched), "")
-    except MissingDependencyError as error:
-        raise MalformedError("a snapshot lacks what its changes depend on") from error
+def _lacks_dependency() -> MalformedError:
+    return MalformedError("a snapshot lacks what its changes depend on")
 
 
 class _Stored:

@@ -32,7 +32,7 @@ class CarelessGate(Gate):
         super().__init__(descriptor, document)
         self._mend = mend
 
-    def _parse(self, raw: bytes) -> ParsedChange:
+    def _parse(self, raw: bytes, digest: bytes | None = None) -> ParsedChange:
         if self._mend is None:
             return parse_change(raw)
         return parse_change(self._mend(raw))._replace(raw=raw, hash=sha256(raw[8:]))

@@ -105,7 +105,7 @@ def measure_pages(parts: Iterable[bytes], descriptors: Mapping[DocumentId, Descr
             for document, changes in opened.items():
                 gate, descriptor = Gate(descriptors[document], document), descriptors[document]
                 for change in changes:
-                    gate.admit(change.raw, change.device, descriptor.member or MemberId(bytes(32)))
+                    gate.admit(change.raw, change.device, descriptor.member or MemberId(bytes(32)), change.hash)
         for changes in opened.values():
             with applied:
                 _apply(Document(), [change.raw for change in changes])

@@ -265,7 +265,7 @@ def _bad_heads(changes: list[PackedChange], head: tuple[int, ChangeHash]) -> lis
         ("the first change is left out", "one by one from 1", changes[1:], {ANA.id: head}),
         ("one in the middle is left out", "one by one from 1", [changes[0], *changes[2:]], {ANA.id: head}),
         ("another hash was signed", "the signed head", changes, {ANA.id: (seq, ChangeHash(bytes(32)))}),
-        ("an older head was signed", "none beyond", changes, {ANA.id: (seq - 1, changes[-2].hash)}),
+        ("an older head was signed", "none beyond", changes, {ANA.id: (seq - 1, ChangeHash(changes[-2].hash))}),
         ("its device signed none", "none beyond", changes, {}),
         ("another device signed one", "all that was signed", changes, {ANA.id: head, BEN.id: (1, change)}),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from automerge.core import ROOT, ObjType, ScalarType
 from automerge.core import Document as Automerge
 
-from cocoon_core.documents import Text, parse_change
+from cocoon_core.documents import Text, change, parse_change
 from cocoon_core.documents.change import (
     ACTION,
     DELETE,
@@ -32,7 +33,7 @@ from cocoon_core.documents.schema import frame_change
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol.change import split_change
 from cocoon_core.protocol.constants import MAX_CHANGE_BYTES, MAX_CHANGE_DEPS, MAX_OP_COUNTER
-from tests.support.changes import Parts, put_together, take_apart
+from tests.support.changes import Parts, mutate, put_together, take_apart
 from tests.support.documents import OWNED, edit, new_document
 
 
@@ -55,7 +56,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert list(parsed.key_strings or ()) == ["post:1", "at", "text"]
     assert list(parsed.obj_counters or ()) == [None, 1, 1]
     assert parsed.values == b"\x05hi"
-    assert parsed.shape.is_record
+    assert parsed.record_key == "post:1"
 
 
 def test_lists_texts_and_deletions_are_read_as_they_were_written() -> None:
@@ -71,7 +72,7 @@ def test_lists_texts_and_deletions_are_read_as_they_were_written() -> None:
     assert list(parsed.shape.inserts) == [False, True, False, True, False]
     assert list(parsed.shape.pred_counts) == [0, 0, 0, 0, 1]
     assert list(parsed.pred_counters or ()) == [2]
-    assert not parsed.shape.is_record
+    assert parsed.record_key is None
 
 
 def test_header_agrees_with_the_wire_codec() -> None:
@@ -211,6 +212,47 @@ def test_every_prefix_and_every_flipped_bit_is_refused() -> None:
         spoiled[bit // 8] ^= 1 << bit % 8
         with pytest.raises(MalformedError):
             parse_change(bytes(spoiled))
+
+
+def test_a_hash_of_other_bytes_is_refused() -> None:
+    raw = change_of(a=1)
+    assert parse_change(raw, sha256(raw[8:]).digest()) == parse_change(raw)
+    with pytest.raises(MalformedError, match="checksum"):
+        parse_change(raw, sha256(second_change()[8:]).digest())
+
+
+def reframed(raw: bytes, old: bytes, new: bytes) -> bytes:
+    """The change with some of its bytes replaced, and a frame that fits."""
+    assert raw[9] < 0x80
+    assert raw.count(old) == 1
+    return frame_change(raw[10:].replace(old, new))
+
+
+def test_what_is_remembered_of_other_changes_alters_no_verdict() -> None:
+    seed = 7
+    rng = random.Random(seed)
+    posts = [{"at": 5, "text": "hi"}, {"at": 1 << 40, "text": "é" * 90, "re": bytes(16)}, {"n": None, "b": True}]
+    raws = [change_of(**{key: post}) for post in posts for key in ("post:1", "at", "k" * 130)]
+    twins = change_of(**{"post:2": {"post:1": 1, "text": "x"}})
+    raws.append(twins)
+    crafted = [reframed(twins, b"post:2", b"post:1"), reframed(twins, b"\x34\1\x42\4", b"\x34\2\x42\3")]
+    changed = [*raws, *crafted, *(mutate(rng.choice(raws), [b"\1" * 32], [b"\1" * 16], rng) for _ in range(1500))]
+    memories = (change._layouts, change._forms, change._shapes, change._names, change._alone)
+
+    def parsed(raw: bytes, cold: bool) -> object:
+        for memory in memories if cold else ():
+            memory.clear()
+        try:
+            found = parse_change(raw)
+        except MalformedError:
+            return None
+        return found, found.obj_counters, found.key_strings
+
+    cold = [parsed(raw, True) for raw in changed]
+    warm = [parsed(raw, False) for raw in (*changed, *changed)]
+    assert warm == cold * 2, f"seed {seed}"
+    assert None in cold
+    assert sum(found is not None for found in cold) > len(raws)
 
 
 def test_a_change_that_makes_more_things_than_it_has_bytes_is_refused() -> None:

@@ -107,7 +107,7 @@ def test_another_actor_cannot_be_packed() -> None:
 
 
 def heads_of(packed: list[PackedChange]) -> dict[DeviceId, tuple[int, ChangeHash]]:
-    return {one.device: (one.seq, one.hash) for one in packed}
+    return {one.device: (one.seq, ChangeHash(one.hash)) for one in packed}
 
 
 def test_the_signed_heads_name_exactly_its_changes() -> None:
