@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from cocoon_relay import __version__, logs
 from cocoon_relay.cli_data import bucket_of, hold_lock
 from cocoon_relay.config import RelayConfig, is_wildcard, parse_listen
 from cocoon_relay.limits import Limits
@@ -25,7 +25,7 @@ _RESERVED_DESCRIPTORS: Final = 64  # for the store, uploads and downloads
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     settings: Settings = options.settings
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    logs.set_up(settings["log"], settings["log_level"], addresses=settings["log_addresses"])
     host, port = parse_listen(settings["listen"])
     if is_wildcard(host) and not settings["origin"]:
         print(
@@ -44,6 +44,7 @@ def serve(options: argparse.Namespace) -> int:
         classes=settings.classes,
         databases=settings["database"],
         bucket=bucket_of(settings),
+        log_addresses=settings["log_addresses"],
     )
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hold_lock(config.data):
@@ -81,13 +82,16 @@ async def _run(config: RelayConfig, as_json: bool) -> None:
     try:
         await relay.start()
         _tell_supervisor("READY=1")
+        logs.log_event("ready", version=__version__)
         print(json.dumps({"ready": relay.url}) if as_json else f"relay ready at {relay.url}", flush=True)
         await stop.wait()
         _tell_supervisor("STOPPING=1")
+        logs.log_event("draining", seconds=config.limits.drain_seconds, connections=relay.connections)
         relay.drain()
         await asyncio.sleep(config.limits.drain_seconds)
     finally:
         await relay.stop()
+        logs.log_event("stopped")
 
 
 def _tell_supervisor(state: str) -> None:

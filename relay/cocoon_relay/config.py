@@ -43,6 +43,7 @@ class RelayConfig:
     databases: tuple[str, ...] = ()  # of PostgreSQL; none: SQLite under `data`
     bucket: str | None = None  # of S3; None: files under `data`
     more_hosts: tuple[str, ...] = ()  # other addresses to listen at, at the same port
+    log_addresses: bool = False
     admits: Admits | None = None  # who proves none of these topics opens nothing
 
     @property

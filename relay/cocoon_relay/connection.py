@@ -41,6 +41,7 @@ from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.doorman import Doorman
 from cocoon_relay.lanes import Lane
 from cocoon_relay.limits import Address, Limits, TokenBucket
+from cocoon_relay.logs import log_event
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal, describe_fault
@@ -50,7 +51,6 @@ from cocoon_relay.tokens import Token
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before others are looked after
-_log = logging.getLogger("cocoon_relay")
 
 
 class Connection:
@@ -305,7 +305,7 @@ class Connection:
             return
         except Exception as error:
             self._metrics.count("failures")
-            _log.error("a put failed: %s", describe_fault(error))
+            log_event("put failed", level=logging.ERROR, fault=describe_fault(error))
             self._refuse(request, Refusal(ErrorCode.BUSY, "the relay failed to store this", retry_after_ms=5_000))
             return
         self._metrics.count("puts")

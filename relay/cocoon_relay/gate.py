@@ -15,10 +15,9 @@ from cocoon_core.errors import ProfileDamagedError
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.config import Access
 from cocoon_relay.limits import GUEST, Address, AddressBook, Limits
+from cocoon_relay.logs import log_event
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.tokens import Token, TokenBook, today
-
-_log = logging.getLogger("cocoon_relay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,11 @@ class Gate:
         self._tokens = tokens
         self.addresses = AddressBook(limits)  # for what holds before anybody says who they are
         self._books = {name: AddressBook(own) for name, own in classes.items()}
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are."""
+        return 0 if self._tokens is None else len(self._tokens)
 
     @property
     def asks_for_token(self) -> bool:
@@ -78,10 +82,11 @@ class Gate:
             if not self._tokens.refresh():
                 return
         except (OSError, ProfileDamagedError):
-            _log.error("the file of access tokens cannot be read; those known until now go on")
+            log_event("access tokens unreadable", level=logging.ERROR, note="those known until now go on")
             return
         for kind in sorted(self._tokens.kinds() - self._classes.keys()):
-            _log.warning("tokens of the class %s have the limits of guests: the settings have no such class", kind)
+            note = "the settings have no such class; its tokens have the limits of guests"
+            log_event("access tokens", level=logging.WARNING, kind=kind, note=note)
 
     def still_holds(self, token: Token) -> bool:
         """Whether what somebody came in by still lets them in, as what they are."""

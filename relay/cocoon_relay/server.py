@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic, time
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,10 +29,12 @@ from cocoon_relay.doorman import Doorman, Doors
 from cocoon_relay.gate import Gate, Grant
 from cocoon_relay.http_blobs import BlobHandlers
 from cocoon_relay.limits import Address
-from cocoon_relay.metrics import Metrics
+from cocoon_relay.logs import AddressLog, log_event
+from cocoon_relay.metrics import CONTENT_TYPE, Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import HTTP_STATUS, Refusal, describe_fault
 from cocoon_relay.relay_store import RelayStore
+from cocoon_relay.store import Collected
 from cocoon_relay.subscription import Hub
 from cocoon_relay.tokens import TOKENS_NAME, TokenBook
 
@@ -40,7 +43,6 @@ _TOKEN_HEADER: Final = "Cocoon-Token"
 _TOKEN_SECONDS: Final = 2.0  # seconds after which a token that was revoked ends the connections that came in by it
 _GRANT: Final = web.RequestKey("grant", Grant)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_log = logging.getLogger("cocoon_relay")
 
 
 class Relay:
@@ -56,6 +58,8 @@ class Relay:
         self._gate = Gate(config.access, config.limits, config.classes, tokens)
         self._doors = Doors(config.limits, self._gate.addresses, count_addresses=not config.behind_proxy)
         self._connections: set[Connection] = set()
+        self._address_log = AddressLog(wanted=config.log_addresses)
+        self._gc_last: dict[str, float] = {"gc_last_seconds": 0, "gc_last_timestamp_seconds": 0}
         self._draining = False
         self._stopping = False
         self._origins: tuple[str, ...] = ()
@@ -194,9 +198,12 @@ class Relay:
             accounts.append(grant.address)
         for account in accounts:
             account.connections += 1
+        address, begun = self._address_of(request), asyncio.get_running_loop().time()
+        self._address_log.connected(address)
         try:
             await connection.run()
         finally:
+            self._address_log.gone(address, asyncio.get_running_loop().time() - begun)
             self._connections.discard(connection)
             for account in accounts:
                 account.connections -= 1
@@ -221,7 +228,7 @@ class Relay:
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         totals = await self._store.log.totals()
-        gauges = {
+        now = {
             "connections": self._doors.open,
             "connections_turned_away": self._doors.turned_away,
             "connections_cut_off": self._doors.cut_off,
@@ -233,8 +240,14 @@ class Relay:
             "stored_blob_bytes": totals.blob_bytes,
             "commits": self._store.log.commits,
             "backlog_bytes": self._store.log.backlog_bytes,
+            "access_tokens": self._gate.tokens,
+            "draining": int(self._draining),
+            **self._gc_last,
         }
-        return web.Response(text=self._metrics.render(gauges), content_type="text/plain")
+        free = await self._store.blobs.free_bytes()
+        if free is not None:
+            now["free_bytes"] = free
+        return web.Response(text=self._metrics.render(now), headers={"Content-Type": CONTENT_TYPE})
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -246,6 +259,7 @@ class Relay:
             return await handler(request)
         except Refusal as refusal:
             self._metrics.count_refusal(refusal.code)
+            self._address_log.refused(self._address_of(request), refusal.code)
             return _answer_refusal(request, refusal)
         except web.HTTPException as error:
             code = ErrorCode.NOT_FOUND if error.status == 404 else ErrorCode.BAD_FRAME
@@ -256,7 +270,7 @@ class Relay:
             raise
         except Exception as error:
             self._metrics.count("failures")
-            _log.error("a request failed: %s", describe_fault(error))
+            log_event("request failed", level=logging.ERROR, fault=describe_fault(error))
             return _answer_refusal(request, Refusal(ErrorCode.BUSY, "the relay failed", retry_after_ms=5_000), 500)
 
     def _admit(self, request: web.Request) -> None:
@@ -291,19 +305,30 @@ class Relay:
             refusal = Refusal(ErrorCode.TOKEN, "the access token holds no longer")
             for done in await asyncio.gather(*(one.dismiss(refusal) for one in ended), return_exceptions=True):
                 if isinstance(done, Exception):
-                    _log.error("a connection could not be ended: %s", describe_fault(done))
+                    log_event("connection not ended", level=logging.ERROR, fault=describe_fault(done))
 
     async def _do_chores(self) -> None:
         """Renew the leases of what is open, and let the rest run out."""
         while True:
+            begun = monotonic()
             try:
                 await self._store.log.touch_topics(self._hub.open_handles())
-                await self._store.gc()
+                self._tell_gc(await self._store.gc(), monotonic() - begun)
             except Refusal as refusal:
-                _log.warning("gc was put off: %s", refusal.message)
+                self._metrics.count("gc_failures")
+                log_event("gc put off", level=logging.WARNING, reason=refusal.message)
             except Exception as error:
-                _log.error("gc failed: %s", describe_fault(error))
+                self._metrics.count("gc_failures")
+                log_event("gc failed", level=logging.ERROR, fault=describe_fault(error))
             await asyncio.sleep(self._limits.gc_seconds)
+
+    def _tell_gc(self, done: Collected, seconds: float) -> None:
+        removed = {"topics": done.topics, "entries": done.entries, "blobs": done.blobs, "files": done.files}
+        for name, number in removed.items():
+            self._metrics.count(f"gc_{name}", number)
+        self._metrics.count("gc_rounds")
+        self._gc_last = {"gc_last_seconds": round(seconds, 3), "gc_last_timestamp_seconds": round(time())}
+        log_event("gc", seconds=round(seconds, 3), **removed)
 
 
 def _granted(request: web.Request) -> Grant:
@@ -362,7 +387,8 @@ def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     error = context.get("exception")
     if isinstance(error, ConnectionError):
         return
-    _log.error("the event loop reports: %s", describe_fault(error) if error is not None else "a fault without a name")
+    fault = describe_fault(error) if error is not None else "a fault without a name"
+    log_event("event loop reports", level=logging.ERROR, fault=fault)
 
 
 def _mute_logger() -> logging.Logger:

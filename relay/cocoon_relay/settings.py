@@ -189,6 +189,12 @@ SETTINGS: Final = (
     Setting("access", "WHO", Access.ANYONE, "anyone: whoever reaches it; token: with an access token alone; guest: "
             "without one too, within the limits of the class guest", lambda value: Access(_choice(*Access)(value)),
             _quote),
+    Setting("log", "FORM", "text", "text, or json: one object a line, on standard error", _choice("text", "json"),
+            _quote),
+    Setting("log_level", "LEVEL", "warning", "warning: what needs you; info: also rounds of gc, starts and ends",
+            _choice("info", "warning"), _quote),
+    Setting("log_addresses", "", False, "write the addresses of those who connect, go and are refused, to find a "
+            "fault; topics never. By default no address is written anywhere", _parse_flag, _show_flag),
 )  # fmt: skip
 LIMIT_SETTINGS: Final = tuple(
     _limit_setting(field.name, field.default, field.metadata["spec"])  # type: ignore[arg-type]
