@@ -8,6 +8,7 @@ others complain, and the next rotation mends it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -15,9 +16,9 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from cocoon_core.protocol.constants import LABEL_RANK
-from cocoon_core.protocol.ids import DeviceId, EntryId, InviteId, RecipientId, TopicId
+from cocoon_core.protocol.ids import DeviceId, EntryId, InviteId, TopicId
 from cocoon_core.protocol.operations import Create
-from cocoon_core.protocol.operations_rotation import Rotation
+from cocoon_core.protocol.operations_rotation import Rotation, name_recipient
 from cocoon_core.protocol.primitives import hash_bytes
 from cocoon_core.protocol.roster_values import Operation, Roster, Seniority
 
@@ -69,7 +70,7 @@ class Gone:
 
     devices: tuple[DeviceId, ...] = ()
     invites: tuple[InviteId, ...] = ()
-    others: tuple[RecipientId, ...] = ()  # recovery phrases that were replaced, and whoever was never due
+    others: tuple[bytes, ...] = ()  # recovery phrases that were replaced, and whoever was never due; by their names
 
     def __bool__(self) -> bool:
         return bool(self.devices or self.invites or self.others)
@@ -199,25 +200,25 @@ def find_gone(node: EpochNode, roster: Roster, history: History) -> Gone:
     """Who was given this epoch's secret and is no recipient by this roster.
 
     Given it was whom its rotation names (of pages: whom it was to name), and, by a welcome, every device and link that
-    came in by an operation that the rotation did not know.
+    came in by an operation that the rotation did not know. A rotation names by the first bytes of an id: of two that
+    begin alike it names both, so that one of them can be gone.
     """
     now: set[bytes] = {one.id for one in roster.recipients()}
-    given: set[bytes] = set(_named(node, history))
-    given.update(
+    out = set(Counter(_named(node, history)) - Counter(map(name_recipient, now)))
+    devices = {
         device.id
         for device in roster.former_devices.values()
-        if device.enrolled_by != node.id and not history.knows(node.id, device.enrolled_by)
-    )
-    given.update(
+        if name_recipient(device.id) in out
+        or (device.enrolled_by != node.id and not history.knows(node.id, device.enrolled_by))
+    }
+    invites = {
         invite.id
         for invite in roster.invites.values()
-        if not invite.by_request and not history.knows(node.id, invite.operation)
-    )
-    out = sorted(given - now)
-    devices = [DeviceId(one) for one in out if one in roster.former_devices]
-    invites = [InviteId(one) for one in out if one in roster.invites]
-    others = [RecipientId(one) for one in out if one not in roster.former_devices and one not in roster.invites]
-    return Gone(tuple(devices), tuple(invites), tuple(others))
+        if name_recipient(invite.id) in out or (not invite.by_request and not history.knows(node.id, invite.operation))
+    }
+    devices, invites = devices - now, invites - now
+    others = out - set(map(name_recipient, (*devices, *invites)))
+    return Gone(tuple(sorted(devices)), tuple(sorted(invites)), tuple(sorted(others)))
 
 
 def rank_of(one: bytes, about: bytes, others: Iterable[bytes]) -> int:
@@ -233,10 +234,10 @@ def rank_of(one: bytes, about: bytes, others: Iterable[bytes]) -> int:
 def _named(node: EpochNode, history: History) -> Iterable[bytes]:
     rotation = node.rotation
     if rotation is None:
-        return (node.operation.device,)
-    if rotation.paged is None:
-        return (recipient for recipient, _ in rotation.wraps)
-    return (one.id for one in history.roster_at(node.operation.parents).recipients())
+        return (name_recipient(node.operation.device),)
+    if rotation.beside is not None:
+        return rotation.beside.named
+    return (name_recipient(one.id) for one in history.roster_at(node.operation.parents).recipients())
 
 
 def _counts(node: EpochNode, roster: Roster) -> bool:

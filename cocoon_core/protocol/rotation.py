@@ -10,26 +10,23 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from cocoon_core.errors import DecryptionError, MalformedError, NotYetError, UntrustedInputError, UsageError
 from cocoon_core.protocol.constants import (
     LABEL_WRAP_PAGE,
-    MAX_INLINE_WRAPS,
     MAX_WRAP_PAGES,
-    WRAP_BYTES,
+    MAX_WRAPS_BESIDE,
     WRAPS_A_PAGE,
 )
 from cocoon_core.protocol.epoch import Epoch, unwrap_epoch, wrap_epoch
 from cocoon_core.protocol.ids import BlobHash, GroupId, RecipientId, TopicId
 from cocoon_core.protocol.operation_forms import require_rising
-from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapPages
+from cocoon_core.protocol.operations_rotation import RECORD_BYTES, Reason, Rotation, WrapPages, WrapsBeside, ids_in
 from cocoon_core.protocol.primitives import HpkeKey, Secret
 from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.sealed_pages import name_page, open_page, seal_page
 
-Pages = Mapping[BlobHash, bytes]
-_RECORD: Final = RecipientId.LENGTH + WRAP_BYTES  # bytes of one wrap in a page
+Pages = Mapping[BlobHash, bytes]  # by their names; the wraps beside a rotation are there by theirs
 
 
 def make_rotation(
@@ -46,11 +43,12 @@ def make_rotation(
         parents: the topics of every epoch that this one ends.
         epoch: from a fresh random secret.
         recipients: exactly those that the roster gives, each with the newest HPKE key that is known.
-        page_key: fresh and random. It is used only if there are more wraps than stand in a rotation.
+        page_key: fresh and random. It is used only if there are more wraps than stand beside a rotation.
 
     Returns:
-        The operation's body, and the blobs that must be at the relay before it. A page shows how many wraps it holds
-        within a length class (at most WRAPS_A_PAGE), and not whose.
+        The operation's body, and where the wraps are: one item, that stands beside it in its envelope; or where it has
+        pages, the blobs that must be at the relay before it. A page shows how many wraps it holds within a length class
+        (at most WRAPS_A_PAGE), and not whose.
 
     Raises:
         MalformedError: there is no recipient, or one of their keys is none of this suite.
@@ -58,8 +56,9 @@ def make_rotation(
     """
     wraps = sorted((RecipientId(one.id), wrap_epoch(epoch, one.hpke, group)) for one in recipients)
     topics = tuple(sorted(parents))
-    if len(wraps) <= MAX_INLINE_WRAPS:
-        return Rotation(reason, topics, epoch.topic, tuple(wraps)), []
+    if len(wraps) <= MAX_WRAPS_BESIDE:
+        records = b"".join(map(b"".join, wraps))
+        return Rotation(reason, topics, epoch.topic, WrapsBeside.of(records)), [records]
     if len(wraps) > WRAPS_A_PAGE * MAX_WRAP_PAGES:
         raise UsageError(f"a rotation cannot name {len(wraps)} recipients")
     chunks = [wraps[at : at + WRAPS_A_PAGE] for at in range(0, len(wraps), WRAPS_A_PAGE)]
@@ -68,12 +67,12 @@ def make_rotation(
         for place, chunk in enumerate(chunks)
     ]
     index = tuple((chunk[0][0], name_page(blob)) for chunk, blob in zip(chunks, blobs, strict=True))
-    return Rotation(reason, topics, epoch.topic, (), WrapPages(page_key, index)), blobs
+    return Rotation(reason, topics, epoch.topic, WrapPages(page_key, index)), blobs
 
 
 def find_page(rotation: Rotation, recipient: RecipientId) -> BlobHash | None:
-    """The one blob that holds this recipient's wrap, if it has one; None where the wraps stand in the rotation."""
-    place = _place_of(rotation, recipient)
+    """The one blob that holds this recipient's wrap, if it has one; None where the wraps stand beside the rotation."""
+    place = _place_of(rotation.paged, recipient) if rotation.paged is not None else None
     return rotation.pages[place] if place is not None else None
 
 
@@ -81,21 +80,20 @@ def find_wrap(rotation: Rotation, recipient: RecipientId, pages: Pages) -> bytes
     """This recipient's wrap, or None where the rotation names another set of recipients.
 
     Raises:
-        NotYetError: the page that would hold it is not among `pages`.
-        DecryptionError, MalformedError: that page is not what the rotation's author was to put there.
+        NotYetError: the page that would hold it, or what stands beside the rotation, is not among `pages`.
+        DecryptionError, MalformedError: that is not what the rotation's author was to put there.
     """
-    if rotation.paged is None:
-        at = bisect_left(rotation.wraps, recipient, key=lambda wrap: wrap[0])
-        found = at < len(rotation.wraps) and rotation.wraps[at][0] == recipient
-        return rotation.wraps[at][1] if found else None
-    place = _place_of(rotation, recipient)
-    if place is None:
-        return None
-    records = _open(rotation.paged, place, rotation.topic, pages)
+    if isinstance(rotation.where, WrapsBeside):
+        records = _records_beside(rotation.where, pages)
+    else:
+        place = _place_of(rotation.where, recipient)
+        if place is None:
+            return None
+        records = _open(rotation.where, place, rotation.topic, pages)
     at = bisect_left(range(_count(records)), recipient, key=lambda number: _id_at(records, number))
     if at == _count(records) or _id_at(records, at) != recipient:
         return None
-    return records[at * _RECORD + RecipientId.LENGTH : (at + 1) * _RECORD]
+    return records[at * RECORD_BYTES + RecipientId.LENGTH : (at + 1) * RECORD_BYTES]
 
 
 def open_rotation(
@@ -107,9 +105,9 @@ def open_rotation(
         keys: one's HPKE keys, the newest first: the author may not have known the newest.
 
     Raises:
-        NotYetError: the page that holds the wrap is not among `pages`.
+        NotYetError: what holds the wrap is not among `pages`.
         DecryptionError: there is no wrap for this recipient, or none of the keys opens it to this topic's secret.
-        MalformedError: the page is not one.
+        MalformedError: the page, or what stands beside it, is not one.
     """
     wrapped = find_wrap(rotation, recipient, pages)
     if wrapped is None:
@@ -151,28 +149,44 @@ def check_wraps(rotation: Rotation, recipients: Iterable[Recipient], pages: Page
         recipients: what the roster gave to its author: of `RosterGraph.roster_at(its parents)`.
 
     Raises:
-        NotYetError: not all of its pages are among `pages`.
+        NotYetError: not all of its pages, or of what stands beside it, are among `pages`.
     """
     due = {RecipientId(one.id) for one in recipients}
     named: set[RecipientId] = set()
     bad = []
-    if rotation.paged is None:
-        named.update(recipient for recipient, _ in rotation.wraps)
+    if isinstance(rotation.where, WrapsBeside):
+        try:
+            named.update(ids_in(_records_beside(rotation.where, pages)))
+        except UntrustedInputError:
+            bad.append(rotation.where.name)
     else:
-        for place, (_, name) in enumerate(rotation.paged.pages):
+        for place, (_, name) in enumerate(rotation.where.pages):
             try:
-                named.update(_read_ids(rotation.paged, place, rotation.topic, pages))
+                named.update(_read_ids(rotation.where, place, rotation.topic, pages))
             except UntrustedInputError:
                 bad.append(name)
     return WrapCheck(tuple(sorted(due - named)), tuple(sorted(named - due)), tuple(bad))
 
 
-def _place_of(rotation: Rotation, recipient: RecipientId) -> int | None:
+def _place_of(paged: WrapPages, recipient: RecipientId) -> int | None:
     """The page that holds this recipient's wrap, if any does."""
-    if rotation.paged is None:
-        return None
-    place = bisect_right(rotation.paged.pages, recipient, key=lambda page: page[0]) - 1
+    place = bisect_right(paged.pages, recipient, key=lambda page: page[0]) - 1
     return place if place >= 0 else None
+
+
+def _records_beside(beside: WrapsBeside, pages: Pages) -> bytes:
+    """The wraps that stand beside a rotation.
+
+    Raises:
+        NotYetError: they are not here.
+        MalformedError: these are others.
+    """
+    records = pages.get(beside.name)
+    if records is None:
+        raise NotYetError("the wraps of a rotation are not here")
+    if not beside.matches(records):
+        raise MalformedError("these are not the wraps of this rotation")
+    return records
 
 
 def _open(paged: WrapPages, place: int, topic: TopicId, pages: Pages) -> bytes:
@@ -187,7 +201,7 @@ def _open(paged: WrapPages, place: int, topic: TopicId, pages: Pages) -> bytes:
     if blob is None:
         raise NotYetError(f"page {name.hex()[:12]} of a rotation's wraps is not here")
     records = open_page(blob, name, paged.key, place, LABEL_WRAP_PAGE, topic)
-    count, rest = divmod(len(records), _RECORD)
+    count, rest = divmod(len(records), RECORD_BYTES)
     if rest or not 0 < count <= WRAPS_A_PAGE:
         raise MalformedError(f"a page of wraps does not have {len(records)} bytes")
     if _id_at(records, 0) != first:
@@ -205,8 +219,8 @@ def _read_ids(paged: WrapPages, place: int, topic: TopicId, pages: Pages) -> lis
 
 
 def _count(records: bytes) -> int:
-    return len(records) // _RECORD
+    return len(records) // RECORD_BYTES
 
 
 def _id_at(records: bytes, number: int) -> RecipientId:
-    return RecipientId(records[number * _RECORD : number * _RECORD + RecipientId.LENGTH])
+    return RecipientId(records[number * RECORD_BYTES : number * RECORD_BYTES + RecipientId.LENGTH])

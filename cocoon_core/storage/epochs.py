@@ -102,6 +102,18 @@ CREATE TABLE due (
 """,
 )
 
+WRAPS: Final = Migration(
+    "wraps",
+    """
+CREATE TABLE wraps (
+    group_no  INTEGER NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
+    operation BLOB NOT NULL,
+    records   BLOB NOT NULL,
+    PRIMARY KEY (group_no, operation)
+) STRICT;
+""",
+)
+
 _FOR_NOW: Final = 2  # of `finished`
 _FOR_GOOD: Final = 1
 MAX_REPAIRS: Final = 4_096  # complaints and repairs that are kept
@@ -395,6 +407,40 @@ class EpochTable:
         """The relay lost what it had shown."""
         self._db.execute(
             "DELETE FROM shown_early WHERE group_no=? AND relay=? AND topic=?", (self._no, relay, bytes(topic))
+        )
+
+    # --- wraps that stand beside rotations
+
+    def add_wraps(self, operation: EntryId, records: bytes) -> bool:
+        """Keep the wraps of a rotation. False where they were here already."""
+        if self.has_wraps(operation):
+            return False
+        self._db.execute(
+            "INSERT INTO wraps (group_no, operation, records) VALUES (?,?,?)", (self._no, bytes(operation), records)
+        )
+        return True
+
+    def has_wraps(self, operation: EntryId) -> bool:
+        found = self._db.query_value(
+            "SELECT 1 FROM wraps WHERE group_no=? AND operation=?", (self._no, bytes(operation))
+        )
+        return found is not None
+
+    def wraps(self, operation: EntryId) -> bytes | None:
+        """The wraps that stand beside a rotation, if they are here."""
+        found: bytes | None = self._db.query_value(
+            "SELECT records FROM wraps WHERE group_no=? AND operation=?", (self._no, bytes(operation))
+        )
+        return found
+
+    def with_wraps(self) -> list[tuple[EntryId, int]]:
+        """The rotations of which the wraps are here, each with their bytes."""
+        rows = self._db.query("SELECT operation, length(records) FROM wraps WHERE group_no=?", (self._no,))
+        return [(EntryId(operation), size) for operation, size in rows]
+
+    def drop_wraps(self, operations: Iterable[EntryId]) -> None:
+        self._db.executemany(
+            "DELETE FROM wraps WHERE group_no=? AND operation=?", [(self._no, bytes(one)) for one in operations]
         )
 
     # --- blobs on their way to relays

@@ -15,7 +15,7 @@ from cocoon_core.storage.branches import COUNTING
 from cocoon_core.storage.database import Database, Migration
 from cocoon_core.storage.device_links import DEVICE_LINKS
 from cocoon_core.storage.documents import DOCUMENTS
-from cocoon_core.storage.epochs import EPOCHS
+from cocoon_core.storage.epochs import EPOCHS, WRAPS
 from cocoon_core.storage.groups import GROUPS, GUESTS
 from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
@@ -51,6 +51,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     SET_ASIDE,
     RETIRES,
     PROMISED,
+    WRAPS,
     # New steps go here.
 )
 

@@ -98,14 +98,14 @@ def _topics(replica: Replica) -> dict[TopicId, tuple[Iterable[bytes], bool]]:
     for topic, stored in epochs.held.items():
         if topic != epochs.current.epoch.topic:
             wires = epochs.handover_from(topic)
-            found[topic] = _sealed_in(stored.epoch, wires), epochs.is_before_current(topic)
+            found[topic] = _sealed_in(stored.epoch, epochs.carry_all(wires)), epochs.is_before_current(topic)
     current = epochs.current
     found[current.epoch.topic] = _sealed_in(current.epoch, _in_current(replica, current)), False
     return found
 
 
-def _sealed_in(epoch: Epoch, wires: Iterable[bytes]) -> Iterator[bytes]:
-    return (seal_envelope(wire, epoch) for wire in wires)
+def _sealed_in(epoch: Epoch, values: Iterable[bytes]) -> Iterator[bytes]:
+    return (seal_envelope(value, epoch) for value in values)
 
 
 def _in_current(replica: Replica, current: StoredEpoch) -> Iterator[bytes]:
@@ -115,10 +115,11 @@ def _in_current(replica: Replica, current: StoredEpoch) -> Iterator[bytes]:
     seqs = {device: end.seq for device, end in replica.epochs.frontier().items()}
     for run in replica.log.runs_above(seqs):
         if run.wire != current.manifest:
-            yield run.wire
+            yield replica.epochs.carry(run.wire, run.last_id)
     untold = {operation: wire for relay in replica.groups.relays(replica.record.number)
               for operation, wire in replica.epochs.table.untold(relay, UNTOLD)}  # fmt: skip
-    yield from untold.values()
+    for operation, wire in untold.items():
+        yield replica.epochs.carry(wire, operation)
 
 
 async def _gather(replica: Replica, access: RelayAccess, spill: _Spill) -> set[BlobHash]:

@@ -8,12 +8,12 @@ Spec: specs/epoch.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from cocoon_core.errors import LocalStateError, UntrustedInputError
-from cocoon_core.protocol.constants import MAX_PUT_ENVELOPES, REPAIR_DAYS
+from cocoon_core.protocol.constants import MAX_PUT_ENVELOPES, PARK_TOTAL_BYTES, REPAIR_DAYS
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, Steps, choose_epoch, trace_epochs
@@ -26,7 +26,8 @@ from cocoon_core.protocol.repair import RepairKeys, repair_keys
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Roster
 from cocoon_core.protocol.rotation_due import EpochUse, find_reason
-from cocoon_core.protocol.run import UnverifiedRun
+from cocoon_core.protocol.rotation_value import add_wraps
+from cocoon_core.protocol.run import UnverifiedRun, parse_run
 from cocoon_core.storage.epochs import EpochTable, StoredEpoch
 from cocoon_core.sync.beacons import is_beacon
 from cocoon_core.sync.final import read_final
@@ -39,6 +40,7 @@ DAY_MS = 86_400_000
 REPAIR_DEPTH = 8  # repair topics, each of the one before, that are looked at
 MAX_EARLY = 32  # rotations that cannot be placed and are complained of: anybody in the epoch can write such
 WATCHED_EPOCHS = 16  # ended epochs whose repair topics are read
+CARRIED_BYTES = 1024 * 1024  # bytes of rotations with their wraps that lead on in one put, beyond the newest one
 
 
 class Epochs:
@@ -368,18 +370,84 @@ class Epochs:
         return way
 
     def handover_from(self, topic: TopicId) -> list[bytes]:
-        """The runs that lead whoever reads that topic to the current one: operations and rotations, in their order."""
+        """The runs that lead whoever reads that topic to the current one: operations and rotations, in their order.
+
+        None where the newest one's wraps are not here: without them it leads nobody on, and others have them.
+        """
+        way = self._way_from(topic)
+        if way and self.lacks_wraps(way[0]):
+            return []
         wires: list[bytes] = []
-        for node in self._way_from(topic):
+        for node in way:
             stored = self.held.get(node.topic)
             own = self._replica.log.operation_wire(node.id)
             wires = [*(stored.handover if stored is not None else ()), *([own] if own else []), *wires]
         return list(dict.fromkeys(wires))[-MAX_PUT_ENVELOPES:]
 
+    # --- wraps
+
+    def lacks_wraps(self, node: EpochNode) -> bool:
+        """True where the wraps that stand beside this rotation are not here."""
+        rotation = node.rotation
+        return rotation is not None and rotation.beside is not None and not self.table.has_wraps(node.id)
+
+    def carry(self, wire: bytes, last_id: EntryId) -> bytes:
+        """What is sealed of a run: a rotation goes with the wraps beside it, if they are here."""
+        records = self.table.wraps(last_id)
+        return wire if records is None else add_wraps(wire, records)
+
+    def carry_all(self, wires: Sequence[bytes]) -> list[bytes]:
+        """What is sealed of runs that lead on: the newest rotation with its wraps, and those before it as far as they
+        fit into one put.
+        """
+        values: list[bytes] = []
+        left = CARRIED_BYTES
+        for wire in reversed(wires):
+            value = self.carry(wire, parse_run(wire, self._replica.group).last_id)
+            if len(value) > len(wire):
+                is_newest = left == CARRIED_BYTES
+                left -= len(value)
+                value = value if left >= 0 or is_newest else wire
+            values.append(value)
+        return values[::-1]
+
+    def note_wraps(self, found: Mapping[EntryId, bytes]) -> None:
+        """Keep wraps that came beside rotations: to open one's own, and to lead others on. Inside a transaction.
+
+        Of rotations that are not in the roster, which anybody in the epoch can make up, no more than of runs that wait.
+        """
+        graph = self._replica.members.graph
+        apart = sum(size for one, size in self.table.with_wraps() if one not in graph) if found else 0
+        for operation, records in found.items():
+            if operation not in graph and apart + len(records) > PARK_TOTAL_BYTES:
+                continue
+            if self.table.add_wraps(operation, records):
+                apart += 0 if operation in graph else len(records)
+                self.closed.discard(operation)
+                self._closed_early.pop(operation, None)
+
+    def drop_wraps(self) -> None:
+        """Erase the wraps of rotations that neither began nor ended an epoch that is held. Inside a transaction."""
+        graph, parked = self._replica.members.graph, {run.statement for run in self._replica.log.parked()}
+        old = []
+        for operation, _ in self.table.with_wraps():
+            body = graph.operation(operation).body if operation in graph else None
+            topics = {body.topic, *body.parents} if isinstance(body, Rotation) else set()
+            if topics.isdisjoint(self.held) and operation not in parked:
+                old.append(operation)
+        self.table.drop_wraps(old)
+
     # --- what came
 
     def note_received(
-        self, relay: str, topic: TopicId, runs: Sequence[UnverifiedRun], size: int, *, is_anew: bool
+        self,
+        relay: str,
+        topic: TopicId,
+        runs: Sequence[UnverifiedRun],
+        size: int,
+        *,
+        is_anew: bool,
+        wraps: Collection[EntryId] = (),
     ) -> None:
         """Count what a topic showed, and keep in mind what says to end an epoch or to open one. Inside a transaction.
 
@@ -387,6 +455,7 @@ class Epochs:
 
         Args:
             is_anew: these are the first of that topic, which is read from its start, maybe not for the first time.
+            wraps: the rotations that came with their wraps: another one leads nobody on.
         """
         count = sum(not is_beacon(run) for run in runs)
         self.table.note_received(relay, topic, count, size, is_anew=is_anew)
@@ -398,7 +467,8 @@ class Epochs:
                 continue
             last = run.stored().entries[-1]
             if last.kind is EntryKind.ROSTER and last.body and last.body[0] == Rotation.CODE:
-                self.table.note_rotation_shown(relay, topic, last.id)
+                if last.id in wraps or not isinstance(last.body[-1], bytes):
+                    self.table.note_rotation_shown(relay, topic, last.id)
             elif last.kind is EntryKind.ROSTER and topic in self.held:
                 self._note_signpost(relay, topic, last)
             elif last.kind is EntryKind.MANIFEST and topic in self.held and self.held[topic].manifest is None:

@@ -66,7 +66,7 @@ class Following:
         self._fetched: dict[BlobHash, bytes] = {}
         self._lost: set[BlobHash] = set()
         self._is_guest = url in replica.guests
-        self._closed = set(replica.epochs.closed) if self._is_guest else replica.epochs.closed
+        self._closed_here: set[EntryId] = set()  # rotations that do not open by what this guest has
         self._unread: set[EntryId] = set()  # rotations beside the chosen one without a wrap for this device
         self._proved: ProvedManifest | None = None  # the manifest whose blobs are on their way
 
@@ -107,7 +107,7 @@ class Following:
                 continue
             if open_repairs(self._replica, self._own_keys()[0][1]):
                 return None
-            if node.id not in self._closed or epochs.take_closed_early(node.id):
+            if not self._is_closed(node.id) or epochs.take_closed_early(node.id):
                 work = self._open_wrap(node.id, node.rotation, keys)
                 if work is not None or node.topic in epochs.held:
                     return work
@@ -116,11 +116,13 @@ class Following:
     def _open_beside(self) -> Work | None:
         """Open what does not stand as far as is known here: its manifest may say what makes it stand for others.
 
-        No page is fetched for that, and nobody is told where no wrap is found.
+        No page is fetched for that, and nobody is told where no wrap is found. The wraps of one that is known by a
+        manifest alone are not here.
         """
         epochs = self._replica.epochs
         for node in epochs.unknown():
-            if node.rotation is not None and not node.rotation.paged and node.id not in self._unread:
+            is_here = node.rotation is not None and not node.rotation.paged and not epochs.lacks_wraps(node)
+            if is_here and node.rotation is not None and node.id not in self._unread:
                 self._open_wrap(node.id, node.rotation, self._replica.epoch, tell=False)
                 if node.topic in epochs.held:
                     return None
@@ -137,7 +139,7 @@ class Following:
         if replica.epochs.left_out_early() and open_repairs(replica, self._own_keys()[0][1]):
             return None
         for parked in replica.log.parked():
-            if parked.statement is None or parked.statement in self._closed:
+            if parked.statement is None or self._is_closed(parked.statement):
                 continue
             run = parse_run(parked.wire, replica.group).stored()
             with suppress(UntrustedInputError):
@@ -154,6 +156,10 @@ class Following:
 
     def _open_wrap(self, operation: EntryId, rotation: Rotation, reads: TopicKeys, *, tell: bool = True) -> Work | None:
         replica = self._replica
+        records = replica.epochs.table.wraps(operation) if rotation.beside is not None else None
+        if rotation.beside is not None and records is None and self._is_guest:
+            return None  # they may still come, or be elsewhere
+        here = {rotation.beside.name: records} if rotation.beside is not None and records is not None else self._fetched
         for recipient, keys in self._own_keys():
             page = find_page(rotation, recipient)
             if page is not None and page not in self._fetched:
@@ -161,17 +167,20 @@ class Following:
                     continue
                 return self._fetch(reads, [page])
             with suppress(UntrustedInputError, NotYetError):
-                if find_wrap(rotation, recipient, self._fetched) is not None:
-                    epoch = open_rotation(rotation, recipient, keys, replica.group, self._fetched)
+                if find_wrap(rotation, recipient, here) is not None:
+                    epoch = open_rotation(rotation, recipient, keys, replica.group, here)
                     with replica.transaction():
                         if recipient == RecipientId(replica.keys.id):  # the link's key is needed no more
                             replica.groups.forget_link(replica.record.number)
                         replica.epochs.hold(epoch, operation if replica.members.knows((operation,)) else None)
                     return None
         if tell:
-            self._closed.add(operation)
+            (self._closed_here if self._is_guest else replica.epochs.closed).add(operation)
             self._tell_closed(operation)
         return None
+
+    def _is_closed(self, operation: EntryId) -> bool:
+        return operation in self._replica.epochs.closed or operation in self._closed_here
 
     def _tell_closed(self, operation: EntryId) -> None:
         replica = self._replica

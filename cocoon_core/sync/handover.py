@@ -251,7 +251,7 @@ class Handover:
             return []
         self._putting.add(key)
         self._rounds[place.topic] = self._rounds.get(place.topic, 0) + 1
-        return session.put(*key, [seal_envelope(wire, place) for wire in wires])
+        return session.put(*key, [seal_envelope(value, place) for value in epochs.carry_all(wires)])
 
     def _is_begun(self) -> bool:
         """The current topic holds something here; the group's first needs no manifest."""
@@ -292,7 +292,7 @@ class Handover:
             return []  # what stands above the manifest must be in the new topic before the old one is ended
         self._putting.add(key)
         seals = place is epoch and epochs.is_before_current(epoch.topic)
-        envelopes = [seal_envelope(wire, place) for wire in wires]
+        envelopes = [seal_envelope(value, place) for value in epochs.carry_all(wires)]
         return session.put(*key, envelopes, seal=seals, expect=cursor.after if seals else None)
 
     def _finish(self, epoch: TopicKeys, *, for_now: bool = False) -> list[Effect]:

@@ -72,3 +72,4 @@ def _forget_epochs(replica: Replica) -> None:
             for topic in due:
                 epochs.table.forget(topic)
             epochs.refresh()
+            epochs.drop_wraps()

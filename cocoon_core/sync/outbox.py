@@ -81,7 +81,7 @@ class Outbox:
         if self._in_flight:
             return effects
         runs = replica.log.unsent(self._url, WINDOW)
-        envelopes = [replica.seal(run.wire) for run in runs]
+        envelopes = [replica.seal(run.wire, run.last_id) for run in runs]
         sizes = [len(envelope) for envelope in envelopes]
         for cut in split_puts(sizes, session.most_put_envelopes, session.most_put_bytes):
             tag, self._next_tag = self._next_tag, self._next_tag + 1
@@ -94,7 +94,7 @@ class Outbox:
         if self._telling:
             return []
         untold = self._replica.epochs.table.untold(self._url, WINDOW)
-        envelopes = [self._replica.seal(wire) for _, wire in untold]
+        envelopes = [self._replica.seal(wire, operation) for operation, wire in untold]
         session = self._session
         cuts = split_puts([len(one) for one in envelopes], session.most_put_envelopes, session.most_put_bytes)
         cut = next(iter(cuts), ())

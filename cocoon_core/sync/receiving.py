@@ -35,6 +35,7 @@ from cocoon_core.protocol.heads import advance_heads
 from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
 from cocoon_core.protocol.repair import Complaint, Repair, RepairKeys, read_repair_value
 from cocoon_core.protocol.repair import Fork as ToldFork
+from cocoon_core.protocol.rotation_value import split_wraps
 from cocoon_core.protocol.run import Run, UnverifiedRun, parse_run, verify_run
 from cocoon_core.storage.log import ChainEnd, ParkedRun, StoredRun
 from cocoon_core.sync.beacons import is_beacon
@@ -107,6 +108,7 @@ class _Reception:
         self._forks = 0
         self._size = 0
         self._repairs: list[Complaint | Repair] = []
+        self._wraps: dict[EntryId, bytes] = {}  # that came beside rotations
 
     def run(self) -> Received:
         replica = self._replica
@@ -124,11 +126,14 @@ class _Reception:
         """What was opened, and all that is parked and fits now. Inside a transaction."""
         replica = self._replica
         is_anew = self._delivery.first == 1
-        replica.epochs.note_received(self._relay, self._delivery.topic, runs, self._size, is_anew=is_anew)
+        replica.epochs.note_received(
+            self._relay, self._delivery.topic, runs, self._size, is_anew=is_anew, wraps=self._wraps
+        )
         for value in self._repairs:
             note_repair_value(replica, self._delivery.topic, value, self._relay)
         self._take(runs)
         self._take_parked()
+        replica.epochs.note_wraps(self._wraps)
         everything = bool(self._operations) and replica.epochs.follow_choice()
         self._follow_roster()
         self._merge()
@@ -163,6 +168,10 @@ class _Reception:
 
     def _parse(self, opened: bytes, epoch: TopicKeys) -> UnverifiedRun | None:
         """The run in an envelope; None where it was a complaint or repair, which only a repair topic holds."""
+        rotation = split_wraps(opened, self._replica.group)
+        if rotation is not None:
+            run, self._wraps[rotation[0].last_id] = rotation
+            return run
         if not isinstance(epoch, RepairKeys):
             return parse_run(opened, self._replica.group)
         value = read_repair_value(opened, self._replica.group)

@@ -264,8 +264,8 @@ def _held_wires(replica: Replica, topic: TopicId) -> Iterator[tuple[int | bytes,
     epochs, log = replica.epochs, replica.log
     stored = epochs.held.get(topic)
     apart = [stored.manifest] if stored is not None and stored.manifest is not None else []
-    apart += epochs.handover_from(topic)
-    apart += [run.wire for run in log.parked()]
+    apart += epochs.carry_all(epochs.handover_from(topic))
+    apart += [epochs.carry(run.wire, run.statement) if run.statement else run.wire for run in log.parked()]
     yield from ((wire, wire) for wire in apart)
     first, last = epochs.frontier_of(topic), epochs.frontier_after(topic)
     number = MAX_SEQ

@@ -119,7 +119,8 @@ class Repairing:
         end = replica.epochs.frontier().get(replica.keys.id)
         shown = set(replica.epochs.table.shown_early(self._url, topic))
         runs = replica.log.operations_above(replica.keys.id, end.seq if end is not None else -1)
-        return [run.wire for run in runs if run.last_id not in shown]
+        carry = replica.epochs.carry
+        return [carry(run.wire, run.last_id) for run in runs if run.last_id not in shown]
 
     def _complaints(self, topic: TopicId) -> list[bytes]:
         replica = self._replica

@@ -444,7 +444,7 @@ class Replica:
         with self.transaction():
             return len(self.own_chain.form_runs())
 
-    def seal(self, wire: bytes) -> bytes:
+    def seal(self, wire: bytes, last_id: EntryId) -> bytes:
         """The envelope of a stored run in the epoch that is written to: the same bytes each time.
 
         Raises:
@@ -452,7 +452,7 @@ class Replica:
         """
         if not self.epochs.may_seal():
             raise UsageError("somebody who is gone can read this epoch; it must be rotated first")
-        return seal_envelope(wire, self.epoch)
+        return seal_envelope(self.epochs.carry(wire, last_id), self.epoch)
 
     # --- what the way in needs (receiving.py)
 

@@ -43,7 +43,7 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     unsent = replica.log.queued_operations(replica.keys.id)
     before = [wire for topic in choice.topics_to_end if topic in epochs.held for wire in epochs.held[topic].handover]
     epoch = Epoch(Secret(secrets.token_bytes(32)))
-    body, pages = make_rotation(
+    body, wraps = make_rotation(
         reason,
         choice.topics_to_end,
         epoch,
@@ -62,6 +62,9 @@ def write_rotation(replica: Replica, reason: Reason) -> TopicId:
     (manifest,) = chain.form_runs()
     unfinished = [wire for wire in before if not _was_shown(replica, wire)]
     handover = list(dict.fromkeys([*unfinished, *(stored.wire for stored in unsent), rotation.wire]))
+    pages = wraps if body.paged is not None else []
+    for records in wraps if body.beside is not None else []:
+        epochs.table.add_wraps(entry.id, records)
     epochs.table.add(epoch, replica.clock(), entry.id)
     epochs.table.set_manifest(epoch.topic, manifest.wire)
     epochs.table.set_followed(epoch.topic, write_final(packed.frontier, packed.operations), packed.content, handover)

@@ -253,13 +253,13 @@ async def erased_and_rotated(world: World) -> tuple[list[Seat], list[bytes]]:
     gone = await ana.group.feed.post(CANARY)
     await world.level()
     table = mal.replica.forks.table
-    kept = [wire for _, _, _, wire in table.standing(ana.device, 0) if CANARY.encode() in wire]
+    kept = [(last_id, wire) for _, _, last_id, wire in table.standing(ana.device, 0) if CANARY.encode() in wire]
     assert kept
     await ana.group.feed.erase(gone.id)
     await ana.group.rotate()
     await world.level()
     assert rows_with(ben, CANARY) == []
-    return [ana, ben, mal], [mal.replica.seal(wire) for wire in kept]
+    return [ana, ben, mal], [mal.replica.seal(wire, last_id) for last_id, wire in kept]
 
 
 async def test_attack_16_runs_that_were_let_go_of_are_not_taken_again(world: World) -> None:

@@ -36,13 +36,13 @@ from cocoon_core.protocol.manifest import Heads, Manifest, ManifestBody, open_ma
 from cocoon_core.protocol.manifest_check import check_against_roster
 from cocoon_core.protocol.operations import Invite, member_id_of
 from cocoon_core.protocol.operations_devices import RemoveMember
-from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapsBeside
 from cocoon_core.protocol.part import PackedChange, Said, pack_parts
 from cocoon_core.protocol.primitives import Secret, wrap
 from cocoon_core.protocol.repair import Complaint, Repair, encode_repair_value, read_repair_value
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Recipient
-from cocoon_core.protocol.rotation import check_wraps, make_rotation, open_rotation
+from cocoon_core.protocol.rotation import Pages, check_wraps, make_rotation, open_rotation
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
 from cocoon_core.protocol.snapshot import SnapshotRef, check_heads, open_snapshot, seal_part, unseal_part
@@ -75,9 +75,16 @@ def story() -> EpochStory:
 
 def rotation_with(wraps: dict[DeviceId, bytes]) -> Rotation:
     """A rotation to NEXT by a member who makes the wraps as they please."""
-    return Rotation(
-        Reason.AGE, (EPOCH.topic,), NEXT.topic, tuple(sorted((RecipientId(one), made) for one, made in wraps.items()))
-    )
+    return Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, WrapsBeside.of(records_of(wraps)))
+
+
+def records_of(wraps: dict[DeviceId, bytes]) -> bytes:
+    return b"".join(one + made for one, made in sorted(wraps.items()))
+
+
+def beside(wraps: dict[DeviceId, bytes]) -> Pages:
+    """What stands beside the rotation with these wraps."""
+    return pages_of([records_of(wraps)])
 
 
 def good_wraps() -> dict[DeviceId, bytes]:
@@ -94,11 +101,12 @@ def _wrap_another_secret() -> dict[DeviceId, bytes]:
 
 
 def test_attack_29_whoever_is_told_another_secret_notices_and_the_others_do_not_lose_theirs() -> None:
-    rotation = rotation_with(_wrap_another_secret())
+    wraps = _wrap_another_secret()
+    rotation = rotation_with(wraps)
     for keys in (ANA, CHI):
-        assert open_rotation(rotation, RecipientId(keys.id), [keys.hpke], GROUP, {}).secret == NEXT.secret
+        assert open_rotation(rotation, RecipientId(keys.id), [keys.hpke], GROUP, beside(wraps)).secret == NEXT.secret
     with pytest.raises(DecryptionError):
-        open_rotation(rotation, RecipientId(BEN.id), [BEN.hpke], GROUP, {})
+        open_rotation(rotation, RecipientId(BEN.id), [BEN.hpke], GROUP, beside(wraps))
 
 
 def test_attack_29_weakened_without_deriving_the_topic_two_members_hold_two_secrets(
@@ -112,8 +120,9 @@ def test_attack_29_weakened_without_deriving_the_topic_two_members_hold_two_secr
             self.topic = NEXT.topic
 
     monkeypatch.setattr(epoch_module, "Epoch", Believing)
-    rotation = rotation_with(_wrap_another_secret())
-    secrets = {open_rotation(rotation, RecipientId(keys.id), [keys.hpke], GROUP, {}).secret for keys in EVERYBODY}
+    wraps = _wrap_another_secret()
+    rotation, here = rotation_with(wraps), beside(wraps)
+    secrets = {open_rotation(rotation, RecipientId(keys.id), [keys.hpke], GROUP, here).secret for keys in EVERYBODY}
     assert len(secrets) == 2
 
 
@@ -121,9 +130,9 @@ def test_attack_29_who_was_left_out_is_seen_by_everybody_complains_and_is_repair
     wraps = good_wraps()
     del wraps[BEN.id]
     rotation = rotation_with(wraps)
-    assert check_wraps(rotation, DUE, {}).missing == (RecipientId(BEN.id),)
+    assert check_wraps(rotation, DUE, beside(wraps)).missing == (RecipientId(BEN.id),)
     with pytest.raises(DecryptionError):
-        open_rotation(rotation, RecipientId(BEN.id), [BEN.hpke], GROUP, {})
+        open_rotation(rotation, RecipientId(BEN.id), [BEN.hpke], GROUP, beside(wraps))
     operation = parse_run(Writer().write_runs([1])[0].wire, GROUP).last_id  # the rotation's id
     said = read_repair_value(encode_repair_value(Complaint.make(BEN.signing, GROUP, operation)), GROUP)
     assert isinstance(said, Complaint)
@@ -147,12 +156,12 @@ def test_attack_29_a_repair_cannot_tell_another_secret_either() -> None:
 
 def test_attack_29_a_stranger_among_the_wraps_is_seen_by_everybody() -> None:
     mallory = device_keys("mallory")
-    rotation = rotation_with({**good_wraps(), mallory.id: wrap_epoch(NEXT, mallory.hpke_public, GROUP)})
-    assert check_wraps(rotation, DUE, {}).strangers == (RecipientId(mallory.id),)
+    wraps = {**good_wraps(), mallory.id: wrap_epoch(NEXT, mallory.hpke_public, GROUP)}
+    assert check_wraps(rotation_with(wraps), DUE, beside(wraps)).strangers == (RecipientId(mallory.id),)
 
 
 def test_attack_29_a_page_that_serves_only_some_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation_module, "MAX_INLINE_WRAPS", 1)
+    monkeypatch.setattr(rotation_module, "MAX_WRAPS_BESIDE", 1)
     rotation, blobs = make_rotation(Reason.AGE, [EPOCH.topic], NEXT, DUE, GROUP, KEY)
     assert not check_wraps(rotation, DUE, pages_of(blobs))
     fewer, blobs = make_rotation(Reason.AGE, [EPOCH.topic], NEXT, DUE[:2], GROUP, KEY)
@@ -407,7 +416,7 @@ def test_attack_36_older_signed_heads_pass_and_whoever_has_newer_sees_it() -> No
 
 def test_attack_36_a_manifest_of_one_who_was_out_is_none(story: EpochStory) -> None:
     """Ben rotates after he was removed: a manifest of real signatures, whose rotation does not count."""
-    wraps = ((RecipientId(BEN.id), wrap_epoch(OTHER, BEN.hpke_public, GROUP)),)
+    wraps = WrapsBeside.of(BEN.id + wrap_epoch(OTHER, BEN.hpke_public, GROUP))
     story.operations.pop()
     story.runs.pop()
     story.ana.entries.pop()

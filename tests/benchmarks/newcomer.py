@@ -182,7 +182,8 @@ async def _size_written(base: Path, posts: int, per_run: int) -> tuple[int, int]
             if place % per_run == per_run - 1:
                 group.replica.form_runs()
         replica = group.replica
-        envelopes = [replica.seal(stored.wire) for stored in replica.log.runs_between(replica.keys.id, 0, 1 << 40)]
+        runs = replica.log.runs_between(replica.keys.id, 0, 1 << 40)
+        envelopes = [replica.seal(stored.wire, stored.last_id) for stored in runs]
         written = sum(
             len(envelope)
             for envelope in envelopes

@@ -13,6 +13,7 @@ from cocoon_core.protocol import primitives
 from cocoon_core.protocol.change import join_change
 from cocoon_core.protocol.descriptor import actor_of
 from cocoon_core.protocol.device import DeviceKeys
+from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.entry import EntryKind, EntryMaker
 from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch
@@ -33,6 +34,7 @@ from tests.benchmarks.table import Row, Samples, compare, compare_freely
 from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, named_secret, whole_tail
 
 DEVICES: Final = 1_000
+FEW: Final = 24
 CHANGES: Final = 10_000
 ROUNDS: Final = 5
 
@@ -111,14 +113,19 @@ def _remove_and_rotate(recipients: list[Recipient]) -> tuple[list[bytes], list[b
 
 
 def _measure_opening() -> list[Row]:
-    inline, few, many = _own_opening(10), _own_opening(100), _own_opening(DEVICES)
+    beside, few, many = _own_opening(100), _own_opening(400), _own_opening(DEVICES)
     rows = [
-        compare(f"8 opening the own wrap of {DEVICES}", many, few, 1.3, "of 100"),
-        compare_freely("8 opening the own wrap of 100, in a page", few, inline, "of 10, in the rotation"),
+        compare(f"8 opening the own wrap of {DEVICES}", many, few, 1.3, "of 400"),
+        compare_freely("8 opening the own wrap of 400, in a page", few, beside, "of 100, beside the rotation"),
     ]
     body, pages = _rotation(DEVICES)
     checking = _time(lambda: check_wraps(body, _recipients(DEVICES), pages), each=5)
-    return [*rows, compare_freely(f"8 checking whom {DEVICES} wraps name", checking, many, "own wrap")]
+    small = _rotation(FEW)[0].encode_body()
+    return [
+        *rows,
+        compare_freely(f"8 checking whom {DEVICES} wraps name", checking, many, "own wrap"),
+        Row(f"8 the body of a rotation for {FEW} devices, in each later manifest", f"{len(encode(small))} bytes"),
+    ]
 
 
 @cache
@@ -135,7 +142,7 @@ def _own_opening(count: int) -> Samples:
     keys = _people(count)[0]
     own = RecipientId(keys.id)
     page = find_page(body, own)
-    only = {page: pages[page]} if page is not None else {}
+    only = {page: pages[page]} if page is not None else pages
     return _time(lambda: open_rotation(body, own, [keys.hpke], GROUP, only), each=50)
 
 

@@ -15,11 +15,12 @@ from cocoon_core.protocol.ids import RecipientId
 from cocoon_core.protocol.manifest import decode_manifest, encode_manifest, read_manifest_body
 from cocoon_core.protocol.manifest_check import verify_manifest
 from cocoon_core.protocol.operations import decode_operation
-from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapPages
+from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapPages, WrapsBeside
 from cocoon_core.protocol.part import open_part, read_sections
 from cocoon_core.protocol.rekey import read_rekey, rekey_body
 from cocoon_core.protocol.repair import Complaint, Fork, Repair, RepairValue, encode_repair_value, read_repair_value
 from cocoon_core.protocol.rotation import find_wrap
+from cocoon_core.protocol.rotation_value import add_wraps, split_wraps
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
 from tests.support.epoch_story import BEN, NEXT, RENEWED, manifest_entry, state
 from tests.support.protocol_story import ANA, CREATE, EPOCH, GROUP, Writer, named_secret
@@ -35,7 +36,7 @@ def _find_in_page(records: bytes) -> object:
     """Look one's wrap up in a page that a member sealed, with any bytes in it."""
     blob = seal_page(records[:1_000_000], _KEY, 0, LABEL_WRAP_PAGE, NEXT.topic)
     first = RecipientId(records[:32].ljust(32, b"\0"))
-    rotation = Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, (), WrapPages(_KEY, ((first, name_page(blob)),)))
+    rotation = Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, WrapPages(_KEY, ((first, name_page(blob)),)))
     return find_wrap(rotation, RecipientId(ANA.id), {name_page(blob): blob})
 
 
@@ -84,13 +85,15 @@ def epoch_parsers() -> tuple[Described, ...]:
     beacon = Beacon(1, digest, 0, ("ws://relay.test:1",), {BEN.id: (2, entry.id)})
     named = WrapPages(_KEY, ((RecipientId(ANA.id), name_page(b"a page")),))
     bodies = (
-        Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, ((RecipientId(BEN.id), wrapped),)),
-        Rotation(Reason.REMOVAL, (EPOCH.topic,), NEXT.topic, (), named),
+        Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, WrapsBeside.of(BEN.id + wrapped)),
+        Rotation(Reason.REMOVAL, (EPOCH.topic,), NEXT.topic, named),
     )
     return (
         ("decode_operation of rotations", lambda raw: decode_operation(decode(raw)), tuple(
             encode(body.encode_body()) for body in bodies), _UNTRUSTED, True),
         ("page of wraps", _find_in_page, (page,), malformed, False),
+        ("split_wraps", lambda raw: split_wraps(raw, GROUP), (
+            add_wraps(story.runs[-1].wire, story.records),), _UNTRUSTED, True),
         ("read_rekey", _rekey, (encode(rekey_body(RENEWED.hpke_public)),), malformed, True),
         ("read_beacon", _beacon, (encode(beacon.encode_body()),), malformed, True),
         ("decode_frontier", lambda raw: decode_frontier(decode(raw)), (

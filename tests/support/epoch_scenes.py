@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable
 
 from cocoon_core.protocol.constants import WRAP_BYTES
 from cocoon_core.protocol.epochs import Choice, EpochGraph, Path, choose_epoch, trace_epochs
-from cocoon_core.protocol.ids import EntryId, RecipientId, TopicId
+from cocoon_core.protocol.ids import EntryId, TopicId
 from cocoon_core.protocol.operation_forms import Role
 from cocoon_core.protocol.operations import Create
-from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapsBeside
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Operation, Roster
 from tests.support.roster_people import Person, signing_key
@@ -63,8 +63,9 @@ class Epochs:
         heads = story.heads() if knowing is None else tuple(sorted(one.id for one in knowing))
         self._topics += 1
         ended = {rotation_of(end).topic if end is not None else first_topic(story) for end in ends or (None,)}
-        wraps = [(RecipientId(one.id), bytes(WRAP_BYTES)) for one in story.graph().roster_at(heads).recipients()]
-        body = Rotation(Reason.REQUEST, tuple(sorted(ended)), to or topic(1000 + self._topics), tuple(sorted(wraps)))
+        named = sorted(bytes(one.id) for one in story.graph().roster_at(heads).recipients())
+        wraps = WrapsBeside.of(b"".join(one + bytes(WRAP_BYTES) for one in named))
+        body = Rotation(Reason.REQUEST, tuple(sorted(ended)), to or topic(1000 + self._topics), wraps)
         return story.write(author, body, parents=heads, below=below)
 
     def heads(self) -> list[Operation]:

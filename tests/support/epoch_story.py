@@ -13,14 +13,14 @@ from cocoon_core.protocol.device import DeviceKeys
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frontier import Frontier, frontier_of, run_end_of
-from cocoon_core.protocol.ids import BlobHash, ChangeHash, DocumentId, EntryId, RecipientId, TopicId
+from cocoon_core.protocol.ids import BlobHash, ChangeHash, DocumentId, EntryId, TopicId
 from cocoon_core.protocol.invite import InviteKeys
 from cocoon_core.protocol.manifest import DocumentState, Manifest, open_manifest, read_manifest_body, seal_manifest
 from cocoon_core.protocol.manifest_check import VerifiedManifest, verify_manifest
 from cocoon_core.protocol.operation_forms import Pin
 from cocoon_core.protocol.operations import Invite, Join, OperationBody, member_id_of
 from cocoon_core.protocol.operations_devices import RemoveMember
-from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.operations_rotation import Reason, Rotation, WrapsBeside
 from cocoon_core.protocol.part import Part, Said, pack_parts
 from cocoon_core.protocol.rekey import rekey_body
 from cocoon_core.protocol.roster import RosterGraph
@@ -79,6 +79,7 @@ class EpochStory:
     runs: list[Run] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     blobs: dict[BlobHash, bytes] = field(default_factory=dict)
+    records: bytes = b""  # the wraps beside the rotation
 
     def operate(self, writer: Writer, body: OperationBody) -> Operation:
         entry = writer.operate(body)
@@ -114,8 +115,9 @@ class EpochStory:
 
     def rotate(self) -> Operation:
         """Ana's rotation to the next epoch, for her own renewed key alone."""
-        wraps = ((RecipientId(ANA.id), self.wrap(NEXT, RENEWED)),)
-        return self.operate(self.ana, Rotation(Reason.REMOVAL, (EPOCH.topic,), NEXT.topic, wraps))
+        self.records = ANA.id + self.wrap(NEXT, RENEWED)
+        body = Rotation(Reason.REMOVAL, (EPOCH.topic,), NEXT.topic, WrapsBeside.of(self.records))
+        return self.operate(self.ana, body)
 
     def roster(self) -> Roster:
         graph = RosterGraph(GROUP)

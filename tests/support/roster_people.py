@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cocoon_core.protocol.change import join_change
-from cocoon_core.protocol.constants import LABEL_ENTRY, WRAP_BYTES
+from cocoon_core.protocol.constants import LABEL_ENTRY
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
 from cocoon_core.protocol.entry import Entry, EntryMaker, document_change
 from cocoon_core.protocol.ids import (
@@ -18,11 +18,10 @@ from cocoon_core.protocol.ids import (
     GroupId,
     HeadsDigest,
     HpkePublicKey,
-    RecipientId,
     TopicId,
 )
 from cocoon_core.protocol.operation_forms import Pin
-from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.operations_rotation import RECORD_BYTES, Reason, Rotation, WrapsBeside
 from cocoon_core.protocol.primitives import HpkeKey, Secret, SigningKey, hash_bytes
 from cocoon_core.protocol.run import Run, sign_run
 from tests.support.protocol_story import change_tail
@@ -103,7 +102,7 @@ def sorted_pins(pins: Iterable[Pin]) -> tuple[Pin, ...]:
 def rotation_body(number: int = 1) -> Rotation:
     """A rotation of the right form, from one made-up topic to the next."""
     before, after = (TopicId(signing_key(4, 100 + it).public) for it in (number - 1, number))
-    return Rotation(Reason.AGE, (before,), after, ((RecipientId(bytes(32)), bytes(WRAP_BYTES)),))
+    return Rotation(Reason.AGE, (before,), after, WrapsBeside.of(bytes(RECORD_BYTES)))
 
 
 def make_run(group: GroupId, person: Person, seq: int, prev: EntryId | None, words: Sequence[int]) -> Run:

@@ -42,6 +42,7 @@ from cocoon_core.protocol.repair import (
 )
 from cocoon_core.protocol.roster_values import Operation, Recipient
 from cocoon_core.protocol.rotation import Pages, check_wraps, open_rotation
+from cocoon_core.protocol.rotation_value import add_wraps, split_wraps
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
 from tests.support.epoch_scenes import SCENES, Epochs
 from tests.support.epoch_story import BEN, NEXT, RENEWED, EpochStory, changes_of, pages_of, told
@@ -96,24 +97,28 @@ def kept_story() -> EpochStory:
 
 
 def _paged() -> tuple[Rotation, dict[BlobHash, bytes], list[bytes]]:
-    """Four wraps in two pages; a writer would let them stand in the rotation."""
+    """Four wraps in two pages; a writer would let them stand beside the rotation."""
     made = kept()
     records = [b"".join(keys.id + bytes.fromhex(made[keys.id.hex()]) for keys in DEVICES[at : at + 2]) for at in (0, 2)]
     blobs = [seal_page(data, PAGE_KEY, place, LABEL_WRAP_PAGE, NEXT.topic) for place, data in enumerate(records)]
     first = tuple((RecipientId(DEVICES[2 * place].id), name_page(blob)) for place, blob in enumerate(blobs))
-    return Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, (), WrapPages(PAGE_KEY, first)), pages_of(blobs), records
+    return Rotation(Reason.AGE, (EPOCH.topic,), NEXT.topic, WrapPages(PAGE_KEY, first)), pages_of(blobs), records
 
 
 def make_rotation_vectors() -> Json:
-    """A rotation that carries its wraps and one with pages; what is refused of bodies, wraps and pages."""
-    inline = kept_story().operations[-1].body
-    assert isinstance(inline, Rotation)
+    """A rotation with its wraps beside it and one with pages; what is refused of bodies, values, wraps and pages."""
+    story = kept_story()
+    beside = story.operations[-1].body
+    assert isinstance(beside, Rotation)
     paged, pages, records = _paged()
     return {
         "group_id": GROUP.hex(),
         "epoch_secret": NEXT.secret.reveal().hex(),
-        "inline": {
-            "body": encode(inline.encode_body()).hex(),
+        "beside": {
+            "body": encode(beside.encode_body()).hex(),
+            "run": story.runs[-1].wire.hex(),
+            "records": story.records.hex(),
+            "value": add_wraps(story.runs[-1].wire, story.records).hex(),
             "recipient": ANA.id.hex(),
             "hpke_seed": RENEWED.hpke_seed.reveal().hex(),
         },
@@ -135,31 +140,28 @@ def make_rotation_vectors() -> Json:
                 for place, keys in enumerate(DEVICES)
             ],
         },
-        "bad_bodies": _bad_bodies(inline, paged),
-        "bad_openings": _bad_openings(inline, paged, pages),
+        "bad_bodies": _bad_bodies(beside, paged),
+        "bad_values": _bad_rotation_values(story),
+        "bad_openings": _bad_openings(beside, story.records, paged, pages),
         "checks": _checks(paged, pages),
     }
 
 
-def _bad_bodies(inline: Rotation, paged: Rotation) -> list[Json]:
-    good, other = inline.encode_body(), paged.encode_body()
-    code, reason, parents, topic, key, wraps = good
-    wrap = wraps[0]
+def _bad_bodies(beside: Rotation, paged: Rotation) -> list[Json]:
+    good, other = beside.encode_body(), paged.encode_body()
+    code, reason, parents, topic, named, name = good
     cases: list[tuple[str, str, list[Any]]] = [
-        ("a reason of no known kind", "the reasons of the page", [code, "because", parents, topic, key, wraps]),
-        ("no parent", "it ends one epoch at least", [code, reason, [], topic, key, wraps]),
-        ("33 parents", "at most 32", [code, reason, [bytes([n]) * 32 for n in range(33)], topic, key, wraps]),
-        ("parents out of order", "they rise", [code, reason, [b"\2" * 32, b"\1" * 32], topic, key, wraps]),
-        ("its own topic as parent", "a topic ends another", [code, reason, [topic], topic, key, wraps]),
-        ("no wrap", "one at least", [code, reason, parents, topic, key, []]),
-        ("a wrap twice", "each once", [code, reason, parents, topic, key, [wrap, wrap]]),
-        ("a wrap of 1167 bytes", "1168 bytes", [code, reason, parents, topic, key, [[wrap[0], bytes(1167)]]]),
-        (
-            "65 wraps",
-            "at most 64 stand in it",
-            [code, reason, parents, topic, key, [[bytes([n]) * 32, bytes(WRAP_BYTES)] for n in range(65)]],
-        ),
-        ("a page key beside wraps", "wraps or pages", [code, reason, parents, topic, PAGE_KEY.reveal(), wraps]),
+        ("a reason of no known kind", "the reasons of the page", [code, "because", parents, topic, named, name]),
+        ("no parent", "it ends one epoch at least", [code, reason, [], topic, named, name]),
+        ("33 parents", "at most 32", [code, reason, [bytes([n]) * 32 for n in range(33)], topic, named, name]),
+        ("parents out of order", "they rise", [code, reason, [b"\2" * 32, b"\1" * 32], topic, named, name]),
+        ("its own topic as parent", "a topic ends another", [code, reason, [topic], topic, named, name]),
+        ("no recipient", "one at least", [code, reason, parents, topic, b"", name]),
+        ("names of 9 bytes", "8 bytes each", [code, reason, parents, topic, named + b"\xff", name]),
+        ("names out of order", "they rise", [code, reason, parents, topic, b"\2" * 8 + b"\1" * 8, name]),
+        ("257 names", "at most 256 stand beside it", [code, reason, parents, topic, bytes(8 * 257), name]),
+        ("a hash of 31 bytes", "32 bytes", [code, reason, parents, topic, named, bytes(31)]),
+        ("no page", "one at least", [*other[:5], []]),
         ("pages without a key", "wraps or pages", [*other[:4], b"", other[5]]),
         ("a page key of 31 bytes", "32 bytes", [*other[:4], bytes(31), other[5]]),
         ("a page twice", "pages rise by their first recipient", [*other[:5], [other[5][0], other[5][0]]]),
@@ -171,14 +173,35 @@ def _bad_bodies(inline: Rotation, paged: Rotation) -> list[Json]:
     ]
 
 
-def _bad_openings(inline: Rotation, paged: Rotation, pages: Mapping[BlobHash, bytes]) -> list[Json]:
+def _bad_rotation_values(story: EpochStory) -> list[Json]:
+    run, records = story.runs[-1].wire, story.records
+    cases: list[tuple[str, str, list[Any]]] = [
+        ("version 2", "a later version", [2, "rotation", run, records]),
+        ("version 0", "version 1", [0, "rotation", run, records]),
+        ("no wraps", "one at least", [1, "rotation", run, b""]),
+        ("a flipped bit in a wrap", "the hash in the body", [1, "rotation", run, flip(records, 99)]),
+        ("wraps cut off", "each has 1200 bytes", [1, "rotation", run, records[:-1]]),
+        ("wraps beside a create", "wraps stand beside a rotation", [1, "rotation", story.runs[0].wire, records]),
+        ("wraps beside changes", "a run of one entry without changes", [1, "rotation", story.runs[1].wire, records]),
+    ]
+    return [
+        refused(name, why, {"value": encode(value).hex()}, split_wraps, encode(value), GROUP)
+        for name, why, value in cases
+    ]
+
+
+def _bad_openings(beside: Rotation, records: bytes, paged: Rotation, pages: Mapping[BlobHash, bytes]) -> list[Json]:
     first, second = paged.pages
     swapped = {first: pages[second], second: pages[first]}
-    moved = Rotation(inline.reason, (NEXT.topic,), EPOCH.topic, inline.wraps)
+    moved = Rotation(beside.reason, (NEXT.topic,), EPOCH.topic, beside.where)
+    here = pages_of([records])
+    others = {name: flip(data, 9) for name, data in here.items()}
     cases: list[tuple[str, str, Rotation, Any, Pages]] = [
-        ("no wrap for it", "the recipients are named by id", inline, BEN, {}),
-        ("an older key of the recipient", "wrapped to the newest key", inline, ANA, {}),
-        ("another topic", "the wrap is bound to the topic", moved, RENEWED, {}),
+        ("no wrap for it", "the recipients are named by id", beside, BEN, here),
+        ("an older key of the recipient", "wrapped to the newest key", beside, ANA, here),
+        ("another topic", "the wrap is bound to the topic", moved, RENEWED, here),
+        ("its wraps are not there", "they stand beside it", beside, RENEWED, {}),
+        ("other wraps beside it", "named by their hash", beside, RENEWED, others),
         ("its page is not there", "one page is needed", paged, DEVICES[3], {first: pages[first]}),
         ("another page in its place", "a blob is named by its hash", paged, DEVICES[0], swapped),
         ("a flipped bit in its page", "a blob is named by its hash", paged, DEVICES[0], {first: flip(pages[first], 9)}),

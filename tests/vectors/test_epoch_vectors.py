@@ -29,6 +29,7 @@ from cocoon_core.protocol.retire import read_retire
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Operation, Recipient, Roster
 from cocoon_core.protocol.rotation import Pages, check_wraps, find_page, open_rotation
+from cocoon_core.protocol.rotation_value import add_wraps, split_wraps
 from cocoon_core.protocol.run import parse_run, verify_run
 from cocoon_core.protocol.snapshot import (
     PageRef,
@@ -61,16 +62,28 @@ def key_from(case: Case) -> HpkeKey:
     return HpkeKey(secret(case["hpke_seed"]))
 
 
+def split_or_parse(raw: bytes, group: GroupId) -> object:
+    """Read what stands in a topic: a rotation with its wraps, or else a run."""
+    found = split_wraps(raw, group)
+    return found if found is not None else parse_run(raw, group)
+
+
 # --- rotations
 
 
 def test_rotations() -> None:
     vectors = read("rotation")
     group, wanted = GroupId(unhex(vectors["group_id"])), secret(vectors["epoch_secret"])
-    inline, paged = vectors["inline"], vectors["paged"]
-    rotation = rotation_from(inline["body"])
+    beside, paged = vectors["beside"], vectors["paged"]
+    rotation = rotation_from(beside["body"])
     assert rotation.topic == Epoch(wanted).topic
-    opened = open_rotation(rotation, RecipientId(unhex(inline["recipient"])), [key_from(inline)], group, {})
+    records = unhex(beside["records"])
+    assert add_wraps(unhex(beside["run"]), records).hex() == beside["value"]
+    split = split_wraps(unhex(beside["value"]), group)
+    assert split is not None
+    assert (split[0].wire.hex(), split[1]) == (beside["run"], records)
+    here = {BlobHash(sha256(records)): records}
+    opened = open_rotation(rotation, RecipientId(unhex(beside["recipient"])), [key_from(beside)], group, here)
     assert opened.secret == wanted
 
     rotation = rotation_from(paged["body"])
@@ -96,6 +109,7 @@ def test_refused_rotations() -> None:
     vectors = read("rotation")
     group = GroupId(unhex(vectors["group_id"]))
     require_refused(vectors["bad_bodies"], lambda case: decode_operation(decode(unhex(case["body"]))))
+    require_refused(vectors["bad_values"], lambda case: split_or_parse(unhex(case["value"]), group))
 
     def attempt(case: Case) -> object:
         pages, recipient = pages_from(case["pages"]), RecipientId(unhex(case["recipient"]))

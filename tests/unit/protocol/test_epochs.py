@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cocoon_core.protocol import operations_rotation
 from cocoon_core.protocol.epochs import Gone, path_of, rank_of
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.protocol.operation_forms import Role
@@ -41,6 +42,19 @@ def test_a_removed_device_is_gone_until_the_next_rotation() -> None:
     epochs = Epochs()
     ben = epochs.people[1]
     first = epochs.rotate(epochs.people[0])
+    epochs.story.remove(epochs.people[0], ben)
+    assert epochs.choose().gone.devices == (ben.device,)
+    epochs.rotate(epochs.people[0], first)
+    assert not epochs.choose().gone
+
+
+def test_of_two_whose_names_are_the_same_one_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody can seek keys that begin alike; here all do."""
+    monkeypatch.setattr(operations_rotation, "RECIPIENT_NAME_BYTES", 0)
+    epochs = Epochs()
+    ben = epochs.people[1]
+    first = epochs.rotate(epochs.people[0])
+    assert not epochs.choose().gone
     epochs.story.remove(epochs.people[0], ben)
     assert epochs.choose().gone.devices == (ben.device,)
     epochs.rotate(epochs.people[0], first)

@@ -21,6 +21,7 @@ from cocoon_core.sync import driver, epochs, refilling, rotating
 from cocoon_core.sync.paging import Pager
 from cocoon_core.sync.rotating import find_recipients, write_rotation
 from tests.support.dying import dies_after
+from tests.support.epoch_story import pages_of
 from tests.support.world import Seat, World, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
 
 
@@ -318,8 +319,10 @@ async def test_a_stolen_hpke_key_opens_nothing_after_a_rekey_and_a_rotation(worl
     await ana.group.rotate()
     await world.level()
     (made,) = [r for r in ana.replica.members.roster.rotations if r.body.topic == ana.replica.epoch.topic]
+    records = ana.replica.epochs.table.wraps(made.operation)
+    assert records is not None
     with pytest.raises(DecryptionError):
-        open_rotation(made.body, RecipientId(ben.device), [stolen], ben.replica.group, {})
+        open_rotation(made.body, RecipientId(ben.device), [stolen], ben.replica.group, pages_of([records]))
     await ana.group.feed.post("secret")
     await world.level()
     assert await ben.texts() == ["secret"]
