@@ -24,11 +24,11 @@ def isolate_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL, for the whole session."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "server")
+    server = PostgresServer()
     yield server
-    server.stop()
+    server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,7 @@ class PostgresNews:
         self._casts: deque[str] = deque(maxlen=_CASTS_WAITING)
         self._stale = asyncio.Event()
         self._told = asyncio.Event()
+        self._deaf = asyncio.Event()
         self.heard = 0  # notifications of other nodes
         self._tasks = [asyncio.create_task(work()) for work in (self._keep_listening, self._tell, self._read_new)]
 
@@ -139,11 +140,15 @@ class PostgresNews:
         try:
             while True:
                 try:
+                    self._deaf.clear()
                     if connection is None or connection.is_closed():
                         connection = await connect(self._url, "listener")
                         await connection.add_listener(CHANNEL, self._notified)
+                        connection.add_termination_listener(self._cut_off)
                     await self._ask(connection)
-                    await asyncio.sleep(self._poll_seconds)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._poll_seconds):
+                            await self._deaf.wait()
                 except FAULTS as error:
                     _log.warning("the database is not heard: %s", describe_error(error))
                     if connection is not None:
@@ -153,6 +158,9 @@ class PostgresNews:
             if connection is not None:
                 with suppress(*FAULTS):
                     await connection.close(timeout=1.0)
+
+    def _cut_off(self, _connection: Any) -> None:
+        self._deaf.set()
 
     async def _ask(self, connection: Connection) -> None:
         if self._followed:

@@ -8,6 +8,8 @@ plan is switched off for these connections: a planner that has not seen the tabl
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from typing import Any, Final
 
 import asyncpg
@@ -22,11 +24,20 @@ CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 20.0
 _SHARD_BITS: Final = 6  # low bits of a handle: which of the databases
 MOST_SHARDS: Final = 1 << _SHARD_BITS
+_PATIENCE: Final = 8.0  # seconds for which something is tried again before it is refused
+_PAUSES: Final = (0.0, 0.05, 0.2, 0.5, 1.0)  # seconds before each further try; the last one repeats
 _MIGRATION_LOCK: Final = 0x636F636F6F6E  # of this application's, for advisory locks
 _SLOTS: Final = 64  # rows that totals are spread over, so that nodes do not wait for each other's
 
 Connection = Any  # asyncpg's, which is not typed
-FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, asyncio.IncompleteReadError)
+FAULTS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncio.IncompleteReadError,
+    OSError,
+    TimeoutError,
+)
 
 MIGRATIONS: Final = (
     f"""
@@ -160,8 +171,8 @@ def describe_error(error: BaseException) -> str:
     """
     if isinstance(error, asyncpg.PostgresError):
         return f"{type(error).__name__} ({error.sqlstate})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return type(error).__name__
 
 
@@ -181,3 +192,18 @@ def is_passing(error: BaseException) -> bool:
         # connection, rollback (deadlock, serialization), operator intervention; a standby that was promoted over
         return state[:2] in {"08", "40", "57"} or state == "25006"
     return isinstance(error, FAULTS)
+
+
+class Patience:
+    """How long something is tried again while the database is away: a restart or a failover goes by unnoticed."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + _PATIENCE
+        self._pauses = iter(_PAUSES)
+
+    async def waits_out(self, error: BaseException) -> bool:
+        """Wait a moment before the next try; False if there is none."""
+        if not is_passing(error) or time.monotonic() > self._end:
+            return False
+        await asyncio.sleep(next(self._pauses, _PAUSES[-1]))
+        return True

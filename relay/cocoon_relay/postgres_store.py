@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
 from secrets import randbelow, token_bytes
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import asyncpg
 
@@ -26,6 +27,7 @@ from cocoon_relay.postgres_news import PostgresNews
 from cocoon_relay.postgres_schema import (
     FAULTS,
     Connection,
+    Patience,
     choose_slot,
     connect_pool,
     describe_error,
@@ -54,6 +56,28 @@ from cocoon_relay.store import (
 POLL_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 8  # of the pool; the writer and the listener have their own
 _TOPIC_COLUMNS: Final = "number, topic, incarnation, first, last, sealed, touched"
+
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def _patient(
+    work: Callable[_Parameters, Coroutine[Any, Any, _Result]],
+) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
+    """For what may be done twice: it is tried again while the database is away for a moment."""
+
+    @wraps(work)
+    async def try_again(*words: _Parameters.args, **how: _Parameters.kwargs) -> _Result:
+        patience = Patience()
+        while True:
+            try:
+                return await work(*words, **how)
+            except Refusal as refusal:
+                if refusal.__cause__ is None or not await patience.waits_out(refusal.__cause__):
+                    raise
+
+    return try_again
 
 
 class PostgresStore:
@@ -129,6 +153,7 @@ class PostgresStore:
     def cast(self, handle: int, payload: bytes) -> None:
         self._news.cast(handle, payload)
 
+    @_patient
     async def shared_secret(self) -> bytes:
         async with self._use() as db:
             await db.execute("INSERT INTO secrets VALUES ('challenges', $1) ON CONFLICT DO NOTHING", token_bytes(32))
@@ -136,6 +161,7 @@ class PostgresStore:
 
     # --- topics
 
+    @_patient
     async def open_topic(self, topic: TopicId, *, create: bool) -> TopicInfo | None:
         hour = round_to_hour(self._clock())
         async with self._use() as db:
@@ -190,18 +216,22 @@ class PostgresStore:
         self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, future, limits or self._limits))
         return future
 
+    @_patient
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         async with self._use() as db:
             return await postgres_reads.read_batch(db, handle, after, max_entries, max_bytes)
 
+    @_patient
     async def list_names(self, info: TopicInfo, after: int, most: int, salt: bytes) -> Names:
         async with self._use() as db:
             return await postgres_reads.list_names(db, info, after, most, salt)
 
+    @_patient
     async def read_places(self, info: TopicInfo, places: Sequence[int], max_bytes: int) -> tuple[bytes | None, ...]:
         async with self._use() as db:
             return await postgres_reads.read_places(db, info, places, max_bytes)
 
+    @_patient
     async def touch_topics(self, handles: Sequence[int]) -> None:
         hour = round_to_hour(self._clock())
         async with self._use() as db:
@@ -214,6 +244,7 @@ class PostgresStore:
 
     # --- the ledger of blobs
 
+    @_patient
     async def admit_blob(self, info: TopicInfo, size: int, limits: Limits | None = None) -> None:
         limits = limits or self._limits
         async with self._use() as db:
@@ -273,6 +304,7 @@ class PostgresStore:
             ):
                 return False  # else `gc` took it in between
 
+    @_patient
     async def find_blobs(self, blobs: Sequence[BlobHash]) -> list[StoredBlob]:
         async with self._use() as db:
             rows = await db.fetch(
@@ -281,6 +313,7 @@ class PostgresStore:
             )  # fmt: skip
         return [StoredBlob(BlobHash(row["hash"]), row["place"], row["size"], row["touched"]) for row in rows]
 
+    @_patient
     async def renew_blobs(self, blobs: Sequence[BlobHash]) -> set[BlobHash]:
         hour = round_to_hour(self._clock())
         async with self._use() as db:
@@ -291,6 +324,7 @@ class PostgresStore:
             )  # fmt: skip
         return {BlobHash(row["hash"]) for row in rows}
 
+    @_patient
     async def forget_blob(self, stored: StoredBlob) -> None:
         async with self._use() as db:
             await db.execute(
@@ -299,14 +333,17 @@ class PostgresStore:
                 stored.blob, stored.place, self._slot,
             )  # fmt: skip
 
+    @_patient
     async def condemned_places(self, most: int) -> list[str]:
         async with self._use() as db:
             return [row["place"] for row in await db.fetch("SELECT place FROM condemned_blobs LIMIT $1", most)]
 
+    @_patient
     async def forget_places(self, places: Sequence[str]) -> None:
         async with self._use() as db:
             await db.execute("DELETE FROM condemned_blobs WHERE place = ANY($1::text[])", list(places))
 
+    @_patient
     async def unknown_places(self, places: Sequence[str]) -> list[str]:
         async with self._use() as db:
             rows = await db.fetch(

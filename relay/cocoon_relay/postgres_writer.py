@@ -17,15 +17,13 @@ from typing import Final
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
-from cocoon_relay.postgres_schema import FAULTS, Connection, connect, handle_of, is_passing, number_of, refuse_database
+from cocoon_relay.postgres_schema import FAULTS, Connection, Patience, connect, handle_of, number_of, refuse_database
 from cocoon_relay.puts import PutJob, TopicLog, plan_put
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
-_PATIENCE: Final = 8.0  # seconds for which a transaction is tried again before its puts are refused
-_PAUSES: Final = (0.0, 0.05, 0.2, 0.5, 1.0)  # seconds before each further try; the last one repeats
 _STORED_SECONDS: Final = 1.0
 
 _LOCK_TOPICS: Final = (
@@ -109,20 +107,17 @@ class PostgresWriter:
 
     async def _commit(self, jobs: Sequence[PutJob]) -> None:
         """Do all jobs in one transaction, again and again while what fails is passing."""
-        began = time.monotonic()
-        tries = 0
+        patience = Patience()
         while True:
             try:
                 outcomes, committed = await self._try(jobs)
                 break
             except Exception as error:
                 await self._drop_connection()
-                if not is_passing(error) or time.monotonic() - began > _PATIENCE:
+                if not await patience.waits_out(error):
                     answer = refuse_database(error) if isinstance(error, FAULTS) else error
                     outcomes, committed = [answer] * len(jobs), []
                     break
-                await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
-                tries += 1
         self.commits += 1
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():

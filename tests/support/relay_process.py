@@ -98,10 +98,13 @@ async def serve_relay(data: Path, **changed: object) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def serve_node(data: Path, databases: tuple[str, ...], bucket: str | None) -> AsyncIterator[Relay]:
+async def serve_node(
+    data: Path, databases: tuple[str, ...], bucket: str | None, origins: tuple[str, ...] = ()
+) -> AsyncIterator[Relay]:
     """One node of a relay in this process."""
     limits = replace(Limits(), free_bytes=0)
-    async with _serve(RelayConfig(data, "127.0.0.1", 0, limits=limits, databases=databases, bucket=bucket)) as relay:
+    config = RelayConfig(data, "127.0.0.1", 0, origins, limits=limits, databases=databases, bucket=bucket)
+    async with _serve(config) as relay:
         yield relay
 
 

