@@ -42,7 +42,7 @@ START_SECONDS = 120.0  # for putting everything into the own host
 ASK_SECONDS = 0.5  # between two looks for blobs that are owed
 ANNOUNCE_SECONDS = 2.0  # between two looks whether another announcement is due
 MOST_VISITS = 16  # devices that are visited at once
-MOST_TRIES = 3  # visits of one instance in one pass, where they fail
+MOST_TRIES = 3  # visits of one instance in one pass, or in one hour of a watch, where they fail
 _TURN_SECONDS = 0.05
 
 
@@ -115,6 +115,7 @@ class Lan:
         self._tasks: set[asyncio.Task[None]] = set()
         self._visiting: dict[tuple[int, bytes], asyncio.Task[None]] = {}
         self._tries: dict[tuple[int, bytes], int] = {}
+        self._tries_in = -1  # the slot in which those were
         self._said: tuple[int, tuple[TopicId, ...]] | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard_at = self._asked_at = self._others_at = 0.0
@@ -214,13 +215,19 @@ class Lan:
     def _meet(self, replica: Replica, sighting: Sighting) -> None:
         """Visit who can be recognised, unless that is going on or done."""
         key = replica.record.number, sighting.instance.nonce
+        slot = slot_of(self._clock())
+        if self._stays and slot != self._tries_in:  # who could not be reached may be by now, and says so each hour
+            self._tries.clear()
+            self._tries_in = slot
         if sighting.tokens is None:
-            if self._stays and (task := self._visiting.get(key)) is not None:
-                task.cancel()
+            if self._stays:
+                self._tries.pop(key, None)  # a machine that slept comes back under the same name
+                if (task := self._visiting.get(key)) is not None:
+                    task.cancel()
             return
         held = list(replica.epochs.held.values())
         keys = [self._key(stored.epoch) for stored in held]
-        places = recognise(sighting.tokens, keys, slot_of(self._clock()), sighting.instance)
+        places = recognise(sighting.tokens, keys, slot, sighting.instance)
         if not places or key in self._visiting or self._tries.get(key, 0) >= MOST_TRIES:
             return
         if len(self._visiting) >= MOST_VISITS:

@@ -74,8 +74,10 @@ class WebSocketConnection:
         raise RelayRefused("the relay sent a message that is not binary")
 
     async def close(self) -> None:
-        await self._socket.close()
-        await self._http.close()
+        try:
+            await self._socket.close()
+        finally:  # who is cancelled here waited for a farewell that may never come
+            await self._http.close()
 
 
 async def dial_websocket(url: str, token: str | None = None) -> Connection:

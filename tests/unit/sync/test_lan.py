@@ -208,3 +208,43 @@ async def test_a_watch_gives_and_takes_as_things_are_written(world: World) -> No
         await asyncio.gather(*staying, return_exceptions=True)
     for seat in (ana, ben):
         assert seat.replica.groups.guests(seat.replica.record.number) == []
+
+
+async def shown(reader: Seat, text: str) -> None:
+    """Wait until a post is here."""
+    arrived = asyncio.Event()
+    unlisten = reader.replica.listen(partial(_set, arrived))
+    async with asyncio.timeout(30):
+        while text not in await reader.texts():
+            await arrived.wait()
+            arrived.clear()
+    unlisten()
+
+
+async def test_a_watch_visits_again_who_went_away_and_came_back(world: World) -> None:
+    """A machine that sleeps is forgotten by the others, and says the same name again when it wakes."""
+    ana, ben = await world.group("ana", "ben")
+    off(world)
+    network = Network()
+    async with (
+        ana.running.watch_lan(start_host, ana.running.groups(), addresses=[LOCAL], finder=network.finder()) as one,
+        ben.running.watch_lan(start_host, ben.running.groups(), addresses=[LOCAL], finder=network.finder()) as two,
+    ):
+        staying = [asyncio.create_task(one.stay()), asyncio.create_task(two.stay())]
+        await ana.group.feed.post("before")
+        await shown(ben, "before")
+        while not all(found.visits for watch in (one, two) for found in watch.exchanged.values()):
+            await asyncio.sleep(0)
+        awake = list(network.present.values())
+        visits = [task for watch in (one, two) for task in watch._visiting.values()]
+        for sighting in awake:
+            network.say(Sighting(sighting.instance, None))
+        await asyncio.gather(*visits, return_exceptions=True)
+        await ana.group.feed.post("while away")
+        assert await ben.texts() == ["before"]
+        for sighting in awake:
+            network.say(sighting)
+        await shown(ben, "while away")
+        for task in staying:
+            task.cancel()
+        await asyncio.gather(*staying, return_exceptions=True)
