@@ -83,7 +83,7 @@ CREATE TABLE guests (
 JOINING: Final = "joining"
 ACTIVE: Final = "active"
 STOPPED: Final = "stopped"
-MAX_ALARMS: Final = 200  # rows of one group; the oldest go first
+MAX_ALARMS: Final = 200  # rows of one group; the oldest of the kind that has most go first
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +290,9 @@ class GroupTable:
             (number, kind, subject, message, now_ms),
         )
         self._db.execute(
-            "DELETE FROM alarms WHERE rowid IN (SELECT rowid FROM alarms WHERE group_no=? "
-            "ORDER BY since_ms DESC, rowid DESC LIMIT -1 OFFSET ?)",
+            "DELETE FROM alarms WHERE rowid=(SELECT rowid FROM alarms WHERE group_no=?1 AND kind=(SELECT kind FROM alarms "
+            "WHERE group_no=?1 GROUP BY kind ORDER BY count(*) DESC, kind LIMIT 1) ORDER BY since_ms, rowid LIMIT 1) "
+            "AND (SELECT count(*) FROM alarms WHERE group_no=?1)>?2",
             (number, MAX_ALARMS),
         )
         return True

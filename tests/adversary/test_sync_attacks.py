@@ -40,6 +40,7 @@ from cocoon_core.protocol.operation_forms import Role
 from cocoon_core.protocol.operations import Invite, Join, RevokeInvite, SetRole
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.protocol.run import Run, parse_run, sign_run
+from cocoon_core.storage.groups import MAX_ALARMS
 from cocoon_core.sync import linking, maintenance, receiving
 from cocoon_core.sync.packing import _Packer
 from cocoon_core.sync.reading import read_topic
@@ -759,6 +760,26 @@ async def test_attack_41_sealed_rubbish_changes_nothing(world: World) -> None:
 
 
 # --- 42, 43: floods
+
+
+async def test_attack_43_a_flood_of_refused_runs_hides_no_other_alarm(world: World) -> None:
+    ana, mal = await world.group("ana", "mal")
+    (relay,) = world.relays.values()
+    with ana.replica.transaction():
+        ana.replica.alarm("fork", mal.device.hex(), "what matters")
+    author = Forger(mal)
+    feed, post = author.feed(), author.post("x")
+    envelopes = []
+    for number in range(MAX_ALARMS + 20):
+        stranger = author.copy()
+        stranger.keys = DeviceKeys(Secret(number.to_bytes(32, "big")), Secret(bytes(32)))
+        vars(stranger).update(seq=0, prev=None)
+        envelopes.append(stranger.write((feed, post)))
+    inject(relay, ana.replica.epoch, *envelopes)
+    await ana.sync()
+    alarms = ana.group.alarms()
+    assert "what matters" in alarms
+    assert len(alarms) == MAX_ALARMS
 
 
 async def test_attack_43_a_flood_that_cannot_be_placed_is_bounded_and_delays_nothing(
