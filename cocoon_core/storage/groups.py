@@ -290,9 +290,9 @@ class GroupTable:
             (number, kind, subject, message, now_ms),
         )
         self._db.execute(
-            "DELETE FROM alarms WHERE rowid=(SELECT rowid FROM alarms WHERE group_no=?1 AND kind=(SELECT kind FROM alarms "
-            "WHERE group_no=?1 GROUP BY kind ORDER BY count(*) DESC, kind LIMIT 1) ORDER BY since_ms, rowid LIMIT 1) "
-            "AND (SELECT count(*) FROM alarms WHERE group_no=?1)>?2",
+            "DELETE FROM alarms WHERE (SELECT count(*) FROM alarms WHERE group_no=?1)>?2 AND rowid=(SELECT rowid FROM "
+            "alarms WHERE group_no=?1 AND kind=(SELECT kind FROM alarms WHERE group_no=?1 GROUP BY kind "
+            "ORDER BY count(*) DESC, kind LIMIT 1) ORDER BY since_ms, rowid LIMIT 1)",
             (number, MAX_ALARMS),
         )
         return True

@@ -445,7 +445,7 @@ class RelayDriver:
             self.result.refused[code] = self.result.refused.get(code, 0) + count
         if self._progress is not None:
             self._progress(delivery.cursor.after, max(self._there, delivery.cursor.after))
-        next_ones = self._reconciling.delivered(delivery)
+        next_ones = self._reconciling.delivered(delivery, is_new=received.entries > 0)
         return [*next_ones, *self._advance()] if self._session.is_live(delivery.topic) else next_ones
 
     def _became_live(self, topic: TopicId) -> list[Effect]:

@@ -40,6 +40,7 @@ SENT_AT_ONCE: Final = 32  # envelopes after the cursor that a relay sends withou
 SENT_BESIDE: Final = 2  # of them, where another relay is about to send the same
 FETCHES: Final = 3  # requests for envelopes that are on their way at once
 PLACES: Final = 256  # places in one of them
+FETCHED_BYTES: Final = 8 * 1024 * 1024  # that came and wait for what is before them, beyond which no more is asked for
 DELIVERED: Final = 256  # envelopes that are delivered at once
 DELIVERED_BYTES: Final = 1024 * 1024  # bytes of them, if one alone is not more
 MOST_NAMED: Final = 100_000  # runs that are looked for by name; what is held beyond them is fetched again
@@ -67,6 +68,7 @@ class _Reading:
     listed: deque[tuple[int, bytes]] = field(default_factory=deque)
     lacking: deque[int] = field(default_factory=deque)
     fetched: dict[int, bytes] = field(default_factory=dict)
+    fetched_bytes: int = 0
     asked: int = 0
     is_stalled: bool = False
     is_begun: bool = False
@@ -164,7 +166,9 @@ class Reconciling:
             return []
         reading.asked -= 1
         reading.fetched.update(fetched.envelopes)
-        reading.lacking.extendleft(reversed(fetched.left))
+        reading.fetched_bytes += sum(len(envelope) for _, envelope in fetched.envelopes)
+        if fetched.left:  # what comes first is asked for first: all else waits for it
+            reading.lacking = deque(sorted((*fetched.left, *reading.lacking)))
         return self._go_on(reading)
 
     def refused(self, refused: Refused) -> None:
@@ -174,9 +178,14 @@ class Reconciling:
             reading.asked -= 1
             reading.is_stalled = True
 
-    def delivered(self, delivery: Deliver) -> list[Effect]:
-        """This is stored: of a still topic, what follows can be served."""
-        self._replica.readers.note(delivery.topic, self, sum(map(len, delivery.envelopes)))
+    def delivered(self, delivery: Deliver, *, is_new: bool = True) -> list[Effect]:
+        """This is stored: of a still topic, what follows can be served.
+
+        Args:
+            is_new: something of it was not here. What brings nothing holds nobody else up.
+        """
+        if is_new:
+            self._replica.readers.note(delivery.topic, self, sum(map(len, delivery.envelopes)))
         reading = self._readings.get(delivery.topic)
         return self._go_on(reading) if reading is not None else []
 
@@ -191,7 +200,7 @@ class Reconciling:
         effects: list[Effect] = [session.serve(topic, ready)] if ready else []
         if reading.is_stalled:
             return effects
-        while reading.lacking and reading.asked < FETCHES:
+        while reading.lacking and reading.asked < (FETCHES if reading.fetched_bytes < FETCHED_BYTES else 1):
             count = min(PLACES, session.most_places, len(reading.lacking))
             effects += session.fetch(topic, sorted(reading.lacking.popleft() for _ in range(count)))
             reading.asked += 1
@@ -223,7 +232,7 @@ class Reconciling:
             ready.append(envelope)
             size += len(envelope)
             reading.listed.popleft()
-            reading.fetched.pop(place, None)
+            reading.fetched_bytes -= len(reading.fetched.pop(place, b""))
         return ready
 
     def _find(self, reading: _Reading, name: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ import pytest
 from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.frames import Fetched, Listed, RelayFrame
 from cocoon_core.sync import driver, reconciling
-from cocoon_core.sync.session import Session
+from cocoon_core.sync.session import Effect, PlacesFetched, Session
 from cocoon_core.sync.still import StillTopic
 from tests.support.hostile import EditingRelay, topic_log
 from tests.support.memory_relay import MemoryConnection
@@ -121,6 +121,48 @@ async def test_attack_12_a_relay_that_names_and_never_serves_is_given_up(world: 
     relay.edit = lambda frame: () if isinstance(frame, Fetched) else (frame,)
     with pytest.raises(RelayUnavailable, match="does not answer"):
         await ben.sync()
+    relay.edit = lambda frame: (frame,)
+    await ben.sync()
+    assert await state_of(ben) == await state_of(ana)
+
+
+async def test_attack_42_envelopes_that_wait_for_an_earlier_one_fill_no_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay serves everything but what comes first, for which all the rest must wait."""
+    relay = EditingRelay()
+    world.add_relay(relay)
+    ana, ben = await world.group("ana", "ben")
+    relay.limits = {"names": 100, "fetch_places": 1}
+    for number in range(30):
+        await ana.group.feed.post(f"post {number}")
+        await ana.sync()
+    held: list[int] = []
+    honest = reconciling.Reconciling.fetched
+
+    def spy(self: reconciling.Reconciling, answer: PlacesFetched) -> list[Effect]:
+        effects = honest(self, answer)
+        held.extend(sum(map(len, reading.fetched.values())) for reading in self._readings.values())
+        return effects
+
+    first: list[RelayFrame] = []
+
+    def hold_back(frame: RelayFrame) -> Iterable[RelayFrame]:
+        if isinstance(frame, Fetched) and not first:
+            first.append(frame)
+            return ()
+        return (frame,)
+
+    monkeypatch.setattr(reconciling.Reconciling, "fetched", spy)
+    monkeypatch.setattr(reconciling, "FETCHED_BYTES", 1000)
+    relay.edit = hold_back
+    with ben.replica.transaction():
+        ben.replica.log.note_missed(relay.url, ben.replica.epoch.topic, 1)
+    with pytest.raises(RelayUnavailable, match="does not answer"):
+        await ben.sync()
+    largest = max(map(len, topic_log(relay, ana.replica.epoch).envelopes[-30:]))
+    assert first
+    assert max(held) <= 1000 + reconciling.FETCHES * largest
     relay.edit = lambda frame: (frame,)
     await ben.sync()
     assert await state_of(ben) == await state_of(ana)

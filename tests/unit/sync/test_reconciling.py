@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from cocoon_core.protocol.frames import (
     Fetched,
     Listed,
     Live,
+    Opened,
     Put,
     RelayFrame,
     decode_client_frame,
@@ -266,6 +268,60 @@ async def test_a_relay_that_brings_nothing_loses_its_turn(
     assert [relay.ok for relay in report.relays].count(True) == 1
     assert relays[1 - slow].sent == new
     assert len(await ben.texts()) == POSTS + 8
+
+
+class DrippingRelay(CountingRelay):
+    """Of one topic, sends what opens to nothing for ever, and nothing else."""
+
+    dripped: TopicId | None = None
+
+    def outgoing(self, connection: MemoryConnection, frame: RelayFrame) -> Iterable[RelayFrame]:
+        is_drop = isinstance(frame, Entries) and frame.envelopes[0] == bytes(40_000)
+        if is_drop or getattr(frame, "topic", None) != self.dripped:
+            return (frame,)
+        if isinstance(frame, Opened):
+            self.tasks.append(asyncio.create_task(self._drip(connection, frame)))
+            return (replace(frame, last=frame.last - 7),)  # so little that it is not asked for names
+        return () if isinstance(frame, Entries | Listed | Fetched | Live) else (frame,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _drip(self, connection: MemoryConnection, opened: Opened) -> None:
+        place = opened.last - 8
+        while True:
+            place += 1
+            connection.deliver(Entries(opened.topic, place, (bytes(40_000),)))
+            while connection.waiting:
+                await asyncio.sleep(0)
+
+
+async def test_attack_08_a_relay_that_drips_what_opens_to_nothing_holds_no_other_one_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cocoon_core.sync.readers.PATIENCE_SECONDS", 0.05)
+    dripping, honest = DrippingRelay(), CountingRelay("ws://relay1.test:8787", seed=1)
+    for relay in (dripping, honest):
+        world.add_relay(relay)
+    ana, ben = await world.group("ana", "ben", relays=[dripping, honest])
+    await ana.group.feed.post("first")
+    await world.level()
+    await write(ana, *(f"new {number}" for number in range(8)))
+    dripping.dripped = ana.replica.epoch.topic
+    arrived = asyncio.Event()
+    ben.replica.listen(lambda _: arrived.set())
+    syncing = asyncio.create_task(ben.sync())
+    async with asyncio.timeout(20):
+        while len(await ben.texts()) < 9:
+            await arrived.wait()
+            arrived.clear()
+    (drip,) = dripping.tasks
+    assert not drip.done()
+    assert dripping.connections
+    for task in (drip, syncing):
+        task.cancel()
+    await asyncio.gather(drip, syncing, return_exceptions=True)
 
 
 async def test_the_turn_of_a_topic_goes_to_who_waits_and_from_who_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
