@@ -232,8 +232,9 @@ def roster_of(seat: Seat) -> Any:
 
 
 async def feed_of(seat: Seat) -> Any:
-    posts = await seat.group.feed.list(limit=100_000)
-    return posts, [await seat.group.feed.thread(post.id) for post in posts]
+    feed = seat.group.feed
+    posts = await feed.list(limit=100_000)
+    return posts, [await feed.thread(post.id) for post in posts]
 
 
 def documents_of(seat: Seat) -> Any:
