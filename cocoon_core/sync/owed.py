@@ -75,7 +75,7 @@ class Debts:
         self._debts: dict[DocumentId, Debt] = {}
         self._lots: list[Lot] | None = None
         self.claims: dict[BlobHash, str] = {}  # pages that are being fetched, and from which relay
-        self.unreadable: set[DocumentId] = set()  # what their pages hold is not what was signed
+        self.unreadable: set[DocumentId] = set()  # what their pages hold is not what was signed, or fails here
 
     def load(self) -> None:
         """Take everything from the database again."""
@@ -223,7 +223,7 @@ class Debts:
     def pay(self, lot: Lot, blobs: Mapping[BlobHash, bytes]) -> None:
         """Read the documents of a lot, whose pages are here, and let them be shown. Inside a transaction.
 
-        One that is not what was signed stays owed, and is told of; the others of its page are taken.
+        One that is not what was signed, or fails here, stays owed and is told of; the others of its page are taken.
         """
         replica = self._replica
         try:
@@ -244,6 +244,7 @@ class Debts:
             except UntrustedInputError as error:
                 self._refuse(debt, error)
             except DocumentUnavailableError as error:
+                self.unreadable.add(debt.record.document)
                 replica.note_unavailable(debt.record.document, debt.record.descriptor, error)
         self._lots = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from cocoon_core.sync.owed import Debts, Lot
 from cocoon_core.sync.paging import Pager, states_before
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Deliver
+from cocoon_core.sync.shelf import Shelf
 from tests.support.dying import dies_after
 from tests.support.memory_relay import MemoryRelay
 from tests.support.part_tables import encode_table, parse_table
@@ -333,6 +335,28 @@ async def test_pages_that_a_relay_lost_are_put_again_for_who_waits_for_them(
     world.now_ms += 4_000_000
     await world.level()
     assert cleo.replica.epoch.topic == topic
+
+
+async def test_a_document_that_fails_here_keeps_no_other_from_being_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, _, cleo = await with_owing_newcomer(world, monkeypatch)
+    adopt = Shelf.adopt_snapshot
+
+    def failing(self: Shelf, descriptor: Descriptor, *rest: Any) -> bool:
+        if descriptor.period == MONTHS[0]:
+            raise DocumentUnavailableError("automerge failed")
+        return adopt(self, descriptor, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shelf, "adopt_snapshot", failing)
+        await asyncio.wait_for(cleo.sync(), 60)
+    assert [debt.record.descriptor.period for debt in cleo.replica.debts.all()] == [MONTHS[0]]
+    assert "document" in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+    await cleo.restart()
+    await cleo.sync()
+    assert not cleo.replica.debts
+    assert await state_of(cleo) == await state_of(ana)
 
 
 async def test_owed_documents_survive_a_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
