@@ -8,7 +8,6 @@ of the database's first form have none. Implements specs/relay.md §6 behind the
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Final
 
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.store import StoredBlob
-from cocoon_relay.uploads import Incoming, Upload, refuse_disk
+from cocoon_relay.uploads import Incoming, Upload, make_folder, refuse_disk, sync_folder
 
 _PORTION: Final = 1_000  # places of one portion
 
@@ -36,7 +35,7 @@ class FileBlobs:
         """Make the folders; `alone` says that no other process serves them, so what a former one left half-uploaded
         can go. Blocks.
         """
-        self._blobs.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._blobs)
         self._incoming.prepare(alone=alone)
 
     def begin_upload(self) -> Upload:
@@ -84,8 +83,8 @@ class FileBlobs:
         try:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             upload.replace(target)
-            _sync_folder(target.parent)
-            _sync_folder(self._blobs)
+            sync_folder(target.parent)
+            sync_folder(self._blobs)
         except OSError as error:
             raise refuse_disk(error) from error
 
@@ -95,11 +94,3 @@ class FileBlobs:
                 with suppress(OSError):
                     if path.stat().st_mtime < before:
                         yield path.name
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,7 +23,7 @@ from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.limits import DAY, Limits
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import BlobReader, BlobStore, Collected, LogStore, StoredBlob, TopicInfo, round_to_hour
-from cocoon_relay.uploads import Upload
+from cocoon_relay.uploads import Upload, make_folder
 
 _NOT_RECORDED: Final = {ErrorCode.NOT_OPEN, ErrorCode.SEALED, ErrorCode.QUOTA}  # refusals that say so for sure
 _PLACES_A_STEP: Final = 256
@@ -149,7 +149,7 @@ async def open_store(
         ProfileDamagedError: a newer relay made the tables.
         UsageError: the library that this needs is not installed.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    await asyncio.to_thread(make_folder, data)
     blobs = await _open_blobs(data, bucket, exclusive)
     return RelayStore(await open_log(data, databases, limits, clock), blobs, limits, clock)
 

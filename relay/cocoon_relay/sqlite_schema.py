@@ -15,6 +15,7 @@ from cocoon_relay.puts import SEQ_BITS
 
 DATABASE_NAME: Final = "relay.sqlite3"
 _BUSY_MS: Final = 5_000
+_INCREMENTAL: Final = 2
 
 MIGRATIONS: Final = (
     """
@@ -61,7 +62,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """Open for writing, with every commit on the disk before it returns."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000)
     try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):  # to set it again is a commit
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -85,6 +87,18 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Write what the log holds into the database, sync it, and begin the log anew.
+
+    A process whose sync failed may have left bytes in the log that the system still shows and no disk holds; it does
+    not write them again at a later sync. What is committed behind such bytes goes with them when the power does.
+
+    Raises:
+        sqlite3.Error: the disk does not take it. That a reader is in its way is no error: then it is left as it is.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def migrate(connection: sqlite3.Connection) -> None:

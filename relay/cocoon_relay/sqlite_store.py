@@ -23,7 +23,7 @@ from cocoon_relay.limits import Limits
 from cocoon_relay.puts import SEQ_MASK, PutJob
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_gc import collect_step, condemn_topics, remove_blob
-from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_writer, migrate, place_of
+from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_writer, empty_log, migrate, place_of
 from cocoon_relay.sqlite_writer import CallJob, SqliteWriter
 from cocoon_relay.store import (
     MOST_NAMED_BYTES,
@@ -259,6 +259,7 @@ def _prepare(data: Path) -> None:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with closing(connect_writer(data / DATABASE_NAME)) as db:
         migrate(db)
+        empty_log(db)
 
 
 def _find_topic(db: sqlite3.Connection, topic: TopicId) -> tuple[Any, ...] | None:

@@ -29,6 +29,25 @@ def refuse_disk(error: OSError) -> Refusal:
     return Refusal(ErrorCode.FULL, "the relay's disk cannot be written", retry_after_ms=60_000)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, that is there after a power cut: what is durable in it has a name. Blocks."""
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Also where it was there: whoever made it may have died before this.
+    with suppress(PermissionError):  # of a parent that is not ours, which somebody else has made
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Blocks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Upload:
     """One upload on its way to the blob store, removed unless it was taken over. Its methods block."""
 
@@ -88,7 +107,7 @@ class Incoming:
 
     def prepare(self, *, alone: bool) -> None:
         """Make the folder; if no other process uses it, remove what a former one left."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.folder)
         if alone:
             for path in self.folder.iterdir():
                 path.unlink(missing_ok=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -21,6 +18,7 @@ from cocoon_core.group import Group
 from cocoon_core.storage.passphrase import COST_FLOOR
 from cocoon_core.storage.profile import Profile
 from tests.support.crash_children import join_group, post_and_sync
+from tests.support.forks import a_child, make_forks
 from tests.support.relay_process import RelayProcess
 from tests.support.storage_children import PASSPHRASE
 
@@ -31,24 +29,7 @@ SEED = 44_09
 
 @pytest.fixture(scope="module")
 def forks() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crash_children"])
-    return context
-
-
-@contextmanager
-def a_child(forks: ForkServerContext, target: Any, *args: object) -> Iterator[tuple[Any, Connection]]:
-    ours, theirs = forks.Pipe(duplex=False)
-    child = forks.Process(target=target, args=(*args, theirs))
-    child.start()
-    theirs.close()
-    try:
-        yield child, ours
-    finally:
-        child.kill()
-        child.join()
-        child.close()
-        ours.close()
+    return make_forks("tests.support.crash_children")
 
 
 def drain(pipe: Connection) -> list[Any]:

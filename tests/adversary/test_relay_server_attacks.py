@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import random
 import resource
-import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
@@ -25,7 +23,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from cocoon_core.errors import MalformedError, RelayUnavailable
+from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.constants import LABEL_OPEN, MAX_FRAME_BYTES, MAX_NAMES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import (
@@ -41,7 +39,7 @@ from cocoon_core.protocol.frames import (
     normalize_origin,
     open_message,
 )
-from cocoon_core.protocol.ids import Incarnation, TopicId
+from cocoon_core.protocol.ids import TopicId
 from cocoon_core.protocol.primitives import Secret, SigningKey, seal
 from cocoon_relay import connection as connection_module
 from cocoon_relay import http_blobs, server
@@ -777,120 +775,3 @@ async def test_attack_44_running_out_of_descriptors_is_survived(tmp_path: Path, 
             sock.close()
         await asyncio.wait_for(_require_healthy(http, relay), 20)
         assert relay.stop() == 0
-
-
-async def _attack_kill(
-    http: Http, tmp_path: Path, kills: int, start: Callable[[Path], RelayProcess] = RelayProcess
-) -> None:
-    """Kill the relay at any moment, again and again: what was acknowledged stands at its number, and nothing else can.
-
-    This shows what a crash of the process may cost. That a power cut costs no more rests on SQLite's synchronous=FULL.
-    """
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    choose = random.Random(seed)
-    key = make_key()
-    acked: dict[int, bytes] = {}
-    incarnation: Incarnation | None = None
-    after = 0
-    for _ in range(kills):
-        relay = start(tmp_path / "data")
-        try:
-            client = await connect(http, relay.url)
-            opened, found = await client.open(key, after=after, incarnation=incarnation)
-            assert incarnation in (None, opened.incarnation)
-            incarnation = opened.incarnation
-            assert [seq for seq, _ in found] == list(range(after + 1, opened.last + 1))
-            log = dict(found)
-            assert all(log.get(seq) == envelope for seq, envelope in acked.items() if seq > after)
-            assert max(acked, default=0) <= opened.last
-            after = opened.last
-            puts = {n: tuple(make_envelope() for _ in range(choose.randrange(1, 20))) for n in range(1, 60)}
-            for request, envelopes in puts.items():
-                await client.send(Put(request, topic_of(key), envelopes))
-            for _ in range(choose.randrange(1, 59)):
-                ack = await client.next(Ack)
-                acked.update(zip(ack.seqs, puts[ack.request], strict=True))
-            relay.kill()
-            with suppress(RelayUnavailable, MalformedError):
-                while True:
-                    ack = await client.next(Ack)
-                    acked.update(zip(ack.seqs, puts[ack.request], strict=True))
-        finally:
-            relay.kill()
-    with RelayProcess(tmp_path / "data") as relay:
-        _, found = await (await connect(http, relay.url)).open(key)
-        assert acked.items() <= dict(found).items()
-
-
-async def test_attack_44_fifty_kills_lose_nothing_acknowledged(tmp_path: Path, http: Http) -> None:
-    await _attack_kill(http, tmp_path, 50)
-
-
-async def test_attack_44_is_seen_when_acks_come_before_the_commit(
-    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = (
-        "import sys, time\n"
-        "import cocoon_relay.sqlite_writer as writer\n"
-        "from cocoon_relay.cli import main\n"
-        "honest = writer.SqliteWriter._commit\n"
-        "last = [0]\n"
-        "def hasty(self, jobs):\n"
-        "    puts = [job for job in jobs if isinstance(job, writer.PutJob)]\n"
-        "    if not puts: return honest(self, jobs)\n"
-        "    outcomes = []\n"
-        "    for job in puts:\n"
-        "        seqs = tuple(range(last[0] + 1, last[0] + 1 + len(job.envelopes)))\n"
-        "        last[0] = seqs[-1]\n"
-        "        outcomes.append((job.future, seqs))\n"
-        "    self._loop.call_soon_threadsafe(self._deliver, outcomes, [], 0)\n"
-        "    time.sleep(0.2)\n"
-        "    return honest(self, jobs)\n"
-        "writer.SqliteWriter._commit = hasty\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    script = tmp_path / "hasty_relay.py"
-    script.write_text(program)
-    from tests.support import relay_process
-
-    honest = relay_process.relay_command
-    monkeypatch.setattr(relay_process, "relay_command", lambda *a: [honest()[0], str(script), *a])
-    with pytest.raises(AssertionError):
-        await _attack_kill(http, tmp_path, 3)
-
-
-async def test_attack_44_kills_while_blobs_are_put_leave_whole_blobs_or_none(tmp_path: Path, http: Http) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    choose = random.Random(seed)
-    key = make_key()
-    stored: dict[str, bytes] = {}
-    for _ in range(6):
-        with RelayProcess(tmp_path / "data") as relay:
-            await _open(http, relay, key)
-            headers = await authorize(http, relay.url, key)
-            bodies = [os.urandom(choose.randrange(1, 400_000)) for _ in range(12)]
-            enough = choose.randrange(1, 12)
-
-            async def upload(body: bytes, url: str = relay.url, proof: dict[str, str] = headers) -> str:
-                name = hashlib.sha256(body).hexdigest()
-                assert await _put_blob(http, url, proof, name, body) == 201
-                return name
-
-            tasks = {asyncio.create_task(upload(body)): body for body in bodies}
-            for _, finished in zip(range(enough), asyncio.as_completed(tasks), strict=False):
-                await finished
-            os.kill(relay.pid, signal.SIGKILL)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            for name, body in zip(results, bodies, strict=True):
-                if isinstance(name, str):
-                    stored[name] = body
-    with RelayProcess(tmp_path / "data") as relay:
-        headers = await authorize(http, relay.url, key)
-        for name, body in stored.items():
-            async with http.get(f"{http_url(relay.url)}/v1/blobs/{name}", headers=headers) as answer:
-                assert await answer.read() == body
-        for path in (tmp_path / "data" / "blobs").rglob("*"):
-            if path.is_file():
-                assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name.partition(".")[0]
