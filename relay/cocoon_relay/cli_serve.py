@@ -57,7 +57,9 @@ def _fit_descriptors(limits: Limits) -> Limits:
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError, ValueError):  # a sandbox may forbid even this
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:
         return limits
     return replace(limits, connections=max(1, min(limits.connections, most - _RESERVED_DESCRIPTORS)))

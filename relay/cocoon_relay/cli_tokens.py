@@ -23,6 +23,8 @@ def new(options: argparse.Namespace) -> int:
         raise UsageError(
             f"the settings have no class {options.kind!r}, only {known}; --config names the file with them"
         )
+    if options.expires is not None and options.expires < today():
+        raise UsageError(f"{options.expires} is over")
     own = sys.stdin.readline().strip() if options.stdin else None
     path = _find_file(options, make=True)
     token, text = add_token(path, options.name, expires=options.expires, kind=options.kind, text=own)

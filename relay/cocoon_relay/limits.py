@@ -82,7 +82,7 @@ class Limits:
     """Every number that an operator may turn, with its unit. The defaults serve a few thousand members."""
 
     topic_entries: int = _limit(100_000, Scope.TOPIC, Unit.COUNT, "envelopes")
-    topic_bytes: int = _limit(512 * MIB, Scope.TOPIC, Unit.SIZE, "of envelopes")
+    topic_bytes: int = _limit(512 * MIB, Scope.TOPIC, Unit.SIZE, "of envelopes", least=64 * KIB)
     topic_blob_bytes: int = _limit(20 * GIB, Scope.TOPIC, Unit.SIZE, "of blobs put with its proof, over its life")
 
     topic_deliveries: float = _limit(

@@ -88,6 +88,7 @@ def test_mistakes_are_explained_in_one_line_with_an_exit_code(tmp_path: Path) ->
             (("token", "revoke", "ana", "--data", str(tmp_path)), 2, "there is no token 'ana'"),
             (("token", "new", "ana", "--data", data, "--class", "band"), 2, "no class 'band'"),
             (("token", "new", "ana", "--data", data, "--expires", "soon"), 2, "neither a date"),
+            (("token", "new", "ana", "--data", data, "--expires", "2001-01-01"), 2, "2001-01-01 is over"),
             (("token",), 2, "new|list|revoke"),
             (("stats", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),
             (("gc", "--data", str(tmp_path / "none")), 2, "is not the data directory of a relay"),

@@ -222,3 +222,10 @@ async def test_many_processes_make_tokens_at_once_and_none_is_lost(tmp_path: Pat
     await asyncio.gather(*(asyncio.to_thread(add_token, path, f"number {n}") for n in range(20)))
     assert len(read_tokens(path)) == 20
     assert sorted(one.name for one in tmp_path.iterdir()) == [TOKENS_NAME, "tokens.lock"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_what_root_makes_the_relays_own_user_can_read(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4321, 4321)
+    add_token(tmp_path / TOKENS_NAME, "ours")
+    assert {one.stat().st_uid for one in tmp_path.iterdir()} == {4321}
