@@ -57,7 +57,8 @@ class Archiving(CocoonPart):
         """Write groups as a folder of pages and JSON that everybody who gets it can read.
 
         After a crash the folder is as before or whole; a beginning may lie beside it under a name that begins with a
-        dot. Others may write to the groups meanwhile: every thread is as it was when it was written.
+        dot, and where it happens between the two renames by which one is replaced, both. Others may write to the groups
+        meanwhile: every thread is as it was when it was written.
 
         Args:
             replace: an archive that stands there already. Nothing else is ever replaced.
@@ -188,7 +189,12 @@ def _put_in_place(fresh: Path, target: Path) -> None:
             target.rename(old)
         else:
             target.rmdir()
-    fresh.rename(target)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        if old is not None:
+            old.rename(target)
+        raise
     _sync_folder(target.parent)
     if old is not None:
         shutil.rmtree(old)

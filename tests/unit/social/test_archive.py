@@ -276,6 +276,18 @@ async def test_a_crash_or_a_full_disk_leaves_the_archive_before(world: World, mo
             await write(ana, out, replace=True)
         monkeypatch.undo()
         assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    moved = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise OSError(28, "full")
+        return moved(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(StorageFullError):
+        await write(ana, out, replace=True)
+    monkeypatch.undo()
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert not [path.name for path in world.folder.iterdir() if path.name.startswith(".")]
 
 
