@@ -83,9 +83,8 @@ class Months(Syncing):
 
     async def _let_go(self) -> int:
         replica = self._replica
-        old = find_old(replica)
         there: set[BlobHash] = set()
-        wanted = {page for one in old for page in one.pages}
+        wanted = {page for one in find_old(replica) for page in one.pages}
         for url in self.relays if wanted else ():
             blobs = self._dial.blobs(url)
             try:
@@ -95,5 +94,5 @@ class Months(Syncing):
             finally:
                 await blobs.close()
         await replica.edits_ended()
-        with replica.transaction():
-            return let_go(replica, old, there)
+        with replica.transaction():  # what came while relays were asked is not in the manifest
+            return let_go(replica, find_old(replica), there)

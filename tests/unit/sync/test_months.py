@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.epoch import TopicKeys
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.sync.blobs import RelayBlobs
 from tests.support.world import Seat, World, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
 from tests.unit.sync.test_pages import MONTHS, join, named, relay_of, rotate, write, write_months
 
@@ -91,6 +96,29 @@ async def test_nothing_goes_that_no_relay_has(world: World) -> None:
     relay_of(world).reachable = False
     assert await ana.group.keep_months(1) == 0
     assert months_of(ana) == {*MONTHS, NOW}
+
+
+async def test_what_comes_while_a_relay_is_asked_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ana writes in an old month while Ben asks whether a relay has it, and a watch beside it brings that."""
+    ana, ben = await years(world)
+    honest = RelayBlobs.have
+    came: list[bool] = []
+
+    async def have(self: RelayBlobs, keys: TopicKeys, blobs: Iterable[BlobHash]) -> set[BlobHash]:
+        there = await honest(self, keys, blobs)
+        if not came:
+            came.append(True)
+            write(ana, "feed/2026-05", "ana late in 2026-05")
+            await ana.group.sync()
+            await ben.group.sync(reads_all=False)
+        return there
+
+    monkeypatch.setattr(RelayBlobs, "have", have)
+    await ben.group.keep_months(1)
+    assert came
+    texts = {text for (text,) in ben.replica.database.query("SELECT text FROM posts")}
+    assert {"ana late in 2026-05", "ana in 2026-05"} <= texts, "of Ana's May more is here than the manifest says"
+    assert months_of(ben) == {"2026-05", NOW}
 
 
 async def test_a_newcomer_who_keeps_some_months_fetches_no_others(world: World) -> None:
