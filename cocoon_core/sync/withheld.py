@@ -220,8 +220,8 @@ class _Report:
                 replica.alarm(
                     HISTORIES,
                     device.hex(),
-                    f"{who} has another entry {end.seq} of {whose} than this device: it signed two histories, and "
-                    "somebody shows one of them here and the other one there",
+                    f"{who} says that entry {end.seq} of {whose} is another one than here: either that device signed "
+                    "two histories, of which somebody shows one here and the other one there, or this is not so",
                 )
 
     def _tell_own(self) -> set[tuple[str, str]]:
@@ -325,7 +325,7 @@ def _message(replica: Replica, one: Withheld) -> str:
         words.append(f"{_listed(one.relays)} {'does' if len(one.relays) == 1 else 'do'} not show them")
     if one.tellers:
         names = list(dict.fromkeys(_name(replica, teller) for teller in one.tellers))
-        words.append(f"{_listed(names)} {'has' if len(names) == 1 else 'have'} them")
+        words.append(f"{_listed(names)} {'says' if len(names) == 1 else 'say'} that they exist")
     return "; ".join(words)
 
 
@@ -335,8 +335,8 @@ def _own_message(replica: Replica, lacking: Mapping[DeviceId, LastBeacon]) -> st
     least = min(last.own_seq if last.own_seq is not None else -1 for last in lacking.values())
     first = SeqRange(least + 1, max(last.wanted for last in lacking.values()))
     return (
-        f"{first} of this device did not reach {_listed(names)}: {_listed(relays)} showed them here, and withheld them "
-        "there"
+        f"{first} of this device did not reach {_listed(names)}, as their beacons say: {_listed(relays)} showed them "
+        "here, and withheld them there, or what those say is not so"
     )
 
 

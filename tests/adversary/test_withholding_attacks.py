@@ -82,7 +82,7 @@ async def test_attack_10_a_client_that_is_rolled_back_is_told_by_the_next_beacon
     (alarm,) = alarms(ana, "withheld")
     assert f"of Ben's device {ben.device.hex()}" in alarm
     assert only_relay(world).url in alarm
-    assert "Chi has them" in alarm
+    assert "Chi says that they exist" in alarm
     show_all(ana)
     await ana.sync()
     assert alarms(ana, "withheld") == []
@@ -352,7 +352,7 @@ async def test_a_member_who_names_entries_that_do_not_exist_is_told_of_by_name_a
     await ana.sync()
     await ana.sync()
     (alarm,) = alarms(ana, "withheld")
-    assert "Ben has them" in alarm
+    assert "Ben says that they exist" in alarm
     await chi.group.feed.post("here I am")
     await chi.sync()
     await ana.sync()
@@ -360,3 +360,21 @@ async def test_a_member_who_names_entries_that_do_not_exist_is_told_of_by_name_a
     await ana.group.remove_member("Ben")
     await ana.sync()
     assert alarms(ana, "withheld") == []
+
+
+async def test_a_member_who_names_another_entry_accuses_nobody(world: World) -> None:
+    """Without a proof, one word stands against the other, and the alarm says so."""
+    ana, ben, chi = await trio(world)
+    liar = Forger(ben)
+    seq = end_of(ana, chi.device)
+    body: list[Any] = [1, 0, bytes(32), 0, [only_relay(world).url], [[bytes(chi.device), seq, bytes(32)]]]
+    inject(only_relay(world), ana.replica.epoch, liar.seal(liar.run(liar.statement(4, body))))
+    await ana.sync()
+    await ana.sync()
+    (alarm,) = alarms(ana, "histories")
+    assert alarm.startswith(f"Ben's device {ben.device.hex()} says")
+    assert alarm.endswith("or this is not so")
+    assert chi.device in ana.replica.members.roster.devices
+    await ana.group.remove_member("Ben")
+    await ana.sync()
+    assert alarms(ana, "histories") == []
