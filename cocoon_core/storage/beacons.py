@@ -171,6 +171,11 @@ class BeaconTable:
             for device, number, own_seq, wanted, relays in rows
         }
 
+    def forget_settled(self) -> None:
+        """There is a relay that held nothing until now: what was read there before says nothing."""
+        self._db.execute("UPDATE own_beacons SET settled=-1 WHERE group_no=?", (self._no,))
+        self._db.execute("UPDATE beacons SET wanted=-1 WHERE group_no=?", (self._no,))
+
     def forget_own(self) -> None:
         """This device goes on as another one: nothing is known of what others have of that."""
         self._db.execute("DELETE FROM own_beacons WHERE group_no=?", (self._no,))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol.beacon import Beacon, Ends, choose_ends, read_beacon
-from cocoon_core.protocol.constants import BEACON_HOURS
+from cocoon_core.protocol.constants import BEACON_HOURS, MAX_RELAYS
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.frontier import digest_of_ends
 from cocoon_core.protocol.ids import DeviceId, EntryId, FrontierDigest
 from cocoon_core.protocol.run import UnverifiedRun, parse_run
 from cocoon_core.storage.beacons import BeaconTable, LastBeacon, MissingEnd, OwnBeacons
 from cocoon_core.sync.events import SyncWanted
+from cocoon_core.sync.relay_list import is_left
 
 if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
@@ -53,7 +54,7 @@ class Beacons:
         """What is kept in memory was rolled back."""
         self._news = set(self.table.news())
         self._shown: dict[str, dict[DeviceId, int]] = {}
-        self._content: tuple[int, int] = (-1, -1)  # end of the own chain, and its last entry that is no beacon
+        self._content: tuple[EntryId | None, int] = (None, -1)  # end of the own chain, and its last entry but beacons
 
     # --- what happens here
 
@@ -128,7 +129,10 @@ class Beacons:
         news = [other for other in self._news if other in ends and other != device]
         told = choose_ends(device, number, news)
         digest = digest_of_ends(ends)
-        beacon = Beacon(number, digest, len(news) - len(told), tuple(level), {other: ends[other] for other in told})
+        read = tuple(
+            sorted(level, key=lambda url: is_left(replica, url))[:MAX_RELAYS]
+        )  # while it moves, there may be more
+        beacon = Beacon(number, digest, len(news) - len(told), read, {other: ends[other] for other in told})
         for relay in replica.groups.relays(replica.record.number):
             self.put_again(relay, ends)
         replica.own_chain.append_statement(EntryKind.BEACON, beacon.encode_body())
@@ -243,10 +247,12 @@ class Beacons:
         """The last own entry that is no beacon: of those, others say nothing."""
         replica = self._replica
         end = replica.chains.get(replica.keys.id)
-        if end is None or self._content[0] == end.last_seq:
+        if end is None:
+            return -1
+        if self._content[0] == end.last_id:
             return self._content[1]
         for stored in replica.log.runs_before(replica.keys.id, end.last_seq):
             if parse_run(stored.wire, replica.group).stored().entries[-1].kind is not EntryKind.BEACON:
-                self._content = end.last_seq, stored.last_seq
-                break
-        return self._content[1]
+                self._content = end.last_id, stored.last_seq
+                return stored.last_seq
+        return -1

@@ -90,6 +90,8 @@ def follow_policy(replica: Replica, *, inside: bool = False, between: Callable[[
                 replica.relays.set_left(url, replica.clock())
             if between is not None:
                 between()
+            if new or back:
+                replica.beacons.table.forget_settled()
             for url in (*new, *back):
                 replica.epochs.queue_all(url)
                 _welcome_there(replica, url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cocoon_core.protocol.beacon import Beacon, read_beacon
-from cocoon_core.protocol.constants import BEACON_HOURS, MAX_BEACON_ENDS
+from cocoon_core.protocol.constants import BEACON_HOURS, MAX_BEACON_ENDS, MAX_RELAYS
 from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.protocol.run import parse_run
@@ -182,7 +182,7 @@ async def test_the_end_of_a_chain_that_is_withheld_from_one_is_told_by_name(worl
     assert alarm.startswith(f"entries {begin} to {begin + 2} of Ben's device {ben.device.hex()} are missing")
     assert "3 in all, noticed 2026-09" in alarm
     assert f"{relay.url} does not show them" in alarm
-    assert alarm.endswith("Chi has them")
+    assert alarm.endswith("Chi says that they exist")
     (one,) = ana.group.withheld()
     assert (one.member_name, one.device, one.count) == ("Ben", ben.device.hex(), 3)
     assert one.relays == (relay.url,)
@@ -331,6 +331,46 @@ async def test_a_lack_counts_only_where_the_beacons_author_read_a_relay_that_is_
         inject(relay, ben.replica.epoch, writer.seal(writer.run(entry)))
         await ben.sync()
     assert bool(alarms(ben, "withheld")) is not elsewhere
+
+
+async def test_a_relay_that_is_new_is_not_said_to_withhold_what_only_the_others_had(world: World) -> None:
+    """Chi read the new relay alone, before Ben had put there what the old one held."""
+    old = world.add_relay()
+    ana, ben, chi = await world.group("ana", "ben", "chi")
+    await ben.group.feed.post("settled at the old one")
+    for _ in range(2):
+        await ben.sync()
+    writer = Forger(chi)
+
+    async def tell(number: int, relay: MemoryRelay) -> None:
+        writer.epoch = ben.replica.epoch
+        entry = writer.statement(4, [1, number, bytes(32), 0, [relay.url], []])
+        inject(relay, ben.replica.epoch, writer.seal(writer.run(entry)))
+        await ben.sync()
+
+    await tell(0, old)
+    new = world.add_relay()
+    await ana.group.add_relay(new.url)
+    for seat in (ana, ben):
+        await seat.sync()
+    await tell(1, new)
+    assert alarms(ben, "withheld") == []
+    await tell(2, new)  # by now it was shown there as well
+    (alarm,) = alarms(ben, "withheld")
+    assert new.url in alarm
+
+
+async def test_a_beacon_names_not_more_relays_than_one_can(world: World) -> None:
+    """While a group moves, a device reads the relays that it leaves and those that it goes to."""
+    for _ in range(MAX_RELAYS + 1):
+        world.add_relay()
+    urls = list(world.relays)
+    ana, ben = await world.group("ana", "ben", relays=[world.relays[url] for url in urls[1:]])
+    await ben.group.feed.post("news")
+    await world.level()
+    assert ana.replica.beacons.write(urls, asked=True)
+    ana.replica.form_runs()
+    assert last_beacon(ana).relays == tuple(sorted(urls[1:]))
 
 
 async def test_who_missed_a_beacon_concludes_nothing_from_silence(world: World) -> None:
