@@ -110,6 +110,114 @@ async def _raw_socket(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, as
             await writer.wait_closed()
 
 
+# --- 1 and 2: frames that were changed or recorded on the way
+
+
+async def _attack_flip(http: Http, relay: Relay) -> None:
+    """Every byte of an `open` and of a blob's proof, flipped: refused, or the same topic; no other comes to be."""
+    key = make_key()
+    await _open(http, relay, key)
+    client = await connect(http, relay.url)
+    frame = bytearray(encode_frame(client.make_open(key)))
+    refused = 0
+    for place in range(len(frame)):
+        frame[place] ^= 1 << place % 8
+        try:
+            await client.wire.send(bytes(frame))
+            answer = await client.next(Opened, Error)
+        except RelayUnavailable:  # the last one was the eighth, or no frame
+            answer = None
+        if isinstance(answer, Opened):
+            assert answer.topic == topic_of(key)
+        else:
+            assert answer is None or answer.code in (ErrorCode.BAD_FRAME, ErrorCode.BAD_PROOF)
+            refused += 1
+            await client.close()
+            client = await connect(http, relay.url)
+            frame = bytearray(encode_frame(client.make_open(key)))
+            continue
+        frame[place] ^= 1 << place % 8
+    assert refused >= 96  # those of topic and proof at least
+    headers = await authorize(http, relay.url, key)
+    scheme, proof = headers["Authorization"].split()
+    for place, digit in enumerate(proof):
+        if digit != ".":
+            other = f"{int(digit, 16) ^ 1:x}"
+            changed = {"Authorization": f"{scheme} {proof[:place]}{other}{proof[place + 1 :]}"}
+            assert await _put_blob(http, relay.url, changed, "ab" * 32, b"x") == 401
+    assert (await relay._store.log.totals()).topics == 1
+
+
+async def test_attack_01_a_flipped_proof_opens_nothing(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data", address_proofs_burst=10_000) as relay:
+        await _attack_flip(http, relay)
+
+
+async def test_attack_01_is_seen_when_proofs_are_not_checked(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
+    async with serve_relay(tmp_path / "data", address_proofs_burst=10_000) as relay:
+        with pytest.raises(AssertionError):
+            await _attack_flip(http, relay)
+
+
+async def _attack_replay(http: Http, relay: Relay, other: Relay) -> None:
+    key = make_key()
+    client, watcher = await connect(http, relay.url), await connect(http, relay.url)
+    opening = encode_frame(client.make_open(key))
+    await client.wire.send(opening)
+    await client.next(Opened)
+    puts = [
+        encode_frame(Put(7, topic_of(key), (make_envelope(), make_envelope()), seal, expect))
+        for seal, expect in ((False, 0), (True, 2))
+    ]
+    answers = []
+    for put in puts:
+        await client.wire.send(put)
+        answers.append((await client.next(Ack)).seqs)
+    # In the same session: the same answers, and nothing more stands there.
+    for put, seqs in zip(puts, answers, strict=True):
+        await client.wire.send(put)
+        assert (await client.next(Ack)).seqs == seqs
+    await client.wire.send(opening)
+    assert (await client.next(Opened)).last == 4
+    # In another session, and at another relay: nothing.
+    for put in puts:
+        await watcher.wire.send(put)
+        assert (await watcher.next(Error)).code is ErrorCode.NOT_OPEN
+    elsewhere = await connect(http, other.url)
+    for thief in (watcher, elsewhere):
+        await thief.wire.send(opening)
+        assert (await thief.next(Error)).code is ErrorCode.BAD_PROOF
+    totals = await relay._store.log.totals()
+    assert (totals.topics, totals.entries) == (1, 4)
+    assert (await other._store.log.totals()).topics == 0
+    # Of blobs: put again it is the same blob, and its proof serves at this relay alone.
+    mine = make_key()
+    await _open(http, relay, mine)
+    await _open(http, other, mine)
+    headers, body = await authorize(http, relay.url, mine), os.urandom(100)
+    name = hashlib.sha256(body).hexdigest()
+    assert [await _put_blob(http, relay.url, headers, name, body) for _ in range(2)] == [201, 200]
+    assert await _put_blob(http, other.url, headers, name, body) == 401
+    assert (await relay._store.log.totals()).blobs == 1
+
+
+async def test_attack_02_a_replayed_frame_changes_nothing(tmp_path: Path, http: Http) -> None:
+    async with serve_relay(tmp_path / "data") as relay, serve_relay(tmp_path / "other") as other:
+        await _attack_replay(http, relay, other)
+
+
+async def test_attack_02_is_seen_when_a_proof_serves_anywhere(
+    tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
+    async with serve_relay(tmp_path / "data") as relay, serve_relay(tmp_path / "other") as other:
+        with pytest.raises((AssertionError, TimeoutError)):
+            await asyncio.wait_for(_attack_replay(http, relay, other), 3)
+
+
 # --- 4: reflection
 
 
