@@ -18,6 +18,7 @@ from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
 from tests.benchmarks.gaps import measure_gaps
 from tests.benchmarks.newcomer import measure_compaction, measure_newcomers
+from tests.benchmarks.nodes import measure_nodes
 from tests.benchmarks.posting import measure_growth, measure_posting
 from tests.benchmarks.roster import measure_rosters
 from tests.benchmarks.rotating_relay import measure_rotating_relay
@@ -41,6 +42,7 @@ LINES: dict[str, Measure] = {
     "10": measure_newcomers,
     "11": measure_compaction,
     "12": measure_gaps,
+    "13": measure_nodes,
 }
 
 

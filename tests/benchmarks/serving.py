@@ -30,14 +30,14 @@ async def measure_serving(base: Path) -> list[Row]:
     with RelayProcess(base / "relay") as relay:
         for _ in range(ROUNDS):
             for window, count in WINDOWS.items():
-                rates[window].append(await _put_many(relay.url, window, count))
+                rates[window].append(await put_many(relay.url, window, count))
     return [
         Row(f"6 relay, durable puts, {window} on their way", str(Samples(rate, "a second")))
         for window, rate in rates.items()
     ]
 
 
-async def _put_many(url: str, window: int, count: int) -> float:
+async def put_many(url: str, window: int, count: int) -> float:
     """Put envelopes one a frame, never more than `window` without an answer."""
     rng = random.Random(SEED)
     async with aiohttp.ClientSession() as http:

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -27,6 +29,7 @@ from typing import Any, Final
 START_SECONDS: Final = 60.0
 _ACCESS_KEY, _SECRET_KEY = "tests", "tests-secret"
 _PR_SET_PDEATHSIG: Final = 1
+_PORTS: Final = (11_000, 32_000)
 
 
 class PostgresServer:
@@ -180,14 +183,18 @@ class S3Server:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports of loopback that were free a moment ago.
+
+    Not of those that the system gives to clients: one that tries to reach a server which is down, again and again,
+    would some time be given that very port, and so keep it from coming back.
+    """
+    found: list[int] = []
+    while len(found) < number:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 def _spawn(command: Sequence[str | Path], log: Path, **how: Any) -> subprocess.Popen[bytes]:

@@ -26,7 +26,7 @@ from cocoon_relay.sharded_store import open_databases
 from tests.support.movers import Reader, Writer
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key, topic_of
 from tests.support.relay_process import RelayProcess, serve_node
-from tests.support.servers import PostgresServer
+from tests.support.servers import PostgresServer, free_ports
 from tests.support.stores import LIMITS, Backing, Clock, envelopes, make_topic, places_of, put_blob, read_blob
 
 Http = aiohttp.ClientSession
@@ -340,7 +340,12 @@ class TestGoing:
     ) -> None:
         """Two nodes end in turn, at moments of their own, and start again at the same port; the clients go on."""
         key = make_key()
-        processes = [RelayProcess(tmp_path / name, *_stores(backing)) for name in ("one", "two")]
+        names, ports = ("one", "two"), free_ports(2)
+
+        def start(at: int) -> RelayProcess:
+            return RelayProcess(tmp_path / names[at], *_stores(backing), port=ports[at])
+
+        processes = [start(at) for at in range(2)]
         urls = [process.url for process in processes]
         ended = 0
         writers = [Writer(http, urls, key, at) for at in range(3)]
@@ -359,15 +364,11 @@ class TestGoing:
                     assert not any(task.done() for task in (*tasks, reading))
                     await asyncio.sleep(0.001)
                 await asyncio.to_thread(end, processes[at])
-                port = processes[at].port
-                processes[at] = await asyncio.to_thread(
-                    RelayProcess, tmp_path / ("one", "two")[at], *_stores(backing), port=port
-                )
+                processes[at] = await asyncio.to_thread(start, at)
                 ended += 1
             await asyncio.gather(*tasks)
             until.set_result(max(seq for writer in writers for seq in writer.acked.values()))
             await reading
-            # A put whose putter moved on before the answer may stand behind what everybody knows of.
             assert await _check(http, urls, key, writers, reader) > 10 * kills
             assert sum(writer.moves for writer in writers) >= kills
         finally:
