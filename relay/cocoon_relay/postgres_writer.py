@@ -3,17 +3,22 @@
 One task and one connection a node. The rows of the topics are locked in the order of their numbers, so two nodes that
 put at once never wait for each other in a ring, and each sees what the other left. A transaction whose connection broke
 is done again on a fresh one: its puts are known by their hashes, so what was committed after all is found to be stored.
-Implements specs/relay.md §5.2 and §5.3.
+
+Mostly one node alone puts into a topic, so it knows how the topic stands. Then one statement does it all, and is a
+transaction by itself: it locks the topics, sees that they stand as this node believes and hold none of these hashes,
+and writes. If not it writes nothing, and the puts are planned anew in a transaction that looks first. Implements
+specs/relay.md §5.2 and §5.3.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
@@ -25,6 +30,7 @@ from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
 _STORED_SECONDS: Final = 1.0
+_TOPICS_BELIEVED: Final = 10_000
 
 _LOCK_TOPICS: Final = (
     "SELECT number, first, last, bytes, sealed FROM topics WHERE number = ANY($1::bigint[]) ORDER BY number FOR UPDATE"
@@ -44,6 +50,29 @@ _WRITE: Final = """
     INSERT INTO entries (topic, seq, hash, envelope)
     SELECT * FROM unnest($9::bigint[], $10::bigint[], $11::bytea[], $12::bytea[])
 """
+_WRITE_IF_UNCHANGED: Final = """
+    WITH locked AS MATERIALIZED (
+        SELECT topics.number FROM unnest($1::bigint[], $13::bigint[]) AS believed (number, last)
+        JOIN topics ON topics.number = believed.number
+        WHERE topics.last = believed.last AND NOT topics.sealed ORDER BY topics.number FOR UPDATE OF topics
+    ), held AS MATERIALIZED (
+        SELECT FROM unnest($9::bigint[], $11::bytea[]) AS new (topic, hash)
+        JOIN entries ON entries.topic = new.topic AND entries.hash = new.hash LIMIT 1
+    ), good AS MATERIALIZED (
+        SELECT WHERE (SELECT count(*) FROM locked) = cardinality($1::bigint[]) AND NOT EXISTS (SELECT FROM held)
+    ), changed AS (
+        UPDATE topics SET last = new.last, bytes = new.bytes, sealed = new.sealed, touched = greatest(touched, $5)
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[]) AS new (number, last, bytes, sealed), good
+        WHERE topics.number = new.number
+    ), counted AS (
+        UPDATE totals SET entries = entries + $7, bytes = bytes + $8 FROM good WHERE slot = $6
+    ), added AS (
+        INSERT INTO entries (topic, seq, hash, envelope)
+        SELECT new.* FROM good, unnest($9::bigint[], $10::bigint[], $11::bytea[], $12::bytea[])
+            AS new (topic, seq, hash, envelope)
+    )
+    SELECT count(*) FROM good
+"""
 
 
 class PostgresWriter:
@@ -58,6 +87,7 @@ class PostgresWriter:
         self._arrived = asyncio.Event()
         self._listeners: list[CommitListener] = []
         self._connection: Connection | None = None
+        self._believed: OrderedDict[int, TopicLog] = OrderedDict()  # by handle: topics as this node left them
         self._stored_checked = -_STORED_SECONDS
         self._stored = 0  # bytes of envelopes and blobs kept
         self._closing = False
@@ -135,6 +165,37 @@ class PostgresWriter:
             self._connection = await connect(self._url, "writer")
         db = self._connection
         await self._look_at_totals(db, jobs)
+        return await self._try_at_once(db, jobs) or await self._try_looking_first(db, jobs)
+
+    async def _try_at_once(
+        self, db: Connection, jobs: Sequence[PutJob]
+    ) -> tuple[list[tuple[int, ...] | Exception], list[Committed]] | None:
+        """In one statement, if the topics stand as this node believes; None if they do not, and nothing was written."""
+        logs: dict[int, TopicLog] = {}
+        for job in jobs:
+            handle = job.info.handle
+            if handle not in logs:
+                believed = self._believed.get(handle)
+                if believed is None:
+                    return None
+                logs[handle] = replace(believed, known={}, added=[], added_hashes=[], changed=False)
+        before = {handle: log.last for handle, log in logs.items()}
+        try:
+            outcomes: list[tuple[int, ...] | Exception] = [self._plan(logs[job.info.handle], job) for job in jobs]
+        except Refusal:
+            return None  # what this node believes may be out of date
+        changed = list(logs.values())
+        parameters = self._parameters(changed)
+        if not await db.fetchval(_WRITE_IF_UNCHANGED, *parameters, [before[log.info.handle] for log in changed]):
+            return None
+        self._believe(logs)
+        return outcomes, _list_commits(changed)
+
+    async def _try_looking_first(
+        self, db: Connection, jobs: Sequence[PutJob]
+    ) -> tuple[list[tuple[int, ...] | Exception], list[Committed]]:
+        for job in jobs:
+            self._believed.pop(job.info.handle, None)
         outcomes: list[tuple[int, ...] | Exception] = []
         async with db.transaction():
             logs = await self._load_logs(db, jobs)
@@ -143,8 +204,11 @@ class PostgresWriter:
                     outcomes.append(self._plan(logs.get(job.info.handle), job))
                 except Refusal as refusal:
                     outcomes.append(refusal)
-            committed = await self._write_logs(db, [log for log in logs.values() if log.changed])
-        return outcomes, committed
+            changed = [log for log in logs.values() if log.changed]
+            if changed:
+                await db.execute(_WRITE, *self._parameters(changed))
+        self._believe(logs)
+        return outcomes, _list_commits(changed)
 
     async def _load_logs(self, db: Connection, jobs: Sequence[PutJob]) -> dict[int, TopicLog]:
         """The topics of these puts, locked, by handle."""
@@ -163,20 +227,14 @@ class PostgresWriter:
     def _plan(self, log: TopicLog | None, job: PutJob) -> tuple[int, ...]:
         return plan_put(log, job, self._is_full)
 
-    async def _write_logs(self, db: Connection, logs: Sequence[TopicLog]) -> list[Committed]:
-        if not logs:
-            return []
-        committed = []
-        entries: list[tuple[int, int, bytes, bytes]] = []
-        for log in logs:
-            first = log.last - len(log.added) + 1
-            committed.append(Committed(log.info.handle, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
-            entries += [
-                (number_of(log.info.handle), first + index, name, item)
-                for index, (name, item) in enumerate(zip(log.added_hashes, log.added, strict=True))
-            ]
-        await db.execute(
-            _WRITE,
+    def _parameters(self, logs: Sequence[TopicLog]) -> list[Any]:
+        """What both forms of the write take."""
+        entries = [
+            (number_of(log.info.handle), log.last - len(log.added) + 1 + index, name, item)
+            for log in logs
+            for index, (name, item) in enumerate(zip(log.added_hashes, log.added, strict=True))
+        ]
+        return [
             [number_of(log.info.handle) for log in logs],
             [log.last for log in logs],
             [log.size for log in logs],
@@ -186,8 +244,15 @@ class PostgresWriter:
             len(entries),
             sum(len(item) for _, _, _, item in entries),
             *(map(list, zip(*entries, strict=True)) if entries else ([], [], [], [])),
-        )
-        return committed
+        ]
+
+    def _believe(self, logs: dict[int, TopicLog]) -> None:
+        """Keep in mind how these topics stand now that the transaction is through."""
+        for handle, log in logs.items():
+            self._believed[handle] = replace(log, known={}, added=[], added_hashes=[])
+            self._believed.move_to_end(handle)
+        while len(self._believed) > _TOPICS_BELIEVED:
+            self._believed.popitem(last=False)
 
     async def _look_at_totals(self, db: Connection, jobs: Sequence[PutJob]) -> None:
         """How much is stored in all, where someone's limits ask for it; a second old at most."""
@@ -200,7 +265,15 @@ class PostgresWriter:
         return 0 < limits.stored_bytes <= self._stored
 
     async def _drop_connection(self) -> None:
+        self._believed.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(*FAULTS):
                 await connection.close(timeout=2.0)
+
+
+def _list_commits(logs: Sequence[TopicLog]) -> list[Committed]:
+    return [
+        Committed(log.info.handle, log.info.topic, Batch(log.last - len(log.added) + 1, tuple(log.added)), log.sealed)
+        for log in logs
+    ]

@@ -1,4 +1,4 @@
-"""Line 13: durable puts a second, all acknowledged, by ten publishers in ten topics: SQLite, PostgreSQL, and two nodes on it.
+"""Line 13: durable puts a second of ten publishers in ten topics: on SQLite, on PostgreSQL, and on two nodes of it.
 
 The publishers are processes of their own, so that what is measured is the relay. PostgreSQL syncs before it answers, as
 SQLite does, and stands on the same disk; its own processes take their share of the same processors.

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import count
@@ -30,6 +31,8 @@ START_SECONDS: Final = 60.0
 _ACCESS_KEY, _SECRET_KEY = "tests", "tests-secret"
 _PR_SET_PDEATHSIG: Final = 1
 _PORTS: Final = (11_000, 32_000)
+# A child dies with the thread that started it: this one lives as long as the process.
+_STARTER: Final = ThreadPoolExecutor(1, thread_name_prefix="servers")
 
 
 class PostgresServer:
@@ -200,7 +203,7 @@ def free_ports(number: int) -> list[int]:
 def _spawn(command: Sequence[str | Path], log: Path, **how: Any) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         how |= {"stdout": output, "stderr": output, "env": _environment(), "preexec_fn": _die_with_parent}
-        return subprocess.Popen(command, **how)
+        return _STARTER.submit(lambda: subprocess.Popen(command, **how)).result()
 
 
 def _die_with_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +19,7 @@ from cocoon_relay.postgres_schema import MIGRATIONS, connect, migrate
 from cocoon_relay.postgres_store import PostgresStore
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.settings import read_settings
-from cocoon_relay.store import TopicInfo
+from cocoon_relay.store import TopicInfo, Totals
 from tests.support.servers import PostgresServer, free_ports
 from tests.support.stores import LIMITS, envelopes
 
@@ -45,6 +46,7 @@ async def test_every_statement_finds_its_rows_by_key(database: str, store: Postg
     """No scan grows with topics or entries: neither with tables that are empty, nor with what the planner has seen."""
     statements = {
         postgres_writer._LOCK_TOPICS: 1, postgres_writer._FIND_HASHES: 2, postgres_writer._WRITE: 12,
+        postgres_writer._WRITE_IF_UNCHANGED: 13,
         postgres_reads._READ: 4, postgres_reads._PLACES: 3, postgres_news._FIND_BEHIND: 2, postgres_news._READ_NEW: 4,
         postgres_gc._ENDED_TOPIC: 1, postgres_gc._CONDEMN_BLOBS: 2,
     }  # fmt: skip
@@ -133,6 +135,44 @@ async def test_a_commit_whose_answer_was_lost_is_found_to_be_stored(
     found = await store.open_topic(info.topic, create=False)
     assert found is not None
     assert (found.last, found.sealed) == (3, True)
+
+
+async def test_one_statement_does_it_while_nobody_else_puts(
+    database: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node believes of a topic is never acted on: it is checked in the statement that writes."""
+    honest = postgres_writer.PostgresWriter._try_looking_first
+    looked: list[object] = []
+
+    async def look(self: postgres_writer.PostgresWriter, *words: Any) -> Any:
+        looked.append(self)
+        return await honest(self, *words)
+
+    monkeypatch.setattr(postgres_writer.PostgresWriter, "_try_looking_first", look)
+    other = await PostgresStore.open(database, LIMITS)
+    try:
+        info = await make_topic(store)
+        items = [envelopes(1) for _ in range(12)]
+        for seq, item in enumerate(items[:6], start=1):
+            assert await store.put(info, item, False, seq - 1) == (seq,)
+        assert looked == [store._writer]
+        assert await other.put(info, items[6], False, 6) == (7,)
+        assert await other.put(info, items[7], False, None) == (8,)
+        assert looked == [store._writer, other._writer]
+        # It is behind now: its own put goes after those of the other; what is stored is found; a seal is seen.
+        assert await store.put(info, items[8], False, None) == (9,)
+        assert await store.put(info, items[7] + items[8], False, None) == (8, 9)
+        assert await other.put(info, items[9], True, 9) == (10,)
+        with pytest.raises(Refusal) as caught:
+            await store.put(info, items[10], False, None)
+        assert (caught.value.code, caught.value.last) == (ErrorCode.SEALED, 10)
+        assert await other.drop({info.topic}) is not None
+        with pytest.raises(Refusal) as caught:
+            await other.put(info, items[11], False, None)
+        assert caught.value.code is ErrorCode.NOT_OPEN
+        assert await store.totals() == Totals(0, 0, 0, 0, 0)
+    finally:
+        await other.close()
 
 
 async def test_the_operators_ceiling_holds_for_entries_too(database: str) -> None:
