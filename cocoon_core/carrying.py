@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cocoon_core.group_part import GroupPart
+from cocoon_core.storage.paths import require_not_of_profile
 from cocoon_core.sync.bundling import Exported, export_bundle
 
 
@@ -21,8 +22,10 @@ class Carrying(GroupPart):
             replaces: even if there is a file of that name.
 
         Raises:
-            UsageError: there is such a file already, or no such folder; or this device cannot write to the group now.
+            UsageError: there is such a file already, or no such folder, or it is the profile's; or this device cannot
+                write to the group now.
             StorageFullError, LocalStateError: it could not be written.
         """
+        require_not_of_profile(self._replica.database.folder, Path(path))
         await self._replica.edits_ended()
         return await export_bundle(self._replica, self._dial, Path(path), replaces=replaces)

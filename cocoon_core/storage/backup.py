@@ -58,13 +58,15 @@ def write_backup(
     dot.
 
     Raises:
-        UsageError: there is a file, and it is not to be replaced; an empty passphrase, or a cost out of bounds.
+        UsageError: there is a file, and it is not to be replaced, or it is the profile's; an empty passphrase, or a
+            cost out of bounds.
         StorageFullError, LocalStateError: it cannot be written there.
     """
     chosen = cost or Cost()
     require_cost(chosen)
     secret = normalise_passphrase(passphrase)
     _require_place(path, replace)
+    paths.require_not_of_profile(database.folder, path)
     head = BackupHead(chosen.ops, chosen.memory_kib, secrets.token_bytes(ARGON2_SALT_BYTES))
     raw = head.encode()
     key = BackupKey(argon2id(secret, head.salt, head.ops, head.memory_kib), raw)

@@ -88,6 +88,11 @@ class Database:
         return cls(connection)
 
     @property
+    def folder(self) -> Path:
+        """Where the database file is."""
+        return Path(self._connection.filename).parent
+
+    @property
     def in_transaction(self) -> bool:
         return self._in_transaction
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import platformdirs
 
-from cocoon_core.errors import LocalStateError, ProfileDamagedError, StorageFullError
+from cocoon_core.errors import LocalStateError, ProfileDamagedError, StorageFullError, UsageError
 
 HOME_VARIABLE: Final = "COCOON_HOME"
 _DIRECTORY_MODE: Final = 0o700
@@ -55,6 +55,16 @@ def resolve_home(home: str | os.PathLike[str] | None = None) -> Path:
     if chosen is None:
         return platformdirs.user_data_path("cocoon", appauthor=False)
     return Path(chosen).expanduser().absolute()
+
+
+def require_not_of_profile(home: Path, path: Path) -> None:
+    """What a user has written out never takes the place of a file of the profile, whatever they say.
+
+    Raises:
+        UsageError: it has the name of one.
+    """
+    if path.name.casefold().startswith("profile.") and path.parent.resolve() == home.resolve():
+        raise UsageError(f"{path} is where this profile itself is kept; take another folder")
 
 
 def make_home(home: Path) -> None:

@@ -112,6 +112,11 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path: Path
                 write(profile, path)
         assert (tmp_path / "file").read_text() == "dear to somebody"
         write(profile, tmp_path / "file", replace=True)
+        before = profile.paths.key.read_bytes()
+        for path in (profile.paths.database, profile.paths.key, tmp_path / "home" / ".." / "home" / "Profile.key"):
+            with pytest.raises(UsageError, match="itself"):
+                write(profile, path, replace=True)
+        assert profile.paths.key.read_bytes() == before
     assert restored(tmp_path / "file", tmp_path / "new")["groups"]
 
 

@@ -160,6 +160,8 @@ async def test_a_file_is_not_replaced_unasked(world: World, tmp_path: Path) -> N
     assert (tmp_path / "b").read_bytes() == b"mine"
     await ana.group.export_bundle(tmp_path / "b", replaces=True)
     assert (tmp_path / "b").read_bytes().startswith(b"cocoon bundle 1\n")
+    with pytest.raises(UsageError, match="itself"):
+        await ana.group.export_bundle(ana.home / "profile.key", replaces=True)
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
 
 
