@@ -58,6 +58,7 @@ def follow_standings(
             _tell_out(replica, device)
         elif device == replica.keys.id and now.limit == ALL:  # whoever put it out had no right to, as is known by now
             replica.groups.end_alarm(replica.record.number, "out", device.hex())
+            replica.epochs.closed.clear()  # where one still gives it no secret, it is told that it was left out
         found = _find_concerned(replica, device, was, now)
         if found.documents:
             concerned[device] = found
