@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -25,7 +27,7 @@ from cocoon_relay.server import Relay
 from cocoon_relay.sharded_store import open_databases
 from tests.support.movers import Reader, Writer
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key, topic_of
-from tests.support.relay_process import RelayProcess, serve_node
+from tests.support.relay_process import RelayProcess, relay_command, relay_environment, serve_node
 from tests.support.servers import PostgresServer, free_ports
 from tests.support.stores import LIMITS, Backing, Clock, envelopes, make_topic, places_of, put_blob, read_blob
 
@@ -296,6 +298,48 @@ class TestSharding:
             assert (await store.log.totals()).topics == 24
         finally:
             await store.close()
+
+
+class TestCommands:
+    async def test_an_operator_counts_collects_and_lets_go_beside_nodes_that_serve(
+        self, nodes: list[Relay], backing: Backing, http: Http
+    ) -> None:
+        client = await connect(http, nodes[0].url)
+        kept, dropped = make_key(), make_key()
+        for key in (kept, dropped):
+            await client.open(key)
+            await client.put(key, make_envelope(), seal=key is dropped)
+
+        async def run(command: str, *words: str) -> Any:
+            child = await asyncio.create_subprocess_exec(
+                *relay_command(command, "--data", str(backing.data), *_stores(backing), "--json", *words),
+                stdout=asyncio.subprocess.PIPE, env=relay_environment(),
+            )  # fmt: skip
+            output, _ = await child.communicate()
+            assert child.returncode == 0, output
+            return json.loads(output)
+
+        shown = (await run("stats"))["topics"]
+        assert {(one["id"], one["entries"], one["sealed"]) for one in shown} == {
+            (topic_of(kept).hex(), 1, False), (topic_of(dropped).hex(), 1, True)
+        }  # fmt: skip
+        assert (await run("drop", "--sealed"))["removed"] == {"topics": 1}
+        assert (await run("gc"))["removed"] == {"topics": 0, "entries": 0, "blobs": 0, "files": 0}
+        assert [one["id"] for one in (await run("stats"))["topics"]] == [topic_of(kept).hex()]
+
+    async def test_a_database_that_was_brought_back_is_another_life_of_every_topic(
+        self, nodes: list[Relay], backing: Backing, http: Http
+    ) -> None:
+        """By the statement of relay/README.md."""
+        client, key = await connect(http, nodes[0].url), make_key()
+        before, _ = await client.open(key)
+        await client.put(key, make_envelope())
+        admin = await asyncpg.connect(backing.databases[0])
+        await admin.execute("UPDATE cocoon_relay.topics SET incarnation = uuid_send(gen_random_uuid())")
+        await admin.close()
+        after, found = await (await connect(http, nodes[1].url)).open(key, 1, before.incarnation)
+        assert after.incarnation != before.incarnation
+        assert len(found) == 1
 
 
 async def _sweep_nothing(_store: RelayStore) -> int:
