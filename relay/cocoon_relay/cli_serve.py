@@ -15,9 +15,10 @@ from typing import Final
 
 from cocoon_relay import __version__, logs
 from cocoon_relay.cli_data import bucket_of, hold_lock
-from cocoon_relay.config import RelayConfig, is_wildcard, parse_listen
+from cocoon_relay.config import Access, RelayConfig, is_wildcard, parse_listen
 from cocoon_relay.limits import Limits
 from cocoon_relay.settings import Settings
+from cocoon_relay.tokens import TOKENS_NAME, read_tokens
 
 _RESERVED_DESCRIPTORS: Final = 64  # for the store, uploads and downloads
 
@@ -33,6 +34,8 @@ def serve(options: argparse.Namespace) -> int:
             " give the URL that others use",
             file=sys.stderr,
         )
+    if settings["access"] is Access.TOKEN and not read_tokens(settings["data"] / TOKENS_NAME):
+        print("cocoon-relay: no access token yet; `cocoon-relay token new NAME` makes one", file=sys.stderr)
     config = RelayConfig(
         settings["data"],
         host,
