@@ -98,7 +98,8 @@ class BlobHandlers:
             new = await self._store.commit_blob(info, blob, upload)
         finally:
             await asyncio.to_thread(upload.discard)
-        self._metrics.count("blobs_put")
+        if new:
+            self._metrics.count("blobs_put")
         return web.Response(status=201 if new else 200)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
