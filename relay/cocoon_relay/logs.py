@@ -14,13 +14,14 @@ from time import gmtime, strftime
 from typing import Any, Final
 
 _log = logging.getLogger("cocoon_relay")
-_FIELDS: Final = "relay_fields"
+_EVENT: Final = "relay_event"
 
 
 def set_up(form: str, level: str, *, addresses: bool) -> None:
     """Write to standard error from now on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
+    text = logging.Formatter("%(levelname)s %(message)s")
+    handler.setFormatter(_JsonLines() if form == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     _log.setLevel(logging.INFO if addresses else level.upper())
     if addresses:
@@ -29,7 +30,9 @@ def set_up(form: str, level: str, *, addresses: bool) -> None:
 
 def log_event(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Write that something happened, with its fields."""
-    _log.log(level, event, extra={_FIELDS: fields})
+    if _log.isEnabledFor(level):
+        said = [f"{name}={json.dumps(value) if ' ' in str(value) else value}" for name, value in fields.items()]
+        _log.log(level, "%s", " ".join([event, *said]), extra={_EVENT: {"event": event, **fields}})
 
 
 class AddressLog:
@@ -53,17 +56,6 @@ class AddressLog:
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, _FIELDS, None)
-        text = record.getMessage()
-        said = {"event": text} if fields is not None else {"event": "message", "text": text}
+        said = getattr(record, _EVENT, None) or {"event": "message", "text": record.getMessage()}
         when = strftime("%Y-%m-%dT%H:%M:%S", gmtime(record.created))
-        return json.dumps(
-            {"time": f"{when}.{int(record.msecs):03}Z", "level": record.levelname.lower(), **said, **(fields or {})}
-        )
-
-
-class _TextLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = getattr(record, _FIELDS, None) or {}
-        said = [f"{name}={json.dumps(value) if ' ' in str(value) else value}" for name, value in fields.items()]
-        return " ".join([record.levelname, record.getMessage(), *said])
+        return json.dumps({"time": f"{when}.{int(record.msecs):03}Z", "level": record.levelname.lower(), **said})
