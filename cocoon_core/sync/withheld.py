@@ -104,7 +104,7 @@ class _Report:
         current |= {(HISTORIES, device.hex()) for device in contrary}
         self._ask(missing)
         due = [device for device, ends in missing.items() if self._is_certain(ends)]
-        self._tell_missing([*due, *(parked if self._complete else ())], missing, told)
+        self._tell_missing([*due, *self._certain_gaps(parked)], missing, told)
         self._show_histories(contrary)
         current |= self._tell_own()
         current |= {(kind, subject) for kind, subject in told if kind == NOT_SHOWN and not self._is_shown(subject)}
@@ -176,6 +176,21 @@ class _Report:
         """Every relay was read anew and lacks it; or some were, and a day went by."""
         read = any(end.relays for end in ends)
         return read and (self._complete or any(abs(self._now - end.since_ms) >= ASK_AGAIN_MS for end in ends))
+
+    def _certain_gaps(self, parked: Collection[DeviceId]) -> list[DeviceId]:
+        """Devices of which runs wait for what no relay showed: all were read; or some were, and a day went by."""
+        if self._complete:
+            return list(parked)
+        table, found = self._replica.epochs.table, []
+        for device in parked if self._level else ():
+            end = self._replica.chains.get(device)
+            what = f"gap {device.hex()} {end.last_seq if end is not None else -1}"
+            since = table.due_since(what)
+            if since is None:
+                table.note_due(what, self._now)
+            elif abs(self._now - since) >= ASK_AGAIN_MS:
+                found.append(device)
+        return found
 
     # --- telling
 

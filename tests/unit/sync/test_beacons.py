@@ -10,7 +10,7 @@ from cocoon_core.protocol.entry import Entry, EntryKind
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.database import Database
-from tests.support.hostile import Forger, hide_device, inject, topic_log
+from tests.support.hostile import Forger, HidingRelay, hide_device, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
 
@@ -238,6 +238,31 @@ async def test_a_relay_that_cannot_be_reached_may_have_it_so_nothing_is_told_for
     await ana.sync()
     assert await ana.texts() == ["withheld by the first"]
     assert alarms(ana, "withheld") == []
+
+
+async def test_a_gap_is_told_after_a_day_where_another_relay_cannot_be_reached(world: World) -> None:
+    """Else one relay that is gone for good would let another one withhold what it likes, and nobody be told."""
+    first, second = world.add_relay(), world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    second.reachable = False
+    await ben.group.feed.post("withheld by the first")
+    await ben.sync()
+    hidden = topic_log(first, ana.replica.epoch).envelopes[-1]
+    await ben.group.feed.post("shown by the first")
+    await ben.sync()
+    ana.relays[first.url] = HidingRelay(first, hidden.__eq__)
+    await ana.sync()
+    assert alarms(ana) == []  # the second may have it
+    world.now_ms += DAY_MS
+    await ana.sync()
+    (alarm,) = alarms(ana, "withheld")
+    assert f"{first.url} does not show" in alarm
+    assert second.url not in alarm
+    second.reachable = True
+    await ben.sync()
+    await ana.sync()
+    assert await ana.texts() == ["withheld by the first", "shown by the first"]
+    assert alarms(ana) == []
 
 
 async def test_the_word_of_who_was_put_out_is_no_ones(world: World) -> None:
