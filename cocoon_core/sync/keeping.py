@@ -40,7 +40,7 @@ def is_due(replica: Replica) -> bool:
     if replica.kept_from() is None:
         return False
     since = replica.epochs.table.due_since(LOOKED)
-    return since is None or replica.clock() - since >= DAY_MS
+    return since is None or abs(replica.clock() - since) >= DAY_MS
 
 
 def find_old(replica: Replica) -> list[_Old]:

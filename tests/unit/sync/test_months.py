@@ -98,6 +98,16 @@ async def test_nothing_goes_that_no_relay_has(world: World) -> None:
     assert months_of(ana) == {*MONTHS, NOW}
 
 
+async def test_a_clock_that_was_set_back_lets_go_again(world: World) -> None:
+    ana, _ = await years(world)
+    ana.skew_ms = 400 * 86_400_000
+    await ana.group.keep_months(100)
+    ana.skew_ms = 0
+    ana.replica.groups.set_kept_months(ana.replica.record.number, 1)
+    await ana.sync()
+    assert months_of(ana) == {NOW}
+
+
 async def test_what_comes_while_a_relay_is_asked_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ana writes in an old month while Ben asks whether a relay has it, and a watch beside it brings that."""
     ana, ben = await years(world)
