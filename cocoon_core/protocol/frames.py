@@ -38,6 +38,8 @@ from cocoon_core.protocol.primitives import keyed_hash
 MIN_ENVELOPE_BYTES: Final = ENVELOPE_OVERHEAD + PADDING_FLOOR  # bytes
 MAX_ERROR_MESSAGE: Final = 512  # bytes of UTF-8
 MAX_LIMITS: Final = 32  # names in a challenge's limits
+_PUT_BYTES: Final = 3 + 2 + 32 + 4 + MIN_ENVELOPE_BYTES  # fewer than a put has
+_LEAST_OF_HEAD: Final = (24, 1 << 8, 1 << 16)  # what needs a head of 1, 2 and 4 bytes more
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -225,6 +227,12 @@ RelayFrame = Challenge | Opened | Entries | Live | Ack | CastReceived | Error | 
 def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
     """The bytes of one WebSocket message."""
     match frame:
+        case Ack(request, topic, (seq,)):  # most are of one envelope
+            return b"\x84\x18\x45" + _head(request) + b"\x58\x20" + topic + b"\x81" + _head(seq)
+        case Ack(request, topic, seqs):
+            return encode([69, request, topic, seqs])
+        case Entries(topic, first, envelopes):
+            return encode([67, topic, first, envelopes])
         case Open(request, topic, incarnation, after, proof):
             return encode([1, request, topic, incarnation, after, proof])
         case Put(request, topic, envelopes, seal, expect):
@@ -243,12 +251,8 @@ def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
             return encode([65, version, challenge, limits])
         case Opened(request, topic, incarnation, last, sealed):
             return encode([66, request, topic, incarnation, last, sealed])
-        case Entries(topic, first, envelopes):
-            return encode([67, topic, first, envelopes])
         case Live(topic, last):
             return encode([68, topic, last])
-        case Ack(request, topic, seqs):
-            return encode([69, request, topic, seqs])
         case CastReceived(topic, payload):
             return encode([70, topic, payload])
         case Error(request, code, message, retry_after_ms, last):
@@ -265,7 +269,7 @@ def decode_client_frame(raw: bytes) -> ClientFrame:
     Raises:
         MalformedError: anything but one whole client frame in deterministic CBOR, within the limits of constants.py.
     """
-    frame: ClientFrame = _decode(raw, _CLIENT)
+    frame: ClientFrame = _read_put(raw) or _decode(raw, _CLIENT)
     return frame
 
 
@@ -278,6 +282,44 @@ def decode_relay_frame(raw: bytes) -> RelayFrame:
     """
     frame: RelayFrame = _decode(raw, _RELAY)
     return frame
+
+
+def _head(number: int) -> bytes:
+    """The shortest CBOR head of a number from 0."""
+    if number < 24:
+        return bytes((number,))
+    if number < 1 << 8:
+        return b"\x18" + number.to_bytes(1)
+    if number < 1 << 16:
+        return b"\x19" + number.to_bytes(2)
+    return b"\x1a" + number.to_bytes(4) if number < 1 << 32 else b"\x1b" + number.to_bytes(8)
+
+
+def _read_put(raw: bytes) -> Put | None:
+    """A put of one envelope of 296 to 65,535 bytes that neither seals nor expects, which is what most frames are.
+
+    [2, request, topic, [envelope], false, null] has one encoding, so its bytes are compared with it; whatever else they
+    are is for `_decode` to take or to refuse.
+    """
+    if type(raw) is not bytes or raw[:2] != b"\x86\x02":
+        return None
+    low = raw[2] if len(raw) > _PUT_BYTES else 255
+    if low < 24:
+        request, at = low, 3
+    elif 24 <= low <= 26:
+        at = 3 + (1 << (low - 24))
+        request = int.from_bytes(raw[3:at])
+        if request < _LEAST_OF_HEAD[low - 24]:
+            return None  # there is a shorter head
+    else:
+        return None
+    envelope = at + 38
+    if raw[at : at + 2] != b"\x58\x20" or raw[at + 34 : at + 36] != b"\x81\x59" or raw[-2:] != b"\xf4\xf6":
+        return None
+    size = int.from_bytes(raw[at + 36 : envelope])
+    if size < MIN_ENVELOPE_BYTES or envelope + size + 2 != len(raw):
+        return None
+    return Put(request, TopicId.unchecked(raw[at + 2 : at + 34]), (raw[envelope:-2],))
 
 
 # --- names

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from secrets import randbelow
 from typing import Final
 
@@ -39,7 +38,6 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.doorman import Doorman
-from cocoon_relay.lanes import Lane
 from cocoon_relay.limits import Address, Limits, TokenBucket
 from cocoon_relay.logs import log_event
 from cocoon_relay.metrics import Metrics
@@ -51,6 +49,34 @@ from cocoon_relay.tokens import Token
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before others are looked after
+
+
+class _Put:
+    """One put on its way through the store, which tells it the outcome: cheaper than a future with a callback."""
+
+    __slots__ = ("_connection", "live", "request", "size")
+
+    def __init__(self, connection: Connection, request: int, live: LiveTopic, size: int) -> None:
+        self._connection = connection
+        self.request = request
+        self.live = live
+        self.size = size
+
+    def leave(self) -> None:
+        """Let others go into its lanes."""
+        self.live.puts.leave(self.size)
+        self._connection.account.waiting.leave(self.size)
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: tuple[int, ...]) -> None:
+        self._connection.answer_put(self)
+        self._connection.acknowledge(self, result)
+
+    def set_exception(self, exception: Exception) -> None:
+        self._connection.answer_put(self)
+        self._connection.refuse_put(self, exception)
 
 
 class Connection:
@@ -103,6 +129,11 @@ class Connection:
     # --- out
 
     @property
+    def account(self) -> Address:
+        """Of the address that this client comes from."""
+        return self._address
+
+    @property
     def gone(self) -> bool:
         return self._ended or self._transport.is_closing()
 
@@ -141,17 +172,16 @@ class Connection:
         try:
             async for message in self._socket:
                 await self._take_turn()
-                if message.type is WSMsgType.PING:
+                if message.type is WSMsgType.BINARY:
+                    if not await self._receive(message.data):
+                        break
+                    if not self._has_much_room():
+                        await self._wait_for_room()
+                elif message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)
-                    continue
-                if message.type is WSMsgType.PONG:
-                    continue
-                if message.type is not WSMsgType.BINARY:
+                elif message.type is not WSMsgType.PONG:
                     self._refuse(None, Refusal(ErrorCode.BAD_FRAME, "frames are binary"))
                     break
-                if not await self._receive(message.data):
-                    break
-                await self._wait_for_room()
         finally:
             self._end()
         await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)
@@ -190,15 +220,17 @@ class Connection:
             self._refuse(None, Refusal(ErrorCode.BAD_FRAME, str(error)))
             return False
         try:
-            await self._handle(frame)
+            if type(frame) is Put:
+                if not self._put_at_once(frame):
+                    await self._put(frame)
+            else:
+                await self._handle(frame)
         except Refusal as refusal:
             self._refuse(None if isinstance(frame, Cast | Close) else frame.request, refusal)
         return self._bad_proofs < _BAD_PROOFS_ALLOWED
 
     async def _handle(self, frame: ClientFrame) -> None:
         match frame:
-            case Put():
-                await self._put(frame)
             case Cast():
                 self._cast(frame)
             case Open() | Resume():
@@ -263,59 +295,82 @@ class Connection:
         self._send(Fetched(frame.request, frame.topic, envelopes))
         self._metrics.count("fetched", sum(envelope is not None for envelope in envelopes))
 
-    async def _put(self, frame: Put) -> None:
+    def _put_at_once(self, frame: Put) -> bool:
+        """Give a put to the store, if its lanes let it through now; False, and nothing is taken, if they do not."""
         live = self._require_open(frame.topic).live
-        size = sum(map(len, frame.envelopes))
-        if max(map(len, frame.envelopes)) > self._limits.envelope_bytes:
-            raise Refusal(ErrorCode.TOO_LARGE, f"an envelope is at most {self._limits.envelope_bytes} bytes here")
+        put = _Put(self, frame.request, live, self._require_allowed(frame, live))
+        if not live.puts.try_enter(put.size):
+            return False
+        if not self._address.waiting.try_enter(put.size):
+            live.puts.leave(put.size)
+            return False
+        self._submit(frame, put)
+        return True
+
+    async def _put(self, frame: Put) -> None:
+        """The same when it has to wait for its turn; what it takes of the limits was taken."""
+        live = self._require_open(frame.topic).live
+        put = _Put(self, frame.request, live, sum(map(len, frame.envelopes)))
+        await live.puts.enter(put.size)
+        try:
+            await self._address.waiting.enter(put.size)
+        except BaseException:
+            live.puts.leave(put.size)
+            raise
+        self._submit(frame, put)
+
+    def _require_allowed(self, frame: Put, live: LiveTopic) -> int:
+        """Take a put from the limits; its bytes."""
+        limits = self._limits
+        size = 0
+        for envelope in frame.envelopes:
+            size += len(envelope)
+            if len(envelope) > limits.envelope_bytes:
+                raise Refusal(ErrorCode.TOO_LARGE, f"an envelope is at most {limits.envelope_bytes} bytes here")
         now = self._loop.time()
         self._put_rate.require(len(frame.envelopes), now, ErrorCode.RATE, "puts")
         self._byte_rate.require(size, now, ErrorCode.RATE, "bytes")
-        self._hub.require_deliveries(live)
-        entered: list[Lane] = []
+        self._hub.require_deliveries(live, now)
+        return size
+
+    def _submit(self, frame: Put, put: _Put) -> None:
+        """Its lanes were entered."""
         try:
-            for lane in (live.puts, self._address.waiting):
-                if not lane.try_enter(size):
-                    await lane.enter(size)
-                entered.append(lane)
-            answer = self._store.put(live.info, frame.envelopes, frame.seal, frame.expect, self._limits)
+            self._store.submit(put.live.info, frame.envelopes, frame.seal, frame.expect, self._limits, put)
         except BaseException:
-            for lane in entered:
-                lane.leave(size)
+            put.leave()
             raise
         self._unanswered_puts += 1
-        self._unanswered_bytes += size
-        future = asyncio.ensure_future(answer)
-        future.add_done_callback(partial(self._answer_put, frame.request, live, size))
+        self._unanswered_bytes += put.size
 
-    def _answer_put(self, request: int, live: LiveTopic, size: int, future: asyncio.Future[tuple[int, ...]]) -> None:
-        topic = live.info.topic
-        live.puts.leave(size)
-        self._address.waiting.leave(size)
+    def answer_put(self, put: _Put) -> None:
+        """A put has its outcome, whatever that is."""
+        put.leave()
         self._unanswered_puts -= 1
-        self._unanswered_bytes -= size
+        self._unanswered_bytes -= put.size
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
-        try:
-            seqs = future.result()
-        except Refusal as refusal:
-            if refusal.code is ErrorCode.NOT_OPEN and (expired := self._open.pop(topic, None)) is not None:
-                expired.close()
-            self._refuse(request, refusal)
-            return
-        except Exception as error:
-            self._metrics.count("failures")
-            log_event("put failed", level=logging.ERROR, fault=describe_fault(error))
-            self._refuse(request, Refusal(ErrorCode.BUSY, "the relay failed to store this", retry_after_ms=5_000))
-            return
+
+    def acknowledge(self, put: _Put, seqs: tuple[int, ...]) -> None:
         self._metrics.count("puts")
         self._metrics.count("envelopes", len(seqs))
-        self._send(Ack(request, topic, seqs))
+        self._send(Ack(put.request, put.live.info.topic, seqs))
+
+    def refuse_put(self, put: _Put, error: Exception) -> None:
+        if isinstance(error, Refusal):
+            topic = put.live.info.topic
+            if error.code is ErrorCode.NOT_OPEN and (expired := self._open.pop(topic, None)) is not None:
+                expired.close()
+            self._refuse(put.request, error)
+            return
+        self._metrics.count("failures")
+        log_event("put failed", level=logging.ERROR, fault=describe_fault(error))
+        self._refuse(put.request, Refusal(ErrorCode.BUSY, "the relay failed to store this", retry_after_ms=5_000))
 
     def _cast(self, frame: Cast) -> None:
         subscription = self._require_open(frame.topic)
         self._cast_rate.require(1, self._loop.time(), ErrorCode.RATE, "casts")
-        self._hub.require_deliveries(subscription.live)
+        self._hub.require_deliveries(subscription.live, self._loop.time())
         self._hub.cast(subscription, frame.topic, frame.payload)
 
     def _require_open(self, topic: TopicId) -> Subscription:
@@ -340,6 +395,15 @@ class Connection:
         if wait > 0:
             self._frame_rate.charge(1, now)
             await asyncio.sleep(wait)
+
+    def _has_much_room(self) -> bool:
+        """Whether nothing holds back what comes next."""
+        limits = self._limits
+        return (
+            self._unanswered_puts < limits.connection_unanswered_puts
+            and self._unanswered_bytes < limits.connection_unanswered_bytes
+            and self.has_room()
+        )
 
     async def _wait_for_room(self) -> None:
         """Take nothing more in while this client does not read its answers, or too much of it waits for the disk."""

@@ -259,13 +259,17 @@ class TokenBucket:
 
         More than the whole burst is taken when the bucket is full: it then owes the rest.
         """
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._when) * self._rate)
+        tokens, burst = self._tokens, self._burst
+        if now > self._when:
+            tokens += (now - self._when) * self._rate
+            tokens = min(tokens, burst)
         self._when = now
-        wanted = min(amount, self._burst)
-        if self._tokens >= wanted:
-            self._tokens -= amount
+        wanted = amount if amount < burst else burst
+        if tokens >= wanted:
+            self._tokens = tokens - amount
             return 0.0
-        return (wanted - self._tokens) / self._rate
+        self._tokens = tokens
+        return (wanted - tokens) / self._rate
 
     def charge(self, amount: float, now: float) -> None:
         """Take `amount` whether or not it is there: it is owed, and `take(0, …)` waits until it is paid."""

@@ -40,6 +40,7 @@ from cocoon_relay.postgres_writer import PostgresWriter
 from cocoon_relay.puts import PutJob
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import (
+    Answer,
     Batch,
     CastListener,
     Collected,
@@ -208,13 +209,24 @@ class PostgresStore:
         expect: int | None,
         limits: Limits | None = None,
     ) -> Awaitable[tuple[int, ...]]:
+        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
+        return future
+
+    def submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+    ) -> None:
         size = sum(map(len, envelopes))
         if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
             raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, future, limits or self._limits))
-        return future
+        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
 
     @_patient
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:

@@ -149,6 +149,9 @@ class PostgresWriter:
                     outcomes, committed = [answer] * len(jobs), []
                     break
         self.commits += 1
+        if committed:
+            for listener in self._listeners:
+                listener(committed)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -156,9 +159,6 @@ class PostgresWriter:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
-        if committed:
-            for listener in self._listeners:
-                listener(committed)
 
     async def _try(self, jobs: Sequence[PutJob]) -> tuple[list[tuple[int, ...] | Exception], list[Committed]]:
         if self._connection is None or self._connection.is_closed():

@@ -6,7 +6,6 @@ that of specs/relay.md §5.2.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import Limits
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import TopicInfo
+from cocoon_relay.store import Answer, TopicInfo
 
 SEQ_BITS: Final = 32
 SEQ_MASK: Final = (1 << SEQ_BITS) - 1
@@ -30,7 +29,7 @@ class PutJob:
     seal: bool
     expect: int | None
     size: int  # bytes of envelopes
-    future: asyncio.Future[tuple[int, ...]]
+    future: Answer  # of who waits for it
     limits: Limits  # of who puts
 
 

@@ -19,6 +19,7 @@ from cocoon_relay.limits import Limits
 from cocoon_relay.postgres_schema import MOST_SHARDS, shard_of
 from cocoon_relay.postgres_store import POLL_SECONDS, PostgresStore
 from cocoon_relay.store import (
+    Answer,
     Batch,
     CastListener,
     Collected,
@@ -126,6 +127,17 @@ class ShardedStore:
         limits: Limits | None = None,
     ) -> Awaitable[tuple[int, ...]]:
         return self._of(info.handle).put(info, envelopes, seal, expect, limits)
+
+    def submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+    ) -> None:
+        self._of(info.handle).submit(info, envelopes, seal, expect, limits, answer)
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._of(handle).read(handle, after, max_entries, max_bytes)

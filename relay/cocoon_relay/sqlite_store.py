@@ -27,6 +27,7 @@ from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_wr
 from cocoon_relay.sqlite_writer import CallJob, SqliteWriter
 from cocoon_relay.store import (
     MOST_NAMED_BYTES,
+    Answer,
     Batch,
     CastListener,
     Collected,
@@ -120,13 +121,24 @@ class SqliteStore:
         expect: int | None,
         limits: Limits | None = None,
     ) -> Awaitable[tuple[int, ...]]:
+        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
+        return future
+
+    def submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+    ) -> None:
         size = sum(map(len, envelopes))
         if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
             raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, future, limits or self._limits))
-        return future
+        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._read(lambda db: _read_batch(db, handle, after, max_entries, max_bytes))

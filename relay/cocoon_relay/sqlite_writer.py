@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
@@ -24,12 +25,14 @@ from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, plan_put
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_schema import connect_writer, place_of
-from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour
+from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour
 from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
-_ROWS_AT_ONCE: Final = (64, 8, 1)  # rows of one statement; few forms, so that their plans stay cached
+# Rows of one statement. Few forms, so that their plans stay cached; and few statements, since each lets go of the
+# interpreter and waits for it again.
+_ROWS_AT_ONCE: Final = (1024, 256, 64, 16, 4, 1)
 _FREE_SPACE_SECONDS: Final = 1.0
 
 _SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed FROM topics WHERE number = ?"
@@ -41,7 +44,7 @@ _SELECT_HASHES: Final = (
 _INSERT_ENTRIES: Final = "INSERT INTO entries (place, envelope) VALUES {}"
 _INSERT_HASHES: Final = "INSERT INTO hashes (topic, hash, seq) VALUES {}"
 
-Outcome = tuple["asyncio.Future[Any]", Any]  # a result, or the exception to raise
+Outcome = tuple["Answer | asyncio.Future[Any]", Any]  # a result, or the exception to raise
 
 
 @dataclass(slots=True, eq=False)
@@ -216,16 +219,16 @@ class SqliteWriter:
     def _deliver(self, outcomes: list[Outcome], committed: list[Committed], size: int) -> None:
         self.backlog_bytes -= size
         self.commits += 1
-        for future, outcome in outcomes:
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
         if committed:
             for listener in self._listeners:
                 listener(committed)
+        for answer, outcome in outcomes:
+            if answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
 
 
 def _refuse_database(error: Exception) -> Exception:
@@ -248,6 +251,7 @@ def _slices(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
             at += length
 
 
+@cache
 def _marks(columns: int, rows: int) -> str:
     row = "(" + ",".join("?" * columns) + ")"
     return ",".join([row] * rows)

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
-from cocoon_core.protocol.primitives import hash_bytes
+from cocoon_core.protocol.primitives import make_hasher
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.uploads import Upload
 
@@ -108,8 +108,23 @@ class StoredBlob:
     touched: int
 
 
+_hash_envelope: Final = make_hasher(LABEL_ENVELOPE_HASH)
+
 CommitListener = Callable[[Sequence[Committed]], None]
 CastListener = Callable[[int, bytes], None]  # the topic's handle, and the payload
+
+
+class Answer(Protocol):
+    """Who waits for one put: a future, or what is cheaper than one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, result: tuple[int, ...], /) -> None:
+        """It is durable; the sequence numbers of its envelopes."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """It was refused, or the store failed."""
 
 
 class LogStore(Protocol):
@@ -162,6 +177,17 @@ class LogStore(Protocol):
 
         `limits` are those of who puts: how much the topic may hold for them, and what of the disk is left free.
         """
+
+    def submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+    ) -> None:
+        """The same; `answer` is told in the event loop, after the listeners are."""
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         """The next envelopes after `after`: at least one if there is one, then as many as the limits allow."""
@@ -265,7 +291,7 @@ class BlobStore(Protocol):
 
 def hash_envelope(envelope: bytes) -> bytes:
     """The name by which a store knows that it has an envelope already."""
-    return hash_bytes(LABEL_ENVELOPE_HASH, envelope)
+    return _hash_envelope(envelope)
 
 
 def round_to_hour(seconds: float) -> int:

@@ -215,13 +215,12 @@ class Hub:
         finally:
             live.reads.leave(1)
 
-    def require_deliveries(self, live: LiveTopic) -> None:
+    def require_deliveries(self, live: LiveTopic, now: float) -> None:
         """Refuse what would be sent to all who have a topic open, while it owes for what was.
 
         Raises:
             Refusal: it does.
         """
-        now = asyncio.get_running_loop().time()
         live.deliveries.require(0, now, ErrorCode.RATE, "deliveries of this topic")
 
     def cast(self, sender: Subscription, topic: TopicId, payload: bytes) -> None:

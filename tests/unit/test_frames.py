@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cocoon_core.errors import MalformedError
+from cocoon_core.protocol import frames
 from cocoon_core.protocol.constants import (
     MAX_ENVELOPE_BYTES,
     MAX_FETCH_PLACES,
@@ -270,3 +273,45 @@ def test_a_name_is_of_all_bytes_and_of_the_salt() -> None:
     assert {len(name) for name in names} == {NAME_BYTES}
     with pytest.raises(MalformedError):
         name_envelope(SALT[:31], ENVELOPE)
+
+
+def test_the_short_way_into_a_put_takes_what_the_long_way_takes_and_nothing_else() -> None:
+    """Every length of head, sizes around the limits, and each byte of the frame changed in turn."""
+    chance = random.Random(23)
+    topic = TopicId(chance.randbytes(32))
+    taken = 0
+    for request in (0, 1, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32):
+        for size in (MIN_ENVELOPE_BYTES - 1, MIN_ENVELOPE_BYTES, 300, 65_535, 65_536):
+            raw = encode([2, request, topic, [bytes(size)], False, None])
+            taken += frames._read_put(raw) is not None
+            assert _outcome(raw) == _outcome(raw, short=False)
+    assert taken == 9 * 3
+    for request in (5, 200, 70_000):
+        raw = encode([2, request, topic, [chance.randbytes(296)], False, None])
+        for place in (*range(50), *range(len(raw) - 4, len(raw))):
+            for value in (0, 1, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x58, 0x59, 0x81, 0x82, 0xF4, 0xF5, 0xF6, raw[place] ^ 1):
+                changed = raw[:place] + bytes((value,)) + raw[place + 1 :]
+                assert _outcome(changed) == _outcome(changed, short=False)
+    for raw in (
+        b"\x86\x02\x18\x05" + encode([2, 5, topic, [bytes(300)], False, None])[3:],  # a longer head than needed
+        b"\x86\x02\x19\x00\x85" + encode([2, 5, topic, [bytes(300)], False, None])[3:],
+        encode([2, 5, topic, [bytes(300)], False, None]) + b"\xf6",
+        encode([2, 5, topic, [bytes(300)], False, None])[:-1],
+    ):
+        with pytest.raises(MalformedError):
+            decode_client_frame(raw)
+
+
+def _outcome(raw: bytes, *, short: bool = True) -> object:
+    try:
+        return decode_client_frame(raw) if short else frames._decode(raw, frames._CLIENT)
+    except MalformedError:
+        return None
+
+
+def test_an_ack_of_one_envelope_is_written_as_every_frame_is() -> None:
+    topic = TopicId(bytes(range(32)))
+    numbers = (0, 1, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**53)
+    for request in numbers:
+        for seq in numbers:
+            assert encode_frame(Ack(request, topic, (seq,))) == encode([69, request, topic, [seq]])
