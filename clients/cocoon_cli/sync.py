@@ -14,10 +14,19 @@ from cocoon_cli.network import sync_network
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import shorten_id, timestamp
 from cocoon_cli.watch import watch_groups
-from cocoon_core.errors import RelayUnavailable
+from cocoon_core.errors import (
+    CocoonError,
+    LocalStateError,
+    ProfileDamagedError,
+    ProfileLockedError,
+    RelayUnavailable,
+    StorageFullError,
+)
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, SyncReport, WithheldInfo
+
+OF_THE_PROFILE = (ProfileDamagedError, ProfileLockedError, StorageFullError)  # no group could go on
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,7 +51,7 @@ def add_commands(commands: Commands) -> None:
 
 
 async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
-    """Bring every chosen group level with its relays. One unreachable group does not keep the others from it."""
+    """Bring every chosen group level with its relays. One that is stopped or not reached keeps no other from it."""
     if args.watch:
         return await watch_groups(cocoon, context, args.lan_listen if args.lan else None)
     if args.lan:
@@ -56,8 +65,8 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
         with context.output.progress(f"Catching up with {group.name}") as progress:
             try:
                 results.append(Result(group, await group.sync(progress=progress, beacon=args.beacon)))
-            except RelayUnavailable as error:
-                if len(groups) == 1:
+            except (RelayUnavailable, LocalStateError) as error:
+                if len(groups) == 1 or isinstance(error, OF_THE_PROFILE):
                     raise
                 results.append(Result(group, error))
     return _report(results, [group.name for group in entered], waiting)
@@ -68,12 +77,12 @@ class Result:
     """A group, and what its sync did or why it could do nothing."""
 
     group: Group
-    report: SyncReport | RelayUnavailable
+    report: SyncReport | RelayUnavailable | LocalStateError
 
     def relay_data(self) -> list[dict[str, Any]]:
         """Each relay of the group as scripts see it."""
         group = str(self.group.id)
-        if isinstance(self.report, RelayUnavailable):
+        if isinstance(self.report, CocoonError):
             lost = {"ok": False, "error": str(self.report), "sent": 0, "received": 0, "group": group}
             return [{"url": url, **lost} for url in self.group.relays]
         return [
@@ -107,6 +116,7 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
     names = Counter(result.group.name for result in results)
     lines: list[tuple[str, str]] = []
     reached: list[SyncReport] = []
+    failed: list[CocoonError] = []
     notes: list[str] = [f"Members of {name} let you in." for name in entered]
     notes += [f"{name} has not let you in yet; `cocoon sync` looks again." for name in waiting]
     alarms: list[str] = []
@@ -114,8 +124,10 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
     for result in results:
         group, report = result.group, result.report
         title = group.name if names[group.name] == 1 else f"{group.name} ({shorten_id(str(group.id))})"
-        if isinstance(report, RelayUnavailable):
-            lines.append((title, f": not reached: {str(report).rstrip('.')}."))
+        if isinstance(report, CocoonError):
+            what = "not reached" if isinstance(report, RelayUnavailable) else "not in sync"
+            lines.append((title, f": {what}: {str(report).rstrip('.')}."))
+            failed.append(report)
         else:
             reached.append(report)
             lines.append((title, f": sent {report.sent}, received {report.received}."))
@@ -143,12 +155,17 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
         "entered": list(entered),
         "waiting": list(waiting),
     }
+    worst = next((error for error in failed if not isinstance(error, RelayUnavailable)), None)
     if results and not reached:
         message = "No group reached a relay; nothing is lost, `cocoon sync` sends it later."
-        data["error"] = {"code": RelayUnavailable.code, "message": message}
+        data["error"] = {
+            "code": RelayUnavailable.code if worst is None else worst.code,
+            "message": message if worst is None else str(worst),
+        }
 
     def draw(screen: Screen) -> None:
         for title, words in lines:
             screen.line((title, "bold"), words)
 
-    return Outcome(data, draw, notes, 0 if len(reached) == len(results) else RelayUnavailable.exit_code)
+    code = worst.exit_code if worst is not None else RelayUnavailable.exit_code
+    return Outcome(data, draw, notes, code if failed else 0)

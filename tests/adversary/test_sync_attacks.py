@@ -5,16 +5,22 @@ Each is also run against a build from which the defence was taken out, to see th
 
 from __future__ import annotations
 
+from argparse import Namespace
 from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from hashlib import sha256
+from io import StringIO
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cocoon_cli.context import Context
+from cocoon_cli.output import Output
+from cocoon_cli.standard_input import StandardInput
+from cocoon_cli.sync import synchronise
 from cocoon_core import joining as joining_module
 from cocoon_core.documents import gate as gate_module
 from cocoon_core.documents.rules import Rule
@@ -538,6 +544,23 @@ async def test_attack_31_an_unknown_operation_stops_the_group_and_loses_nothing(
     await ben.restart()
     with pytest.raises(UpdateNeededError):
         await ben.group.feed.post("no longer")
+
+
+async def test_attack_43_a_group_that_was_stopped_keeps_no_other_from_its_sync(world: World) -> None:
+    _, ben, mal = await three(world)
+    inject(relay_of(world), ben.replica.epoch, Forger(mal).operate([99, "of a later version"]))
+    (stopped,) = ben.running.groups()
+    other = await ben.running.create_group("Band", member_name="Ben", relays=[relay_of(world).url])
+    await other.feed.post("reaches the relay")
+    out = StringIO()
+    args = Namespace(watch=False, lan=False, beacon=False)
+    context = Context(None, None, None, Output(True, out, out), (), StandardInput(), lambda _: args)
+    outcome = await synchronise(ben.running, context, args)
+    assert not other.unsent()
+    assert outcome.exit_code == UpdateNeededError.exit_code
+    told = {relay["group"]: relay["error"] for relay in outcome.data["relays"]}
+    assert told[str(other.id)] is None
+    assert "does not know" in told[str(stopped.id)]
 
 
 # --- 33: time
