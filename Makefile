@@ -7,7 +7,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check models models-long bench soak cover fmt venv clean
+.PHONY: help demo test check models models-long bench bench-relay soak cover fmt venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,9 @@ models-long: $(VENV)/.installed ## the same, large: many minutes
 
 bench: $(VENV)/.installed ## the numbers, measured here
 	@$(BIN)/python -m tests.benchmarks
+
+bench-relay: $(VENV)/.installed ## the relay beside bare loops and other servers (FULL=--full: large stores)
+	@$(BIN)/python -m tests.benchmarks.relay $(FULL)
 
 soak: $(VENV)/.installed ## the tests that run for minutes
 	@$(PYTEST) -q -m soak --timeout 0

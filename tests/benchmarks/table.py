@@ -73,6 +73,18 @@ def compare(line: str, measured: Samples, floor: Samples, most: float, name: str
     )
 
 
+def compare_at_least(line: str, measured: Samples, ceiling: Samples, least: float, name: str) -> Row:
+    """A row whose target is `least` times the ceiling: more is better."""
+    ratio = measured.median / ceiling.median
+    return Row(
+        line,
+        str(measured),
+        f"≥ {least:g} × {name} {_short(ceiling.median)} {ceiling.unit}",
+        f"{ratio:.2f}×",
+        ratio >= least,
+    )
+
+
 def compare_freely(line: str, measured: Samples, floor: Samples, name: str) -> Row:
     """A row without a target."""
     return Row(

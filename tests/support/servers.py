@@ -200,6 +200,15 @@ def free_ports(number: int) -> list[int]:
     return found
 
 
+def wait_listens(port: int, process: subprocess.Popen[Any]) -> None:
+    """Wait until a server answers at a port."""
+    began = time.monotonic()
+    while not _listens(port):
+        if process.poll() is not None or time.monotonic() - began > START_SECONDS:
+            raise RuntimeError(f"nobody listens at {port}")
+        time.sleep(0.02)
+
+
 def _spawn(command: Sequence[str | Path], log: Path, **how: Any) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         how |= {"stdout": output, "stderr": output, "env": _environment(), "preexec_fn": _die_with_parent}
