@@ -20,8 +20,9 @@ from cocoon_core.protocol.epochs import Choice, EpochGraph, EpochNode, Path, Ste
 from cocoon_core.protocol.frontier import Frontier
 from cocoon_core.protocol.ids import DeviceId, EntryId, TopicId
 from cocoon_core.protocol.operations import Create, OperationBody, SetPolicy, decode_operation
-from cocoon_core.protocol.operations_devices import ReplaceDevice
-from cocoon_core.protocol.operations_rotation import Reason, Rotation
+from cocoon_core.protocol.operations_admission import SetRecovery
+from cocoon_core.protocol.operations_devices import AddDevice, ReplaceDevice
+from cocoon_core.protocol.operations_rotation import Reason, Rotation, name_recipient
 from cocoon_core.protocol.repair import RepairKeys, repair_keys
 from cocoon_core.protocol.roster import RosterGraph
 from cocoon_core.protocol.roster_values import Roster
@@ -169,7 +170,9 @@ class Epochs:
         if choice is None or choice.epoch.topic not in self.held:
             return False
         left = self._left_by_own_word(choice.roster)
-        return not set(choice.gone.devices) - left and not choice.gone.others
+        if set(choice.gone.devices) - left:
+            return False
+        return not choice.gone.others or set(choice.gone.others) <= self._brought_in_by(left)
 
     def _left_by_own_word(self, roster: Roster) -> set[DeviceId]:
         """The devices that went by a `leave` of this one: it may still tell the others so, which no other can."""
@@ -177,6 +180,18 @@ class Epochs:
         if own is None or self._replica.members.operation(own.out_by).device != own.id:
             return set()
         return {device.id for device in roster.former_devices.values() if device.out_by == own.out_by}
+
+    def _brought_in_by(self, left: set[DeviceId]) -> set[bytes]:
+        """The names of recovery phrases and of further devices that these brought in, whether or not they count: they
+        went with those that left.
+        """
+        found: set[bytes] = set()
+        for operation in self._replica.members.graph.operations() if left else ():
+            if operation.device in left and isinstance(operation.body, AddDevice):
+                found.add(name_recipient(operation.body.device))
+            elif operation.device in left and isinstance(operation.body, SetRecovery) and operation.body.recovery:
+                found.add(name_recipient(operation.body.recovery[0]))
+        return found
 
     def is_before_current(self, topic: TopicId) -> bool:
         """True where the chosen epoch was begun by a rotation that ended this one, or by one after that."""

@@ -14,6 +14,7 @@ from cocoon_core.protocol.invite import read_link
 from cocoon_core.sync.pins import pin_devices
 from cocoon_relay.tokens import TOKENS_NAME, add_token
 from tests.support.hostile import topic_log
+from tests.support.linking import link
 from tests.support.relay_process import RelayProcess
 from tests.support.world import SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
 
@@ -142,6 +143,36 @@ async def test_who_leaves_is_out_everywhere_and_what_they_wrote_stays(world: Wor
     assert ana.replica.epoch.topic not in ben.replica.epochs.held
     with pytest.raises(UsageError, match="not a member"):
         await ben.group.feed.post("one more thing")
+
+
+async def test_who_leaves_is_heard_though_a_phrase_of_theirs_was_given_the_secret(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ben.running.new_recovery_phrase()
+    await world.level()
+    await ana.group.rotate()
+    await world.level()
+    await ben.group.leave()
+    await ben.sync()
+    await world.level([ana])
+    assert names_of(ana) == ["Ana"]
+
+
+async def test_who_leaves_is_heard_though_another_device_of_theirs_linked_one_meanwhile(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    second, third = await world.seat("second"), await world.seat("third")
+    await link(ben, second)
+    await world.level()
+    await ben.group.leave()
+    await link(second, third)
+    await world.level([ana, second, third])
+    await ana.group.rotate()
+    await world.level([ana, second, third])
+    for _ in range(3):
+        await ben.sync()
+        await ana.sync()
+    await world.level([ana])
+    assert names_of(ana) == ["Ana"]
+    assert not ben.group.unsent()
 
 
 async def test_when_the_only_admin_leaves_the_senior_member_is_one(world: World) -> None:
