@@ -121,8 +121,8 @@ class Life:
             self.world.now_ms += HOUR_MS
             self._turn_clocks()
 
-    async def grow_old(self, months: int) -> None:
-        """Months in which three devices look in now and then, and all others sleep; then everybody wakes up."""
+    async def grow_old(self, months: int) -> Seat:
+        """Months in which three devices look in now and then, and all others sleep. Gives one of the three."""
         few = self._awake()[:3]
         for _ in range(months):
             for _ in range(3):
@@ -130,7 +130,7 @@ class Life:
                 self._turn_clocks()
                 await self._write(few[0], 1)
                 await self.world.level(few, rounds=32)
-        await self.settle()
+        return few[0]
 
     def _plan(self) -> dict[int, list[Callable[[], Awaitable[bool]]]]:
         """What is to happen, by hours."""
