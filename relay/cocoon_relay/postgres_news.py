@@ -23,7 +23,7 @@ import asyncpg
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.limits import KIB
 from cocoon_relay.postgres_schema import CHANNEL, FAULTS, Connection, connect, describe_error, handle_of, number_of
-from cocoon_relay.store import Batch, CastListener, CommitListener, Committed, TopicInfo
+from cocoon_relay.store import Batch, CastListener, CommitListener, Committed, TopicInfo, tell
 
 _HINTS_KEPT: Final = 10_000  # of topics that nobody has open here, for who opens one just now
 _HINTS_AT_ONCE: Final = 200  # topics in one notification, which holds 8,000 bytes at most
@@ -240,5 +240,4 @@ class PostgresNews:
             if batch.last > known:
                 commits.append(Committed(handle, TopicId(news[0]["topic"]), batch, news[0]["sealed"]))
         if commits:
-            for listener in self._listeners:
-                listener(commits)
+            tell(self._listeners, commits)

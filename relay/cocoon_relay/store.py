@@ -11,7 +11,9 @@ relay_store joins one of each. All refusals are `Refusal`; whoever is not refuse
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -287,6 +289,23 @@ class BlobStore(Protocol):
 
     async def close(self) -> None:
         """Let go of what is held."""
+
+
+@contextmanager
+def report_faults() -> Iterator[None]:
+    """Around what a store calls in the event loop: a fault there is the loop's to report, and stops no store."""
+    try:
+        yield
+    except Exception as error:
+        context = {"message": "a listener of the store failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+
+def tell(listeners: Sequence[CommitListener], commits: Sequence[Committed]) -> None:
+    """Call all listeners, if there is something to tell."""
+    for listener in listeners if commits else ():
+        with report_faults():
+            listener(commits)
 
 
 def hash_envelope(envelope: bytes) -> bytes:
