@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from cocoon_core.protocol.constants import WRAP_BYTES
 from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.sync import driver
 from cocoon_core.sync.manifest_blobs import blobs_of_epoch
@@ -42,9 +43,13 @@ async def live(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, scale: 
         await life.settle()
         seats = await compare(life)
         tell(life, seats)
-        rotations = sum(isinstance(one.body, Rotation) for one in seats[0].replica.members.graph.operations())
-        for relay in life.relays:  # one manifest for each epoch at most, as long as no lease ended
-            assert relay.kept_bytes <= (rotations + 1) * compacted(seats[0], relay), f"seed {seed}"
+        roster, operations = seats[0].replica.members.roster, seats[0].replica.members.graph.operations()
+        rotations = sum(isinstance(one.body, Rotation) for one in operations)
+        way = rotations * (len(roster.devices) + len(roster.former_devices)) * WRAP_BYTES
+        for (
+            relay
+        ) in life.relays:  # a manifest for each epoch at most, and the way on from it: as long as no lease ended
+            assert relay.kept_bytes <= (rotations + 1) * (compacted(seats[0], relay) + way), f"seed {seed}"
         if not months:
             return
         await life.grow_old(months)
