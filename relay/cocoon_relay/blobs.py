@@ -18,7 +18,7 @@ from typing import Final
 
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.store import StoredBlob
-from cocoon_relay.uploads import Incoming, Upload, make_folder, refuse_disk, sync_folder
+from cocoon_relay.uploads import Incoming, Upload, make_folder, refuse_disk, sync_path
 
 _PORTION: Final = 1_000  # places of one portion
 
@@ -83,8 +83,8 @@ class FileBlobs:
         try:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             upload.replace(target)
-            sync_folder(target.parent)
-            sync_folder(self._blobs)
+            sync_path(target.parent)
+            sync_path(self._blobs)
         except OSError as error:
             raise refuse_disk(error) from error
 

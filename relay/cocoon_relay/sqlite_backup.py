@@ -30,6 +30,7 @@ from cocoon_relay.limits import MIB
 from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_writer, migrate, place_of
 from cocoon_relay.store import hash_envelope, round_to_hour
 from cocoon_relay.tokens import TOKENS_NAME
+from cocoon_relay.uploads import sync_path
 
 DESCRIPTION_NAME: Final = "backup.json"
 _FORM: Final = 1
@@ -199,7 +200,7 @@ def _making(target: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.replace(target)  # an empty directory gives way
-        _sync_folder(target.parent)
+        sync_path(target.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -208,13 +209,5 @@ def _making(target: Path) -> Iterator[Path]:
 def _sync_tree(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
-            _sync_folder(Path(path, name))
-        _sync_folder(Path(path))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_path(Path(path, name))
+        sync_path(Path(path))

@@ -36,12 +36,12 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     # Also where it was there: whoever made it may have died before this.
     with suppress(PermissionError):  # of a parent that is not ours, which somebody else has made
-        sync_folder(folder.parent)
+        sync_path(folder.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Blocks."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Make a file's bytes durable, or the names in a folder. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

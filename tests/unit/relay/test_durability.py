@@ -140,9 +140,9 @@ WEAKENED: dict[str, list[tuple[Any, str, Any]]] = {
     "the bytes of a blob are not synced": [
         (uploads.Incoming, "begin", lambda self: uploads.Upload(self.folder / os.urandom(8).hex(), synced=False))
     ],
-    "the name of a blob is not synced": [(blobs, "sync_folder", _never)],
+    "the name of a blob is not synced": [(blobs, "sync_path", _never)],
     "the row of a blob comes before its bytes": [(relay_store.RelayStore, "commit_blob", _record_row_first)],
-    "the folder of the relay is not synced": [(uploads, "sync_folder", _never)],
+    "the folder of the relay is not synced": [(uploads, "sync_path", _never)],
 }
 
 
