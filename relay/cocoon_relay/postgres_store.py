@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from secrets import randbelow, token_bytes
@@ -37,10 +37,9 @@ from cocoon_relay.postgres_schema import (
     refuse_database,
 )
 from cocoon_relay.postgres_writer import PostgresWriter
-from cocoon_relay.puts import PutJob
+from cocoon_relay.puts import TakesPuts
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import (
-    Answer,
     Batch,
     CastListener,
     Collected,
@@ -50,7 +49,6 @@ from cocoon_relay.store import (
     TopicInfo,
     TopicStats,
     Totals,
-    hash_envelope,
     round_to_hour,
 )
 
@@ -81,8 +79,10 @@ def _patient(
     return try_again
 
 
-class PostgresStore:
+class PostgresStore(TakesPuts):
     """The log store of one database. Make it with `open`, inside the event loop."""
+
+    _writer: PostgresWriter
 
     def __init__(
         self,
@@ -129,14 +129,6 @@ class PostgresStore:
         except FAULTS as error:
             raise LocalStateError(f"the database cannot be reached: {describe_error(error)}") from error
         return cls(url, pool, limits, clock, shard, poll_seconds)
-
-    @property
-    def backlog_bytes(self) -> int:
-        return self._writer.backlog_bytes
-
-    @property
-    def commits(self) -> int:
-        return self._writer.commits
 
     def listen(self, listener: CommitListener) -> None:
         self._writer.listen(listener)
@@ -200,33 +192,6 @@ class PostgresStore:
             row["last"],
             row["sealed"],
         )
-
-    def put(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits | None = None,
-    ) -> Awaitable[tuple[int, ...]]:
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
-        return future
-
-    def submit(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits,
-        answer: Answer,
-    ) -> None:
-        size = sum(map(len, envelopes))
-        if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
-            raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
-        hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
 
     @_patient
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:

@@ -25,7 +25,7 @@ from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.postgres_schema import FAULTS, Connection, Patience, connect, handle_of, number_of, refuse_database
 from cocoon_relay.puts import PutJob, TopicLog, plan_put
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Batch, CommitListener, Committed, report_faults, round_to_hour, tell
+from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour, tell
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
@@ -149,16 +149,7 @@ class PostgresWriter:
                     outcomes, committed = [answer] * len(jobs), []
                     break
         self.commits += 1
-        tell(self._listeners, committed)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if job.future.done():
-                continue
-            # A fault of who waits is not the writer's end.
-            with report_faults():
-                if isinstance(outcome, Exception):
-                    job.future.set_exception(outcome)
-                else:
-                    job.future.set_result(outcome)
+        tell(self._listeners, committed, zip([job.future for job in jobs], outcomes, strict=True))
 
     async def _try(self, jobs: Sequence[PutJob]) -> tuple[list[tuple[int, ...] | Exception], list[Committed]]:
         if self._connection is None or self._connection.is_closed():

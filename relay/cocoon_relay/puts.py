@@ -1,19 +1,21 @@
-"""How a put is decided, for every log store: against the topic as the puts before it in the same transaction leave it.
+"""What a log store with one writer does with puts: it queues them, and decides each against the topic as the puts
+before it in the same transaction leave it.
 
-Pure: what is stored comes in as a TopicLog, what is to be stored is read from it afterwards. The order of the checks is
-that of specs/relay.md §5.2.
+Deciding is pure: what is stored comes in as a TopicLog, what is to be stored is read from it afterwards. The order of
+the checks is that of specs/relay.md §5.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import Limits
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Answer, TopicInfo
+from cocoon_relay.store import Answer, TopicInfo, hash_envelope
 
 SEQ_BITS: Final = 32
 SEQ_MASK: Final = (1 << SEQ_BITS) - 1
@@ -31,6 +33,58 @@ class PutJob:
     size: int  # bytes of envelopes
     future: Answer  # of who waits for it
     limits: Limits  # of who puts
+
+
+class PutWriter(Protocol):
+    """What commits puts, one transaction after the other. Both numbers only tell."""
+
+    backlog_bytes: int  # bytes of puts that wait for the disk
+    commits: int  # transactions since the start
+
+    def submit(self, job: PutJob) -> None:
+        """Queue a put; who waits for it is told once it is durable."""
+
+
+class TakesPuts:
+    """The part of a log store with one writer that is about puts. Implements what `store.LogStore` says of them."""
+
+    _limits: Limits
+    _writer: PutWriter
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._writer.backlog_bytes
+
+    @property
+    def commits(self) -> int:
+        return self._writer.commits
+
+    def put(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits | None = None,
+    ) -> Awaitable[tuple[int, ...]]:
+        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
+        return future
+
+    def submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+    ) -> None:
+        size = sum(map(len, envelopes))
+        if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
+            raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
+        hashes = tuple(map(hash_envelope, envelopes))
+        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -20,14 +20,13 @@ from typing import Any, Final, TypeVar
 from cocoon_core.protocol.frames import ErrorCode, name_envelope
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_relay.limits import Limits
-from cocoon_relay.puts import SEQ_MASK, PutJob
+from cocoon_relay.puts import SEQ_MASK, TakesPuts
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_gc import collect_step, condemn_topics, remove_blob
 from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_reader, connect_writer, empty_log, migrate, place_of
 from cocoon_relay.sqlite_writer import CallJob, SqliteWriter
 from cocoon_relay.store import (
     MOST_NAMED_BYTES,
-    Answer,
     Batch,
     CastListener,
     Collected,
@@ -37,7 +36,6 @@ from cocoon_relay.store import (
     TopicInfo,
     TopicStats,
     Totals,
-    hash_envelope,
     round_to_hour,
 )
 from cocoon_relay.uploads import refuse_disk
@@ -47,8 +45,10 @@ _TOPIC_COLUMNS: Final = "number, topic, incarnation, first, last, sealed, touche
 _Result = TypeVar("_Result")
 
 
-class SqliteStore:
+class SqliteStore(TakesPuts):
     """The log store of one data directory. Make it with `open`, inside the event loop."""
+
+    _writer: SqliteWriter
 
     def __init__(self, data: Path, limits: Limits, clock: Callable[[], float]) -> None:
         self._path = data / DATABASE_NAME
@@ -71,16 +71,6 @@ class SqliteStore:
         """
         await asyncio.to_thread(_prepare, data)
         return cls(data, limits, clock)
-
-    @property
-    def backlog_bytes(self) -> int:
-        """Bytes of puts that wait for the disk."""
-        return self._writer.backlog_bytes
-
-    @property
-    def commits(self) -> int:
-        """Transactions since the start."""
-        return self._writer.commits
 
     def listen(self, listener: CommitListener) -> None:
         self._writer.listen(listener)
@@ -112,33 +102,6 @@ class SqliteStore:
         if row is None and not create:
             return None
         return await self._write(lambda db: _open_topic(db, topic, hour, create))
-
-    def put(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits | None = None,
-    ) -> Awaitable[tuple[int, ...]]:
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
-        return future
-
-    def submit(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits,
-        answer: Answer,
-    ) -> None:
-        size = sum(map(len, envelopes))
-        if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
-            raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
-        hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._read(lambda db: _read_batch(db, handle, after, max_entries, max_bytes))

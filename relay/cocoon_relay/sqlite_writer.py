@@ -25,7 +25,7 @@ from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, plan_put
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_schema import connect_writer, place_of
-from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour
+from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour, tell
 from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
@@ -219,16 +219,7 @@ class SqliteWriter:
     def _deliver(self, outcomes: list[Outcome], committed: list[Committed], size: int) -> None:
         self.backlog_bytes -= size
         self.commits += 1
-        if committed:
-            for listener in self._listeners:
-                listener(committed)
-        for answer, outcome in outcomes:
-            if answer.done():
-                continue
-            if isinstance(outcome, Exception):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
+        tell(self._listeners, committed, outcomes)
 
 
 def _refuse_database(error: Exception) -> Exception:

@@ -12,11 +12,10 @@ relay_store joins one of each. All refusals are `Refusal`; whoever is not refuse
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
@@ -291,21 +290,34 @@ class BlobStore(Protocol):
         """Let go of what is held."""
 
 
-@contextmanager
-def report_faults() -> Iterator[None]:
-    """Around what a store calls in the event loop: a fault there is the loop's to report, and stops no store."""
-    try:
-        yield
-    except Exception as error:
-        context = {"message": "a listener of the store failed", "exception": error}
-        asyncio.get_running_loop().call_exception_handler(context)
-
-
-def tell(listeners: Sequence[CommitListener], commits: Sequence[Committed]) -> None:
-    """Call all listeners, if there is something to tell."""
+def tell(
+    listeners: Sequence[CommitListener],
+    commits: Sequence[Committed],
+    outcomes: Iterable[tuple[Answer | asyncio.Future[Any], Any]] = (),
+) -> None:
+    """Call all listeners, if there is something to tell, and then whoever waits: with a result, or the exception to
+    raise. In the event loop. A fault of one of them is the loop's to report, and neither the store's end nor another's.
+    """
     for listener in listeners if commits else ():
-        with report_faults():
+        try:
             listener(commits)
+        except Exception as error:
+            _report(error)
+    for answer, outcome in outcomes:
+        try:
+            if answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+        except Exception as error:
+            _report(error)
+
+
+def _report(error: Exception) -> None:
+    context = {"message": "a listener of the store failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)
 
 
 def hash_envelope(envelope: bytes) -> bytes:

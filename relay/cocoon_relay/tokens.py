@@ -22,6 +22,7 @@ from typing import Any, Final
 from cocoon_core.errors import ProfileDamagedError, UsageError
 from cocoon_core.protocol.constants import LABEL_RELAY_TOKEN, MAX_RELAY_TOKEN
 from cocoon_core.protocol.primitives import constant_time_equal, keyed_hash
+from cocoon_relay.uploads import sync_path
 
 TOKENS_NAME: Final = "tokens.json"
 _LOCK_NAME: Final = "tokens.lock"
@@ -197,11 +198,7 @@ def _write(path: Path, tokens: list[Token]) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)
 
 
 def _give_to_owner(descriptor: int, folder: Path) -> None:
