@@ -17,7 +17,7 @@ from cocoon_core.protocol.backup import MAGIC, PREFIX_BYTES, BackupHead
 from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.passphrase import COST_FLOOR, Cost
 from cocoon_core.sync import replacing
-from tests.support.world import SCHEMA, Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import SCHEMA, Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 WORDS = "a passphrase for paper"
 
@@ -41,11 +41,6 @@ async def restore(world: World, path: Path, name: str) -> Seat:
     Cocoon.restore(path, WORDS, seat.home, clock=seat.clock)
     world.seats.append(seat)
     return await seat.start()
-
-
-def alarms(seat: Seat, kind: str) -> list[str]:
-    rows = seat.replica.groups.alarms(seat.replica.record.number)
-    return [message for found, _, message, _ in rows if found == kind]
 
 
 def signed_by(seats: list[Seat], device: bytes) -> dict[int, set[bytes]]:

@@ -9,7 +9,7 @@ import pytest
 from cocoon_core.errors import ChainAheadError, UsageError
 from cocoon_core.sync import replacing
 from cocoon_core.sync.replica import Replica
-from tests.support.world import SCHEMA, Seat, World, make_world, roster_of, state_of  # noqa: F401  a fixture
+from tests.support.world import SCHEMA, Seat, World, alarms, make_world, roster_of, state_of  # noqa: F401  a fixture
 
 
 async def restored(world: World) -> tuple[Seat, Seat, Seat]:
@@ -27,11 +27,6 @@ async def restored(world: World) -> tuple[Seat, Seat, Seat]:
     await world.level([ana, ben])
     await ana.stop()
     return ana, ben, copy
-
-
-def alarms(seat: Seat, kind: str) -> list[str]:
-    rows = seat.replica.groups.alarms(seat.replica.record.number)
-    return [message for found, _, message, _ in rows if found == kind]
 
 
 async def test_attack_40_yesterdays_copy_goes_on_under_a_fresh_key(world: World) -> None:

@@ -26,14 +26,10 @@ from tests.support.epoch_story import BEN_FEED, EpochStory, told
 from tests.support.hostile import Forger, inject
 from tests.support.linking import link
 from tests.support.protocol_story import ANA, FEED, GROUP, unsigned
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 from tests.unit.sync.test_erase import CANARY, rows_with, same, shown
 
 EMPTY: dict[Any, Any] = {}
-
-
-def alarms(seat: Seat, kind: str) -> list[str]:
-    return [message for found, _, message, _ in seat.replica.groups.alarms(seat.replica.record.number) if found == kind]
 
 
 async def with_mal(world: World) -> tuple[Seat, Seat, Forger, list[str]]:

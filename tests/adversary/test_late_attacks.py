@@ -15,7 +15,7 @@ from cocoon_core.sync.events import AlarmRaised, EntriesWithdrawn
 from cocoon_core.sync.members import ALL, Members, Standing
 from cocoon_core.sync.pins import pin_devices
 from tests.support.hostile import Forger, inject, put_item
-from tests.support.world import SCHEMA, SHARED, Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import SCHEMA, SHARED, Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 
 async def removed(world: World) -> tuple[list[Seat], Forger]:
@@ -42,11 +42,6 @@ async def sync_all(*seats: Seat) -> None:
     for _ in range(2):
         for seat in seats:
             await seat.sync()
-
-
-def alarms(seat: Seat, kind: str) -> list[str]:
-    rows = seat.replica.groups.alarms(seat.replica.record.number)
-    return [message for found, _, message, _ in rows if found == kind]
 
 
 async def test_attack_26_backdated_entries_of_a_removed_member_do_not_count(world: World) -> None:

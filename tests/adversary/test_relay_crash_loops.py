@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
@@ -25,7 +24,15 @@ from cocoon_core.protocol.ids import Incarnation
 from cocoon_core.protocol.primitives import SigningKey
 from tests.support.forks import a_child, make_forks
 from tests.support.relay_children import serve_hastily, serve_until_killed
-from tests.support.relay_client import RelayClient, authorize, connect, http_url, make_key, open_session, topic_of
+from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
+    RelayClient,
+    authorize,
+    connect,
+    http_url,
+    make_http,
+    make_key,
+    topic_of,
+)
 
 KILLS = 200
 KILLS_OF_SOAK = 2_000
@@ -33,12 +40,6 @@ SEED = 44_10
 TOPICS = 3
 _ONE_IN = 8  # rounds in which blobs are put, and rounds in which it dies while it starts
 Http = aiohttp.ClientSession
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with open_session() as session:
-        yield session
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from io import BytesIO
 from pathlib import Path
@@ -19,19 +18,19 @@ import aiohttp
 import pytest
 
 from cocoon_core.protocol.frames import Ack, Close, Error, ErrorCode, Put, decode_client_frame, encode_frame
-from cocoon_core.protocol.primitives import SigningKey
 from cocoon_relay import connection as connection_module
 from cocoon_relay.lanes import Lane
 from cocoon_relay.limits import MIB, TokenBucket
 from cocoon_relay.server import Relay
-from tests.support.relay_client import (
+from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
     RelayClient,
     authorize,
     connect,
     http_url,
     make_envelope,
+    make_http,
     make_key,
-    open_session,
+    open_client,
     topic_of,
     transport_of,
 )
@@ -41,31 +40,19 @@ Http = aiohttp.ClientSession
 WIDE = {"connection_puts_burst": 10**6, "connection_put_bytes_burst": 10**12, "topic_deliveries_burst": 10**12}
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with open_session() as session:
-        yield session
-
-
-async def _open(http: Http, relay: Relay, key: SigningKey) -> RelayClient:
-    client = await connect(http, relay.url)
-    await client.open(key)
-    return client
-
-
 # --- 43: a topic that many write into
 
 
 async def _attack_flood_puts(http: Http, relay: Relay) -> None:
     """Eight connections write into one topic as fast as they can, and another topic is written into meanwhile."""
     flooded, mine = make_key(), make_key()
-    first = await _open(http, relay, flooded)
+    first = await open_client(http, relay, flooded)
     assert isinstance(await first.put(flooded, make_envelope()), Ack)
     await first.close()
     flooders = [await connect(http, relay.url) for _ in range(8)]
     for one in flooders:
         await one.resume(flooded)  # still: they are sent nothing but their answers
-    client = await _open(http, relay, mine)
+    client = await open_client(http, relay, mine)
     written = 0
 
     def count(commits: Any) -> None:
@@ -116,7 +103,7 @@ async def test_attack_43_is_seen_when_a_topic_may_fill_the_backlog(
 async def _attack_flood_reads(http: Http, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty connections read one large topic, and another topic is opened meanwhile."""
     large = make_key()
-    writer = await _open(http, relay, large)
+    writer = await open_client(http, relay, large)
     for _ in range(6):
         assert isinstance(await writer.put(large, *(make_envelope(100_000) for _ in range(16))), Ack)
     await writer.close()
@@ -163,7 +150,7 @@ async def test_attack_43_is_seen_when_a_topic_may_ask_the_store_for_all_at_once(
 
 async def _attack_flood_frames(http: Http, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     key = make_key()
-    client, flooder = await _open(http, relay, key), await connect(http, relay.url)
+    client, flooder = await open_client(http, relay, key), await connect(http, relay.url)
     handled = 0
     honest = decode_client_frame
 
@@ -217,8 +204,8 @@ async def test_attack_43_pings_count_as_messages_and_are_answered(tmp_path: Path
 
 async def _attack_deliveries(http: Http, relay: Relay) -> None:
     loud, mine = make_key(), make_key()
-    clients = [await _open(http, relay, loud) for _ in range(10)]
-    client = await _open(http, relay, mine)
+    clients = [await open_client(http, relay, loud) for _ in range(10)]
+    client = await open_client(http, relay, mine)
     answers = [await clients[0].put(loud, *(make_envelope() for _ in range(5))) for _ in range(8)]
     refused = [one for one in answers if isinstance(one, Error)]
     assert len(refused) >= 4
@@ -260,7 +247,7 @@ async def test_attack_43_requests_of_one_address_are_counted_whatever_they_ask(t
 
 async def _attack_uploads(http: Http, relay: Relay) -> None:
     key = make_key()
-    await _open(http, relay, key)
+    await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
     body = os.urandom(1000)
     name = hashlib.sha256(body).hexdigest()
@@ -298,7 +285,7 @@ async def test_attack_43_is_seen_when_uploads_are_not_counted(tmp_path: Path, ht
 async def _attack_slow_reader(http: Http, relay: Relay) -> None:
     """A reader takes nothing, but keeps its connection alive; it costs the relay what was written to it."""
     key = make_key()
-    slow, quick = await _open(http, relay, key), await _open(http, relay, key)
+    slow, quick = await open_client(http, relay, key), await open_client(http, relay, key)
     transport_of(slow).pause_reading()
     for _ in range(80):
         assert isinstance(await quick.put(key, make_envelope(100_000)), Ack)
@@ -325,7 +312,7 @@ async def test_attack_08_is_seen_when_readers_have_all_the_time(tmp_path: Path, 
 
 async def _attack_slow_download(http: Http, relay: Relay) -> None:
     key = make_key()
-    await _open(http, relay, key)
+    await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
     body = os.urandom(2 * MIB)
     url = f"{http_url(relay.url)}/v1/blobs/{hashlib.sha256(body).hexdigest()}"
@@ -363,7 +350,7 @@ async def test_attack_08_is_seen_when_downloads_have_all_the_time(tmp_path: Path
 async def _attack_dripping_upload(http: Http, relay: Relay) -> None:
     """A byte comes before each patience ends, and so the upload would never."""
     key = make_key()
-    await _open(http, relay, key)
+    await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     head = f"PUT /v1/blobs/{'ab' * 32} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"

@@ -49,33 +49,22 @@ from cocoon_relay.puts import PutJob
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_writer import SqliteWriter
 from cocoon_relay.uploads import Upload
-from tests.support.relay_client import (
+from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
     RelayClient,
     WebSocketWire,
     authorize,
     connect,
     http_url,
     make_envelope,
+    make_http,
     make_key,
-    open_session,
+    open_client,
     topic_of,
     transport_of,
 )
 from tests.support.relay_process import RelayProcess, serve_relay
 
 Http = aiohttp.ClientSession
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with open_session() as session:
-        yield session
-
-
-async def _open(http: Http, relay: Relay | RelayProcess, key: SigningKey) -> RelayClient:
-    client = await connect(http, relay.url)
-    await client.open(key)
-    return client
 
 
 async def _require_ended(client: RelayClient) -> None:
@@ -87,7 +76,7 @@ async def _require_ended(client: RelayClient) -> None:
 async def _require_healthy(http: Http, relay: Relay | RelayProcess) -> None:
     """Another group's put goes through."""
     key = make_key()
-    client = await _open(http, relay, key)
+    client = await open_client(http, relay, key)
     assert isinstance(await client.put(key, make_envelope()), Ack)
     await client.close()
 
@@ -116,7 +105,7 @@ async def _raw_socket(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, as
 async def _attack_flip(http: Http, relay: Relay) -> None:
     """Every byte of an `open` and of a blob's proof, flipped: refused, or the same topic; no other comes to be."""
     key = make_key()
-    await _open(http, relay, key)
+    await open_client(http, relay, key)
     client = await connect(http, relay.url)
     frame = bytearray(encode_frame(client.make_open(key)))
     refused = 0
@@ -195,8 +184,8 @@ async def _attack_replay(http: Http, relay: Relay, other: Relay) -> None:
     assert (await other._store.log.totals()).topics == 0
     # Of blobs: put again it is the same blob, and its proof serves at this relay alone.
     mine = make_key()
-    await _open(http, relay, mine)
-    await _open(http, other, mine)
+    await open_client(http, relay, mine)
+    await open_client(http, other, mine)
     headers, body = await authorize(http, relay.url, mine), os.urandom(100)
     name = hashlib.sha256(body).hexdigest()
     assert [await _put_blob(http, relay.url, headers, name, body) for _ in range(2)] == [201, 200]
@@ -223,7 +212,7 @@ async def test_attack_02_is_seen_when_a_proof_serves_anywhere(
 
 async def _attack_reflect(http: Http, relay: Relay) -> None:
     key = make_key()
-    watcher = await _open(http, relay, key)
+    watcher = await open_client(http, relay, key)
     for index in range(4):
         client = await connect(http, relay.url)
         wire = client.wire
@@ -302,7 +291,7 @@ async def test_attack_05_is_seen_when_proofs_are_not_checked(
 
 async def _attack_reset_upload(http: Http, relay: Relay, data: Path) -> None:
     key = make_key()
-    await _open(http, relay, key)
+    await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
     body = os.urandom(MIB)
     name = hashlib.sha256(body).hexdigest()
@@ -374,7 +363,7 @@ async def test_attack_08_is_seen_when_nobody_looks_at_the_clock(tmp_path: Path, 
 async def test_attack_08_a_stalled_upload_is_dropped_and_others_go_on(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", upload_seconds=0.2) as relay:
         key = make_key()
-        await _open(http, relay, key)
+        await open_client(http, relay, key)
         headers = await authorize(http, relay.url, key)
         head = f"PUT /v1/blobs/{'ab' * 32} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
         async with _raw_socket(relay.port) as (reader, writer):
@@ -387,7 +376,7 @@ async def test_attack_08_a_stalled_upload_is_dropped_and_others_go_on(tmp_path: 
 async def test_attack_08_a_frame_that_drips_in_byte_by_byte_is_one_frame(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data") as relay:
         key = make_key()
-        client = await _open(http, relay, key)
+        client = await open_client(http, relay, key)
         assert isinstance(client.wire, WebSocketWire)
         payload = encode_frame(Put(1, topic_of(key), (make_envelope(),)))
         transport = transport_of(client)
@@ -402,7 +391,7 @@ async def test_attack_08_a_frame_that_drips_in_byte_by_byte_is_one_frame(tmp_pat
 
 async def _attack_move(http: Http, relay: Relay) -> None:
     key, other = make_key(), make_key()
-    client = await _open(http, relay, key)
+    client = await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
     # A blob under another's name.
     body = os.urandom(500)
@@ -520,7 +509,7 @@ async def test_attack_19_is_seen_when_the_relay_keeps_an_access_log(
 
 async def _attack_append_after_seal(http: Http, relay: Relay) -> None:
     key = make_key()
-    client, removed = await _open(http, relay, key), await _open(http, relay, key)
+    client, removed = await open_client(http, relay, key), await open_client(http, relay, key)
     assert isinstance(await client.put(key, make_envelope(), seal=True), Ack)
     headers = await authorize(http, relay.url, key)
     for how in ({}, {"seal": True}, {"expect": 1}):
@@ -608,7 +597,7 @@ class _Patched:
 async def _attack_flood_connections(http: Http, relay: Relay) -> None:
     sockets: list[socket.socket] = []
     key = make_key()
-    client = await _open(http, relay, key)
+    client = await open_client(http, relay, key)
     try:
         for _ in range(40):
             sock = socket.create_connection(("127.0.0.1", relay.port))
@@ -644,7 +633,7 @@ async def test_attack_43_is_seen_when_connections_are_not_counted(tmp_path: Path
 
 async def _attack_flood_topics(http: Http, relay: Relay) -> None:
     key = make_key()
-    client = await _open(http, relay, key)
+    client = await open_client(http, relay, key)
     flooder = await connect(http, relay.url)
     codes: set[ErrorCode] = set()
     for _ in range(60):
@@ -684,7 +673,7 @@ async def test_attack_43_is_seen_when_buckets_never_empty(
 async def _attack_flood_names(http: Http, relay: Relay) -> None:
     """Ask for all names of a topic, again and again: each costs the relay the reading of all that stands there."""
     key = make_key()
-    client = await _open(http, relay, key)
+    client = await open_client(http, relay, key)
     assert isinstance(await client.put(key, *(make_envelope(4_000) for _ in range(64))), Ack)
     flooder = await connect(http, relay.url)
     await flooder.resume(key)
@@ -716,7 +705,7 @@ async def test_attack_43_one_request_for_names_reads_only_so_much(
     monkeypatch.setattr(sqlite_store_module, "MOST_NAMED_BYTES", 10_000)
     async with serve_relay(tmp_path / "data") as relay:
         key = make_key()
-        client = await _open(http, relay, key)
+        client = await open_client(http, relay, key)
         await client.put(key, *(make_envelope(4_000) for _ in range(9)))
         for after, count in ((0, 2), (2, 2), (8, 1)):
             listed = await client.list_names(key, after, MAX_NAMES, bytes(32))
@@ -755,7 +744,7 @@ async def _attack_fill_database(http: Http, data: Path) -> None:
     key = make_key()
     acked: dict[int, bytes] = {}
     async with serve_relay(data) as relay:
-        client = await _open(http, relay, key)
+        client = await open_client(http, relay, key)
 
         async def put(*envelopes: bytes, **how: Any) -> Ack | Error:
             answer = await client.put(key, *envelopes, **how)
@@ -807,7 +796,7 @@ async def test_attack_44_an_io_error_of_the_database_refuses_and_loses_nothing(
     acked: list[bytes] = []
     for failing in ("BEGIN", "SELECT", "UPDATE topics", "INSERT INTO entries", "INSERT INTO hashes", "COMMIT"):
         async with serve_relay(tmp_path / "data") as relay:
-            client = await _open(http, relay, key)
+            client = await open_client(http, relay, key)
             writer = _writer_of(relay)
             writer._db = _FailingDatabase(writer._db, failing)  # type: ignore[assignment]
             answer = await client.put(key, make_envelope(), make_envelope())
@@ -849,7 +838,7 @@ async def test_attack_44_a_file_size_limit_refuses_envelopes_and_blobs(tmp_path:
     acked: dict[int, bytes] = {}
     with RelayProcess(tmp_path / "data") as relay:
         resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, (400_000, 400_000))
-        client = await _open(http, relay, key)
+        client = await open_client(http, relay, key)
         headers = await authorize(http, relay.url, key)
         refused = 0
         while not refused:
@@ -875,7 +864,7 @@ async def test_attack_44_a_file_size_limit_refuses_envelopes_and_blobs(tmp_path:
 async def test_attack_44_running_out_of_descriptors_is_survived(tmp_path: Path, http: Http) -> None:
     with RelayProcess(tmp_path / "data") as relay:
         key = make_key()
-        client = await _open(http, relay, key)
+        client = await open_client(http, relay, key)
         used = len(os.listdir(f"/proc/{relay.pid}/fd"))
         resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (used + 8, used + 8))
         sockets = [socket.create_connection(("127.0.0.1", relay.port)) for _ in range(40)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,10 @@ from cocoon_relay import proofs
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_writer import SqliteWriter
 from tests.support.lying_seals import KEPT, FalselySealed, Look, LosingSeals, NeverLevel, OldLife, SealLiar, SelfSealing
-from tests.support.relay_client import connect, make_envelope, open_session, topic_of
+from tests.support.relay_client import connect, make_envelope, make_http, topic_of  # noqa: F401  a fixture
 from tests.support.relay_process import RelayProcess, serve_relay
 
 Http = aiohttp.ClientSession
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with open_session() as session:
-        yield session
 
 
 def make_epoch() -> Epoch:

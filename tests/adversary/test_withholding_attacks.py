@@ -15,7 +15,7 @@ from cocoon_core.sync.beacons import Beacons
 from cocoon_core.sync.outbox import Outbox
 from tests.support.hostile import Forger, HidingRelay, hide_device, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 DAY_MS = 86_400_000
 
@@ -30,11 +30,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that reads no beacon."""
     monkeypatch.setattr(Beacons, "note", lambda *_: None)
-
-
-def alarms(seat: Seat, kind: str) -> list[str]:
-    number = seat.replica.record.number
-    return [message for known, _, message, _ in seat.replica.groups.alarms(number) if known == kind]
 
 
 def end_of(seat: Seat, device: DeviceId) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 import aiohttp
+import pytest
 
 from cocoon_core.errors import RelayUnavailable
 from cocoon_core.protocol.constants import LABEL_BLOB, LABEL_OPEN, MAX_FRAME_BYTES
@@ -78,6 +79,12 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
         finally:
             for socket in _OPENED.pop(session, []):
                 await socket.close()
+
+
+@pytest.fixture(name="http")
+async def make_http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_session() as session:
+        yield session
 
 
 class WebSocketWire:
@@ -242,6 +249,20 @@ async def connect(http: aiohttp.ClientSession, url: str) -> RelayClient:
     """A client on a real relay, its challenge received."""
     client = RelayClient(await WebSocketWire.connect(http, url), url)
     await client.begin()
+    return client
+
+
+class Named(Protocol):
+    """A relay, in this process or in one of its own."""
+
+    @property
+    def url(self) -> str: ...
+
+
+async def open_client(http: aiohttp.ClientSession, relay: Named, key: SigningKey) -> RelayClient:
+    """A client that has opened the topic of that key."""
+    client = await connect(http, relay.url)
+    await client.open(key)
     return client
 
 

@@ -27,8 +27,8 @@ from typing import Any, BinaryIO, Final
 from unittest import mock
 
 from tests.support.sqlite_layer import watch_sqlite
+from tests.support.torn_writes import DiskEvent, apply_write, split_write
 
-SECTOR_BYTES: Final = 512
 _FOLDER: Final = -1  # an inode of no file
 _CODES: Final = {
     "open": sqlite3.SQLITE_CANTOPEN,
@@ -42,15 +42,11 @@ _CODES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(DiskEvent):
     """One call that changed the disk. `kind` is create, write, truncate, sync, unsynced (a sync that failed), delete,
     rename, mkdir, syncdir or mark.
     """
 
-    kind: str
-    path: str = ""
-    offset: int = 0
-    data: bytes = b""
     target: str = ""
 
 
@@ -231,7 +227,7 @@ class DiskImage:
     inodes: int = 0
 
     def feed(self, event: Event) -> None:
-        path = event.path
+        path = event.name
         match event.kind:
             case "create":
                 self.inodes += 1
@@ -286,7 +282,7 @@ class DiskImage:
 
     def _fall_short(self, inode: int) -> bytes:
         """The content of a file of which any sectors that wait are there and any not."""
-        parts = [part for event in self.waiting.get(inode, []) for part in _split(event)]
+        parts = [part for event in self.waiting.get(inode, []) for part in split_write(event)]
         return _change(self.contents.get(inode, b""), [part for part in parts if self.chance.random() < 0.5])
 
 
@@ -301,22 +297,5 @@ def _move(names: dict[str, int], move: tuple[str, str, int]) -> None:
 def _change(before: bytes, events: list[Event]) -> bytes:
     content = bytearray(before)
     for event in events:
-        if event.kind == "truncate":
-            del content[event.offset :]
-            continue
-        if len(content) < event.offset:
-            content.extend(bytes(event.offset - len(content)))
-        content[event.offset : event.offset + len(event.data)] = event.data
+        apply_write(content, event)
     return bytes(content)
-
-
-def _split(event: Event) -> list[Event]:
-    if event.kind == "truncate":
-        return [event]
-    parts = []
-    at = 0
-    while at < len(event.data):
-        size = min(SECTOR_BYTES - (event.offset + at) % SECTOR_BYTES, len(event.data) - at)
-        parts.append(Event("write", event.path, event.offset + at, event.data[at : at + size]))
-        at += size
-    return parts

@@ -9,23 +9,13 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
-SECTOR_BYTES = 512
+from tests.support.torn_writes import DiskEvent, apply_write, split_write
+
 _numbers = itertools.count()
-
-
-@dataclass(frozen=True, slots=True)
-class DiskEvent:
-    """One call that changes files: `kind` is open, write, truncate, sync, delete or mark."""
-
-    kind: str
-    name: str
-    offset: int = 0
-    data: bytes = b""
 
 
 class WatchedDisk(apsw.VFS):
@@ -34,7 +24,7 @@ class WatchedDisk(apsw.VFS):
     def __init__(self) -> None:
         self.vfs_name = f"watched{next(_numbers)}"
         super().__init__(self.vfs_name, "unix")
-        self.events: list[DiskEvent] = []
+        self.events: list[DiskEvent] = []  # of kind open, write, truncate, sync, delete or mark
         self.opened_flags: list[int] = []
         self.calls = 0
         self.fail: Callable[[int, str], Exception | None] = lambda number, kind: None
@@ -98,7 +88,7 @@ def after_power_loss(before: dict[str, bytes], events: list[DiskEvent], chance: 
         if event.kind == "sync":
             content = bytearray(durable.get(event.name, b""))
             for change in waiting.pop(event.name, []):
-                _apply(content, change)
+                apply_write(content, change)
             durable[event.name] = bytes(content)
         elif event.kind in ("write", "truncate"):
             waiting.setdefault(event.name, []).append(event)
@@ -108,29 +98,8 @@ def after_power_loss(before: dict[str, bytes], events: list[DiskEvent], chance: 
     for name, changes in waiting.items():
         content = bytearray(durable.get(name, b""))
         for change in changes:
-            for part in _split(change):
+            for part in split_write(change):
                 if chance.random() < 0.5:
-                    _apply(content, part)
+                    apply_write(content, part)
         durable[name] = bytes(content)
     return durable
-
-
-def _apply(content: bytearray, event: DiskEvent) -> None:
-    if event.kind == "truncate":
-        del content[event.offset :]
-        return
-    if len(content) < event.offset:
-        content.extend(bytes(event.offset - len(content)))
-    content[event.offset : event.offset + len(event.data)] = event.data
-
-
-def _split(event: DiskEvent) -> list[DiskEvent]:
-    if event.kind == "truncate":
-        return [event]
-    parts = []
-    at = 0
-    while at < len(event.data):
-        size = min(SECTOR_BYTES - (event.offset + at) % SECTOR_BYTES, len(event.data) - at)
-        parts.append(DiskEvent("write", event.name, event.offset + at, event.data[at : at + size]))
-        at += size
-    return parts

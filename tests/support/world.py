@@ -217,6 +217,15 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
         await made.close()
 
 
+# --- what a device was told
+
+
+def alarms(seat: Seat, *kinds: str) -> list[str]:
+    """The alarms that stand, of these kinds or of all."""
+    rows = seat.replica.groups.alarms(seat.replica.record.number)
+    return [message for kind, _, message, _ in rows if kind in (kinds or (kind,))]
+
+
 # --- what all replicas must agree on
 
 

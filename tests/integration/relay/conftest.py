@@ -21,18 +21,12 @@ from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from tests.support.memory_relay import MemoryRelay
-from tests.support.relay_client import RelayClient, WebSocketWire, open_session
+from tests.support.relay_client import RelayClient, WebSocketWire, make_http  # noqa: F401  a fixture
 from tests.support.relay_process import RelayProcess, serve_node, serve_relay
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.stores import Backing, Clock
 
 Connect = Callable[[], Awaitable[RelayClient]]
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with open_session() as session:
-        yield session
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_every_acknowledged_put_and_blob_survives_a_power_cut(tmp_path: Path) ->
     use.run()
     kinds = [event.kind for event in use.disk.events]
     assert kinds.count("sync") > 60
-    assert sum(event.path.endswith(".sqlite3") and event.kind == "write" for event in use.disk.events) > 60
+    assert sum(event.name.endswith(".sqlite3") and event.kind == "write" for event in use.disk.events) > 60
     assert use.ledger.refused == 0
     assert len(use.ledger.acked) == 19
     use.cut_power(Random(SEED), every(len(kinds), 3) | {len(kinds) - 1})
@@ -158,7 +158,7 @@ def test_a_power_cut_is_seen_to_lose_something_where(
     after_rows = {
         number + step
         for number, event in enumerate(use.disk.events[:-60])
-        if event.kind == "write" and "incoming" in event.path
+        if event.kind == "write" and "incoming" in event.name
         for step in range(2, 60, 3)
     }
     with pytest.raises(Lost):

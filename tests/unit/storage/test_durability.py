@@ -13,7 +13,8 @@ from cocoon_core.storage.database import Database
 from cocoon_core.storage.passphrase import COST_FLOOR
 from cocoon_core.storage.profile import Profile
 from tests.support.storage_children import PASSPHRASE, commit_until_killed
-from tests.support.watched_disk import DiskEvent, WatchedDisk, after_power_loss
+from tests.support.torn_writes import DiskEvent
+from tests.support.watched_disk import WatchedDisk, after_power_loss
 
 KEY = Secret(bytes(range(32)))
 KILLS = 60

@@ -12,7 +12,7 @@ from cocoon_core.protocol.run import parse_run
 from cocoon_core.storage.database import Database
 from tests.support.hostile import Forger, HidingRelay, hide_device, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -28,11 +28,6 @@ def own_beacons(seat: Seat) -> list[Entry]:
 
 def last_beacon(seat: Seat) -> Beacon:
     return read_beacon(own_beacons(seat)[-1])
-
-
-def alarms(seat: Seat, *kinds: str) -> list[str]:
-    number = seat.replica.record.number
-    return [message for kind, _, message, _ in seat.replica.groups.alarms(number) if kind in (kinds or (kind,))]
 
 
 def end_of(seat: Seat, device: DeviceId) -> int:

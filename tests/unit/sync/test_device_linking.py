@@ -12,7 +12,7 @@ from cocoon_core.group import Group
 from cocoon_core.protocol.device_code import read_code
 from cocoon_core.protocol.envelope import envelope_hash
 from tests.support.linking import Screens, link
-from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world  # noqa: F401  a fixture
 
 
 async def test_one_linking_brings_every_group_with_its_history(world: World) -> None:
@@ -80,7 +80,7 @@ async def test_a_device_linked_while_others_went_on_comes_in_though_it_cannot_pl
     assert await phone.texts() == ["on we go"]
     assert {seat.replica.epoch.topic for seat in (ana, ben, phone)} == {ana.replica.epoch.topic}
     assert not phone.replica.log.parked()
-    assert "excluded" in {kind for kind, *_ in phone.replica.groups.alarms(phone.replica.record.number)}
+    assert alarms(phone, "excluded")
 
 
 async def test_both_devices_write_as_one_member_and_all_see_it(world: World) -> None:

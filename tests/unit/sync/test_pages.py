@@ -30,7 +30,7 @@ from tests.support.dying import dies_after
 from tests.support.memory_relay import MemoryRelay
 from tests.support.part_tables import encode_table, parse_table
 from tests.support.reading import stop_reading
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 MONTHS = ("2026-03", "2026-04", "2026-05", "2026-06", "2026-07")  # all closed in the September of the world
 
@@ -352,7 +352,7 @@ async def test_a_document_that_fails_here_keeps_no_other_from_being_read(
         patched.setattr(Shelf, "adopt_snapshot", failing)
         await asyncio.wait_for(cleo.sync(), 60)
     assert [debt.record.descriptor.period for debt in cleo.replica.debts.all()] == [MONTHS[0]]
-    assert "document" in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+    assert alarms(cleo, "document")
     await cleo.restart()
     await cleo.sync()
     assert not cleo.replica.debts

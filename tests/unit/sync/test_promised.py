@@ -8,7 +8,7 @@ from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync import driver
 from tests.support.memory_relay import MemoryRelay
 from tests.support.reading import stop_reading
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ async def test_who_lacks_what_was_promised_packs_no_more_than_is_here(
     await ben.sync()
     await dan.running.join(link, member_name="Dan")
     assert await dan.texts() == ["known to all"]
-    assert not dan.replica.groups.alarms(dan.replica.record.number)
+    assert not alarms(dan)
     assert dan.replica.chains[ana.device].last_seq < ana.replica.chains[ana.device].last_seq
     for relay in world.relays.values():
         relay.reachable = True

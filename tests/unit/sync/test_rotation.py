@@ -22,7 +22,7 @@ from cocoon_core.sync.paging import Pager
 from cocoon_core.sync.rotating import find_recipients, write_rotation
 from tests.support.dying import dies_after
 from tests.support.epoch_story import pages_of
-from tests.support.world import Seat, World, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
 
 
 def current(*seats: Seat) -> set[bytes]:
@@ -35,6 +35,14 @@ async def invite(world: World, seat: Seat, name: str) -> Seat:
     newcomer = await world.seat(name)
     await newcomer.running.join(link, member_name=name)
     return newcomer
+
+
+async def with_two_admins(world: World) -> list[Seat]:
+    """Ana and Ben are admins, Cleo is not."""
+    ana, ben, cleo = await world.group("ana", "ben", "cleo")
+    await ana.group.set_role("ben", "admin")
+    await world.level()
+    return [ana, ben, cleo]
 
 
 async def remove(seat: Seat, name: str) -> None:
@@ -130,26 +138,22 @@ async def test_two_that_rotate_at_once_end_in_one_epoch(world: World) -> None:
 
 
 async def test_who_was_put_out_by_one_who_had_no_right_to_is_told_so_no_more(world: World) -> None:
-    ana, ben, cleo = await world.group("ana", "ben", "cleo")
-    await ana.group.set_role("ben", "admin")
-    await world.level()
+    ana, ben, cleo = await with_two_admins(world)
     await remove(ben, "cleo")
     await remove(ana, "ben")
     await ben.sync()
     await cleo.sync()
-    assert "out" in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+    assert alarms(cleo, "out")
     for _ in range(3):
         for seat in (ana, cleo):
             await seat.sync()
     assert cleo.group.me is not None
     assert current(ana) == current(cleo)
-    assert "out" not in [kind for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number)]
+    assert not alarms(cleo, "out")
 
 
 async def test_mutual_removal_leaves_the_senior_and_one_epoch(world: World) -> None:
-    ana, ben, cleo = await world.group("ana", "ben", "cleo")
-    await ana.group.set_role("ben", "admin")
-    await world.level()
+    ana, ben, cleo = await with_two_admins(world)
     await remove(ben, "ana")
     await remove(ana, "ben")
     await ben.sync()
@@ -198,7 +202,7 @@ async def test_attack_29_who_a_rotation_left_out_complains_and_is_given_the_secr
         world.now_ms += 120_000
     assert current(ana, ben, cleo) == current(ana)
     assert await cleo.texts() == ["not for cleo"]
-    assert any(kind == "excluded" for kind, *_ in cleo.replica.groups.alarms(cleo.replica.record.number))
+    assert alarms(cleo, "excluded")
 
 
 @pytest.mark.parametrize("frames", range(2, 8))

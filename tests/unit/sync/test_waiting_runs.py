@@ -15,7 +15,7 @@ from cocoon_core.sync.driver import RelayDriver
 from tests.support.dying import dies_after
 from tests.support.hostile import Forger, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
-from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
+from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
 
 
 async def three_runs(world: World) -> tuple[Seat, Seat, MemoryRelay, list[bytes]]:
@@ -179,4 +179,4 @@ async def test_a_relay_that_has_what_is_put_again_is_not_said_to_have_lost_it(wo
     report = await ana.sync()
     assert all(one.ok for one in report.relays)
     assert log.outbox_size(relay.url) == 0
-    assert [kind for kind, *_ in ana.replica.groups.alarms(ana.replica.record.number)] == []
+    assert not alarms(ana)
