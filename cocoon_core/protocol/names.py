@@ -81,7 +81,7 @@ def require_good_name(name: str) -> None:
         raise MalformedError(f"a name is 1 to {MAX_NAME_BYTES} bytes of UTF-8, not {size}")
     points = [ord(letter) for letter in name]
     for point in points:
-        if point & _NONCHARACTER == _NONCHARACTER or any(first <= point <= last for first, last in _FORBIDDEN):
+        if is_hidden(point):
             raise MalformedError(f"a name holds U+{point:04X}, which does not show")
     if points[0] in _SPACES or points[-1] in _SPACES:
         raise MalformedError("a name has a space at an end")
@@ -89,6 +89,11 @@ def require_good_name(name: str) -> None:
         raise MalformedError("a name shows nothing")
     if _LIKE_AN_ID.fullmatch(name) or _LIKE_A_SUFFIX.search(name):
         raise MalformedError("a name looks like an id")
+
+
+def is_hidden(point: int) -> bool:
+    """Whether a code point never stands in a name: it steers, hides or shows nothing. A fixed table, for ever."""
+    return point & _NONCHARACTER == _NONCHARACTER or any(first <= point <= last for first, last in _FORBIDDEN)
 
 
 def clean_name(typed: str) -> str:

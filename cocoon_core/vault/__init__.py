@@ -1,1 +1,1 @@
-"""Files and their encrypted chunks. Nothing is here yet: the vault comes with a later version."""
+"""Files, and what members add: encrypted chunks, names and types, photos, media and links. Spec: specs/media.md."""
