@@ -241,3 +241,14 @@ LABEL_CIRCLE_CHECK: Final = "cocoon/v1/circle-check"
 LABEL_LOCAL_KEY: Final = "cocoon/v1/local-key"
 LABEL_LOCAL_CALL: Final = "cocoon/v1/local-call"
 LABEL_LOCAL_ANSWER: Final = "cocoon/v1/local-answer"
+
+# --- files of the vault: specs/vault.md
+CHUNK_BYTES: Final = 1024 * 1024  # bytes of a file in one chunk
+MAX_FILE_BYTES: Final = 2**40  # bytes of one file
+MAX_INLINE_CHUNKS: Final = 32  # chunks whose names stand in the item itself
+DIGEST_PIECES: Final = 64  # pieces of a large file that its digest is made from
+DIGEST_PIECE_BYTES: Final = 16 * 1024  # bytes of one
+LABEL_VAULT_CHUNK: Final = "cocoon/v1/vault-chunk"
+LABEL_VAULT_LIST: Final = "cocoon/v1/vault-list"
+LABEL_VAULT_DIGEST: Final = "cocoon/v1/vault-digest"
+LABEL_VAULT_FILE: Final = "cocoon/v1/vault-file"

@@ -105,7 +105,7 @@ def argon2id(passphrase: bytes, salt: bytes, ops: int, memory_kib: int) -> Secre
     return Secret(raw)
 
 
-def sha256(data: bytes) -> bytes:
+def sha256(data: bytes | bytearray | memoryview) -> bytes:
     return hashlib.sha256(data).digest()
 
 
@@ -188,12 +188,12 @@ def open_sealed(key: Secret, nonce: bytes, ciphertext: bytes, ad: bytes) -> byte
         raise DecryptionError(f"{len(ciphertext)} bytes do not open under this key") from error
 
 
-def seal_bulk(key: Secret, nonce: bytes, plaintext: bytes, ad: bytes) -> bytes:
-    """ChaCha20-Poly1305-IETF (12-byte nonce) for chunks of files."""
+def seal_bulk(key: Secret, nonce: bytes, plaintext: bytes | bytearray | memoryview, ad: bytes) -> bytes:
+    """ChaCha20-Poly1305-IETF (12-byte nonce) for chunks of files. Other threads run meanwhile."""
     return ChaCha20Poly1305(key.reveal()).encrypt(nonce, plaintext, ad)
 
 
-def open_bulk(key: Secret, nonce: bytes, ciphertext: bytes, ad: bytes) -> bytes:
+def open_bulk(key: Secret, nonce: bytes, ciphertext: bytes | bytearray | memoryview, ad: bytes) -> bytes:
     """Undo `seal_bulk`.
 
     Raises:

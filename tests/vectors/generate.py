@@ -37,6 +37,7 @@ from tests.vectors.sealing import (
     make_padding,
 )
 from tests.vectors.values import Json
+from tests.vectors.vault_files import make_vault_file
 from tests.vectors.wire import make_frames
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "specs" / "vectors"
@@ -66,6 +67,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "bundle": ("specs/bundle.md", make_bundle),
     "backup": ("specs/backup.md", make_backup),
     "lan": ("specs/lan.md", make_lan),
+    "vault-file": ("specs/vault.md §2 to §5", make_vault_file),
 }
 
 
