@@ -25,6 +25,7 @@ from cocoon_core.social.feed import Feed
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
 from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
+from cocoon_core.vaulting import Vault
 from cocoon_core.verification import Verification
 
 __all__ = [
@@ -46,7 +47,11 @@ class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents
 
     def __init__(self, replica: Replica, dial: RelayAccess) -> None:
         super().__init__(replica, dial)
+        self.vault = Vault(replica, dial)
         self.feed = Feed(replica)
+        for view in (self.vault.index.view, self.feed.view):
+            with suppress(LocalStateError):  # what cannot be computed now is shown as it was
+                view.catch_up()
 
     def close(self) -> None:
         """Save what makes the next opening fast. Called by `Cocoon.close`."""

@@ -152,6 +152,16 @@ CAST_ENDS_SECONDS: Final = 60  # seconds between two casts of ends, and between 
 # --- retire: specs/retire.md
 MAX_RETIRE_HEADS: Final = 256  # devices that one retire names
 
+# --- items of the vault: specs/vault-items.md
+LABEL_VAULT_ITEM: Final = "cocoon/v1/vault-item"
+VAULT_ITEM_ID_BYTES: Final = 16
+VAULT_DIGEST_BYTES: Final = 32
+MAX_CAPTION_BYTES: Final = 4_096  # bytes of UTF-8
+MAX_ALBUM_BYTES: Final = 128  # bytes of UTF-8
+MAX_ITEM_URL: Final = 2_048  # ASCII characters
+MAX_BLUR_BYTES: Final = 64
+MAX_ATTACHMENTS: Final = 32  # items that one post names
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

@@ -1,15 +1,17 @@
-"""Erases posts: retires the author's document of their month, and goes on in its next generation without them.
+"""Erases posts and items: retires the author's document of their month, and goes on in its next generation without
+them.
 
 Text that is deleted in a document stays in its history; only a document that is left behind can be let go of. What
-stays is copied, as it is: the ids of posts name the month and not the generation, so replies still find them. In the
-place of a post that was erased stands a tombstone. Implements specs/feed.md §4.
+stays is copied, as it is: ids name the month and not the generation, so replies still find their parents. In the place
+of what was erased stands a tombstone. Implements specs/feed.md §4 and specs/vault-items.md §5.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.retire import GONE_PREFIX
@@ -20,8 +22,24 @@ if TYPE_CHECKING:
     from cocoon_core.sync.replica import Replica
 
 
-def erase_posts(replica: Replica, posts: Sequence[bytes]) -> None:
-    """Erase own posts, by their ids. Of each month that they stand in, a next generation is begun.
+@dataclass(frozen=True, slots=True)
+class Erasable:
+    """A table of what members wrote in documents of a month each (`social/owned_view.py`).
+
+    Attributes:
+        rule: who may, for the error: "only …".
+    """
+
+    table: str
+    identity: str
+    rule: str
+
+
+POSTS: Final = Erasable("posts", "post", "its author can erase a post")
+
+
+def erase(replica: Replica, kind: Erasable, ids: Sequence[bytes]) -> None:
+    """Erase what the own member wrote, by ids. Of each month that it stands in, a next generation is begun.
 
     Raises:
         UnknownItemError: one is not here.
@@ -31,16 +49,17 @@ def erase_posts(replica: Replica, posts: Sequence[bytes]) -> None:
     if member is None:
         raise UsageError("this device is not a member of the group")
     by_document: dict[int, list[str]] = {}
-    for post in dict.fromkeys(posts):
+    for identity in dict.fromkeys(ids):
         row = replica.database.query_one(
-            "SELECT document_no, key, member, erased, lingers FROM posts WHERE group_no=? AND post=?",
-            (replica.record.number, post),
+            f"SELECT document_no, key, member, erased, lingers FROM {kind.table} "
+            f"WHERE group_no=? AND {kind.identity}=?",
+            (replica.record.number, identity),
         )
         if row is None:
             raise UnknownItemError
         document_no, key, author, erased, lingers = row
         if author != member:
-            raise UsageError("only its author can erase a post")
+            raise UsageError(f"only {kind.rule}")
         if lingers or not erased:
             by_document.setdefault(document_no, []).append(key)
     replica.require_writable()
@@ -63,12 +82,12 @@ def _without(held: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return kept
 
 
-def _tombstone(post: Any) -> dict[str, Any]:
-    """What is left of a post: where it stood."""
-    return {name: post[name] for name in ("at", "re") if name in post} if isinstance(post, dict) else {}
+def _tombstone(erased: Any) -> dict[str, Any]:
+    """What is left of a post or item: where it stood."""
+    return {name: erased[name] for name in ("at", "re") if name in erased} if isinstance(erased, dict) else {}
 
 
-def finish_erasing(replica: Replica) -> None:
+def finish_erasing(replica: Replica, kind: Erasable) -> None:
     """Where another own device copied what this one erased, and each did not know of the other, erase it there too.
 
     To be called when level, not in an edit or a transaction.
@@ -77,12 +96,13 @@ def finish_erasing(replica: Replica) -> None:
     if member is None or not replica.is_writable:
         return
     lingering = replica.database.query(
-        "SELECT post FROM posts WHERE group_no=? AND member=? AND lingers", (replica.record.number, bytes(member))
+        f"SELECT {kind.identity} FROM {kind.table} WHERE group_no=? AND member=? AND lingers",
+        (replica.record.number, bytes(member)),
     )
     if not lingering:
         return
     own = sorted(device.id for device in replica.members.roster.devices.values() if device.member == member)
-    what = f"erase {min(post for (post,) in lingering).hex()}"
+    what = f"erase {min(identity for (identity,) in lingering).hex()}"
     if is_turn(replica, what, own.index(replica.keys.id)):
         with suppress(UsageError):
-            erase_posts(replica, [post for (post,) in lingering])
+            erase(replica, kind, [identity for (identity,) in lingering])

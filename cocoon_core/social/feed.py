@@ -19,7 +19,7 @@ from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.protocol.retire import GONE_PREFIX
-from cocoon_core.social.erasing import erase_posts, finish_erasing
+from cocoon_core.social.erasing import POSTS, erase, finish_erasing
 from cocoon_core.social.post_view import (
     FEED_PREFIX,
     MAX_TEXT_BYTES,
@@ -65,9 +65,9 @@ class Feed:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._db, self._no = replica.database, replica.record.number
-        self._view = PostView(replica)
-        replica.add_view(self._view)
-        replica.chores.append(lambda: finish_erasing(replica))
+        self.view = PostView(replica)
+        replica.add_view(self.view)
+        replica.chores.append(lambda: finish_erasing(replica, POSTS))
 
     # --- writing
 
@@ -101,7 +101,7 @@ class Feed:
             UsageError: one is another member's. Nothing was erased.
         """
         found = [self._find(post) for post in posts]
-        erase_posts(self._replica, found)
+        erase(self._replica, POSTS, found)
         return [self._get(post) for post in found]
 
     def _write(self, text: str, parent: bytes | None) -> Post:
@@ -227,7 +227,7 @@ class Feed:
         base = base_of(record.descriptor, event.document, self._replica.group)
         keys = [key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys]
         ids = [post_id(base, key) for key in keys if key.startswith(POST_PREFIX)]
-        new = [post for post in dict.fromkeys(ids) if post not in self._view.copies]
+        new = [post for post in dict.fromkeys(ids) if post not in self.view.copies]
         posts = [self._get(post) for post in new if self._db.query_value(_IS_HERE, (self._no, post))]
         return sorted(posts, key=lambda post: (post.time, post.id))
 

@@ -27,6 +27,7 @@ from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.retires import RETIRES
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
+from cocoon_core.storage.vault_items import VAULT_ITEMS
 from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
 
@@ -52,6 +53,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     RETIRES,
     PROMISED,
     WRAPS,
+    VAULT_ITEMS,
     # New steps go here.
 )
 

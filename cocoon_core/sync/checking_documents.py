@@ -24,13 +24,16 @@ from cocoon_core.sync.owed import changes_in
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import NOT_SAVED
 
-FEED: Final = "feed/"
+VIEWS: Final = {"posts": ("feed/", "posts", "feed"), "vault_items": ("vault/", "items", "vault")}
 _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
     "called": "SELECT change FROM called WHERE document_no=? ORDER BY 1",
     "refused": "SELECT change, device, code FROM refused WHERE document_no=? ORDER BY 1",
-    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased FROM posts WHERE document_no=? "
-    "ORDER BY post",
+    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased, files FROM posts "
+    "WHERE document_no=? ORDER BY post",
+    "vault_items": "SELECT group_no, item, key, member, erased, kind, time_ms, name, type, size, width, height, "
+    "duration, album, caption, url, digest, has_thumb, blur, site, about, sought, thumb, file FROM vault_items "
+    "WHERE document_no=? ORDER BY item",
 }
 _REPAIR: Final = "run `cocoon check` without --no-repair"
 
@@ -62,7 +65,8 @@ class DocumentCheck:
         """Check everything; gives others a turn after each document."""
         replica = self._replica
         self._check_pending()
-        self._drop_stray_posts()
+        for table in VIEWS:
+            self._drop_strays(table)
         self._read_manifest()
         self._check_pages()
         for record in replica.documents.all():
@@ -192,10 +196,14 @@ class DocumentCheck:
                 after = self._read_tables(record)
                 if cached is not None and cached != opened.document.heads:
                     problems.append(("cache", "its cache is not what its changes give"))
-                names = {"waiting": "verdicts", "called": "verdicts", "refused": "verdicts", "posts": "view"}
                 for table, rows in after.items():
                     if rows != before[table]:
-                        problems.append((names[table], f"its rows in {table} are not what its changes give"))
+                        problems.append(
+                            (
+                                "view" if table in VIEWS else "verdicts",
+                                f"its rows in {table} are not what its changes give",
+                            )
+                        )
                 if {row[0] for row in after["waiting"]} - {row[0] for row in before["waiting"]}:
                     raise _Missing
                 if not problems or not self._repair:
@@ -226,27 +234,28 @@ class DocumentCheck:
     def _read_tables(self, record: DocumentRecord) -> dict[str, list[Any]]:
         return {table: self._replica.database.query(sql, (record.number,)) for table, sql in _TABLES.items()}
 
-    def _drop_stray_posts(self) -> None:
-        """Posts that stand under no feed document of their group."""
+    def _drop_strays(self, table: str) -> None:
+        """Rows of a view that stand under no document of its group that the view is computed from."""
         replica = self._replica
-        feeds = {
+        prefix, what, source = VIEWS[table]
+        sources = {
             record.number
             for record in replica.documents.all()
-            if record.descriptor.kind is DocumentKind.OWNED and record.descriptor.name.startswith(FEED)
+            if record.descriptor.kind is DocumentKind.OWNED and record.descriptor.name.startswith(prefix)
         }
         number = replica.record.number
         rows = replica.database.query(
-            "SELECT DISTINCT p.document_no, p.group_no FROM posts p LEFT JOIN documents d ON d.id=p.document_no "
-            "WHERE p.group_no=? OR d.group_no=?",
+            f"SELECT DISTINCT v.document_no, v.group_no FROM {table} v LEFT JOIN documents d ON d.id=v.document_no "
+            "WHERE v.group_no=? OR d.group_no=?",
             (number, number),
         )
-        stray = [row for row in rows if row[0] not in feeds or row[1] != number]
+        stray = [row for row in rows if row[0] not in sources or row[1] != number]
         if not stray:
             return
-        finding = Finding("view", "posts", "posts stand under what is no feed", self._repair, _advise(self._repair))
-        self.checked.findings.append(finding)
+        problem = f"{what} stand under what is no {source}"
+        self.checked.findings.append(Finding("view", what, problem, self._repair, _advise(self._repair)))
         if self._repair:
-            replica.database.executemany("DELETE FROM posts WHERE document_no=? AND group_no=?", stray)
+            replica.database.executemany(f"DELETE FROM {table} WHERE document_no=? AND group_no=?", stray)
 
     def _tell(self, what: str, record: DocumentRecord, problem: str, repaired: bool) -> None:
         where = f"document {record.document.hex()[:16]} ({record.descriptor.name})"

@@ -93,6 +93,11 @@ class Debts:
         """What is owed of a document, if something is."""
         return self._debts.get(document)
 
+    def is_away(self, document: DocumentId) -> bool:
+        """Whether it was left where it is, since this device does not keep its month."""
+        debt = self._debts.get(document)
+        return debt is not None and debt.is_away
+
     def all(self) -> Iterable[Debt]:
         return self._debts.values()
 

@@ -69,7 +69,11 @@ class View(Protocol):
         ...
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
-        """The document is new: nothing of it was shown so far."""
+        """The document is new: nothing of it was shown so far, but by a view that kept what it showed."""
+        ...
+
+    def let_go(self, record: DocumentRecord) -> None:
+        """Nothing of the document is kept here any more; what it says stays as it was."""
         ...
 
 
@@ -130,10 +134,10 @@ class Shelf:
         return document in self.pinned
 
     def let_go(self, record: DocumentRecord) -> None:
-        """Nothing of a document is here any more; views show nothing of it. Inside a transaction."""
+        """Nothing of a document is kept here any more. Inside a transaction."""
         self.discard(record.document)
         for view in self.views:
-            view.rebuilt(record, Records({}))
+            view.let_go(record)
 
     def discard(self, document: DocumentId) -> None:
         """Throw the document in memory away; it is loaded again when asked for."""

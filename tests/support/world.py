@@ -256,10 +256,10 @@ def documents_of(seat: Seat) -> Any:
     return found
 
 
-def posts_table(seat: Seat) -> list[Any]:
+def posts_table(seat: Seat, table: str = "posts", order: str = "post") -> list[Any]:
     """The table that the feed is read from, without what is numbered differently on each device."""
-    rows = seat.replica.database.query("SELECT * FROM posts ORDER BY post")
-    names = [row[1] for row in seat.replica.database.query("PRAGMA table_info(posts)")]
+    rows = seat.replica.database.query(f"SELECT * FROM {table} ORDER BY {order}")
+    names = [row[1] for row in seat.replica.database.query(f"PRAGMA table_info({table})")]
     local = {names.index(name) for name in ("group_no", "document_no")}
     return [tuple(value for place, value in enumerate(row) if place not in local) for row in rows]
 
@@ -272,6 +272,7 @@ async def state_of(seat: Seat) -> dict[str, Any]:
         "feed": await feed_of(seat),
         "documents": documents_of(seat),
         "posts": posts_table(seat),
+        "items": posts_table(seat, "vault_items", "item"),
         "chains": {
             device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items() if device in valid
         },

@@ -38,6 +38,7 @@ from tests.vectors.sealing import (
 )
 from tests.vectors.values import Json
 from tests.vectors.vault_files import make_vault_file
+from tests.vectors.vault_items import make_vault_items
 from tests.vectors.wire import make_frames
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "specs" / "vectors"
@@ -67,6 +68,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "bundle": ("specs/bundle.md", make_bundle),
     "backup": ("specs/backup.md", make_backup),
     "lan": ("specs/lan.md", make_lan),
+    "vault-items": ("specs/vault-items.md", make_vault_items),
     "vault-file": ("specs/vault.md §2 to §5", make_vault_file),
 }
 
