@@ -71,6 +71,8 @@ def connect(port: int) -> socket.socket:
 
 # --- WebSocket
 
+_CONTROL: Final = 0x08  # in the first byte of a message: pings of a server, which are neither counted nor answered
+
 
 def mask(payload: bytes) -> bytes:
     """A client's binary message, masked with zeros."""
@@ -109,9 +111,12 @@ class WebSocketFlow:
             found = _frame_at(self._buffer, 0)
             if found is not None:
                 start, end = found
+                control = self._buffer[0] & _CONTROL
                 message = bytes(self._buffer[start:end])
                 del self._buffer[:end]
-                return message
+                if not control:
+                    return message
+                continue
             self._buffer += _receive(self.sock)
 
     def listen(self, count: Count) -> None:
@@ -123,8 +128,10 @@ class WebSocketFlow:
         buffer += data
         at = counted = 0
         while (found := _frame_at(buffer, at)) is not None:
-            start, at = found
-            counted += self._count(buffer, start, at)
+            start, end = found
+            if not buffer[at] & _CONTROL:
+                counted += self._count(buffer, start, end)
+            at = end
         del buffer[:at]
         return counted
 
