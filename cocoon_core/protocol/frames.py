@@ -7,7 +7,7 @@ Implements specs/relay.md §2 to §4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -227,12 +227,13 @@ RelayFrame = Challenge | Opened | Entries | Live | Ack | CastReceived | Error | 
 def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
     """The bytes of one WebSocket message."""
     match frame:
-        case Ack(request, topic, (seq,)):  # most are of one envelope
-            return b"\x84\x18\x45" + _head(request) + b"\x58\x20" + topic + b"\x81" + _head(seq)
         case Ack(request, topic, seqs):
             return encode([69, request, topic, seqs])
         case Entries(topic, first, envelopes):
-            return encode([67, topic, first, envelopes])
+            parts = [b"\x84\x18\x43\x58\x20", topic, _head(first), _head(len(envelopes), 0x80)]
+            for envelope in envelopes:
+                parts += _head(len(envelope), 0x40), envelope
+            return b"".join(parts)
         case Open(request, topic, incarnation, after, proof):
             return encode([1, request, topic, incarnation, after, proof])
         case Put(request, topic, envelopes, seal, expect):
@@ -284,22 +285,31 @@ def decode_relay_frame(raw: bytes) -> RelayFrame:
     return frame
 
 
-def _head(number: int) -> bytes:
-    """The shortest CBOR head of a number from 0."""
+def encode_single_acks(topic: TopicId, answers: Iterable[tuple[int, int]]) -> list[bytes]:
+    """The acks of puts of one envelope each, from pairs of request and sequence number: one frame a put."""
+    begin, middle = b"\x84\x18\x45", b"\x58\x20" + topic + b"\x81"
+    return [begin + _head(request) + middle + _head(seq) for request, seq in answers]
+
+
+def _head(number: int, kind: int = 0) -> bytes:
+    """The shortest CBOR head of a number from 0, or of a string or array (`kind` 0x40, 0x80) of that length."""
     if number < 24:
-        return bytes((number,))
+        return bytes((kind | number,))
     if number < 1 << 8:
-        return b"\x18" + number.to_bytes(1)
+        return bytes((kind | 24, number))
     if number < 1 << 16:
-        return b"\x19" + number.to_bytes(2)
-    return b"\x1a" + number.to_bytes(4) if number < 1 << 32 else b"\x1b" + number.to_bytes(8)
+        return bytes((kind | 25, number >> 8, number & 255))
+    if number < 1 << 32:
+        return bytes((kind | 26,)) + number.to_bytes(4)
+    return bytes((kind | 27,)) + number.to_bytes(8)
 
 
-def _read_put(raw: bytes) -> Put | None:
-    """A put of one envelope of 296 to 65,535 bytes that neither seals nor expects, which is what most frames are.
+def read_single_put(raw: bytes) -> tuple[int, bytes, bytes] | None:
+    """Request, topic and envelope of a put of one envelope of 296 to 65,535 bytes that neither seals nor expects, which
+    is what most frames are; None for all others.
 
     [2, request, topic, [envelope], false, null] has one encoding, so its bytes are compared with it; whatever else they
-    are is for `_decode` to take or to refuse.
+    are is for `decode_client_frame` to take or to refuse.
     """
     if type(raw) is not bytes or raw[:2] != b"\x86\x02":
         return None
@@ -319,7 +329,15 @@ def _read_put(raw: bytes) -> Put | None:
     size = int.from_bytes(raw[at + 36 : envelope])
     if size < MIN_ENVELOPE_BYTES or envelope + size + 2 != len(raw):
         return None
-    return Put(request, TopicId.unchecked(raw[at + 2 : at + 34]), (raw[envelope:-2],))
+    return request, raw[at + 2 : at + 34], raw[envelope:-2]
+
+
+def _read_put(raw: bytes) -> Put | None:
+    found = read_single_put(raw)
+    if found is None:
+        return None
+    request, topic, envelope = found
+    return Put(request, TopicId.unchecked(topic), (envelope,))
 
 
 # --- names

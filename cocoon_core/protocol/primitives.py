@@ -71,8 +71,14 @@ def hash_bytes(label: str, data: bytes, size: int = 32) -> bytes:
 
 def make_hasher(label: str, size: int = 32) -> Callable[[bytes], bytes]:
     """`hash_bytes` of one size under one label, for where thousands are made."""
-    person, blake2b = _person(label), hashlib.blake2b
-    return lambda data: blake2b(data, digest_size=size, person=person).digest()
+    begun = hashlib.blake2b(digest_size=size, person=_person(label))
+
+    def hash_one(data: bytes) -> bytes:
+        hasher = begun.copy()
+        hasher.update(data)
+        return hasher.digest()
+
+    return hash_one
 
 
 def keyed_hash(key: bytes, label: str, data: bytes, size: int = 32) -> bytes:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.postgres_schema import FAULTS, Connection, Patience, connect, handle_of, number_of, refuse_database
-from cocoon_relay.puts import PutJob, TopicLog, plan_put
+from cocoon_relay.puts import PutJob, TopicLog, plan_job
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour, tell
 
@@ -151,7 +151,7 @@ class PostgresWriter:
         self.commits += 1
         tell(self._listeners, committed, zip([job.future for job in jobs], outcomes, strict=True))
 
-    async def _try(self, jobs: Sequence[PutJob]) -> tuple[list[tuple[int, ...] | Exception], list[Committed]]:
+    async def _try(self, jobs: Sequence[PutJob]) -> tuple[list[Sequence[int | Refusal] | Exception], list[Committed]]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._url, "writer")
         db = self._connection
@@ -160,7 +160,7 @@ class PostgresWriter:
 
     async def _try_at_once(
         self, db: Connection, jobs: Sequence[PutJob]
-    ) -> tuple[list[tuple[int, ...] | Exception], list[Committed]] | None:
+    ) -> tuple[list[Sequence[int | Refusal] | Exception], list[Committed]] | None:
         """In one statement, if the topics stand as this node believes; None if they do not, and nothing was written."""
         logs: dict[int, TopicLog] = {}
         for job in jobs:
@@ -172,9 +172,13 @@ class PostgresWriter:
                 logs[handle] = replace(believed, known={}, added=[], added_hashes=[], changed=False)
         before = {handle: log.last for handle, log in logs.items()}
         try:
-            outcomes: list[tuple[int, ...] | Exception] = [self._plan(logs[job.info.handle], job) for job in jobs]
+            outcomes: list[Sequence[int | Refusal] | Exception] = [
+                self._plan(logs[job.info.handle], job) for job in jobs
+            ]
         except Refusal:
             return None  # what this node believes may be out of date
+        if any(isinstance(one, Refusal) for outcome in outcomes if isinstance(outcome, list) for one in outcome):
+            return None
         changed = list(logs.values())
         parameters = self._parameters(changed)
         if not await db.fetchval(_WRITE_IF_UNCHANGED, *parameters, [before[log.info.handle] for log in changed]):
@@ -184,10 +188,10 @@ class PostgresWriter:
 
     async def _try_looking_first(
         self, db: Connection, jobs: Sequence[PutJob]
-    ) -> tuple[list[tuple[int, ...] | Exception], list[Committed]]:
+    ) -> tuple[list[Sequence[int | Refusal] | Exception], list[Committed]]:
         for job in jobs:
             self._believed.pop(job.info.handle, None)
-        outcomes: list[tuple[int, ...] | Exception] = []
+        outcomes: list[Sequence[int | Refusal] | Exception] = []
         async with db.transaction():
             logs = await self._load_logs(db, jobs)
             for job in jobs:
@@ -215,8 +219,8 @@ class PostgresWriter:
                 logs[handle_of(number, self._shard)].known[name] = seq
         return logs
 
-    def _plan(self, log: TopicLog | None, job: PutJob) -> tuple[int, ...]:
-        return plan_put(log, job, self._is_full)
+    def _plan(self, log: TopicLog | None, job: PutJob) -> Sequence[int | Refusal]:
+        return plan_job(log, job, self._is_full)
 
     def _parameters(self, logs: Sequence[TopicLog]) -> list[Any]:
         """What both forms of the write take."""

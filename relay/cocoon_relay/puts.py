@@ -8,7 +8,7 @@ the checks is that of specs/relay.md §5.2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ SEQ_MASK: Final = (1 << SEQ_BITS) - 1
 
 @dataclass(slots=True, eq=False)
 class PutJob:
-    """One put that waits for its transaction."""
+    """A put that waits for its transaction, or several that came together (`apart`): then each envelope is one."""
 
     info: TopicInfo
     envelopes: tuple[bytes, ...]
@@ -33,6 +33,7 @@ class PutJob:
     size: int  # bytes of envelopes
     future: Answer  # of who waits for it
     limits: Limits  # of who puts
+    apart: bool = False
 
 
 class PutWriter(Protocol):
@@ -80,11 +81,27 @@ class TakesPuts:
         limits: Limits,
         answer: Answer,
     ) -> None:
+        self._submit(info, envelopes, seal, expect, limits, answer, apart=False)
+
+    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
+        self._submit(info, envelopes, False, None, limits, answer, apart=True)
+
+    def _submit(
+        self,
+        info: TopicInfo,
+        envelopes: tuple[bytes, ...],
+        seal: bool,
+        expect: int | None,
+        limits: Limits,
+        answer: Answer,
+        *,
+        apart: bool,
+    ) -> None:
         size = sum(map(len, envelopes))
         if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
             raise Refusal(ErrorCode.BUSY, "the relay is busy", retry_after_ms=1_000)
         hashes = tuple(map(hash_envelope, envelopes))
-        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits))
+        self._writer.submit(PutJob(info, envelopes, hashes, seal, expect, size, answer, limits, apart))
 
 
 @dataclass(slots=True)
@@ -102,38 +119,61 @@ class TopicLog:
     changed: bool = False
 
 
-def plan_put(log: TopicLog | None, job: PutJob, is_full: Callable[[Limits], bool]) -> tuple[int, ...]:
-    """Decide one put and note what it adds; the sequence numbers of its envelopes.
+IsFull = Callable[[Limits], bool]
+
+
+def plan_job(log: TopicLog | None, job: PutJob, is_full: IsFull) -> tuple[int, ...] | list[int | Refusal]:
+    """Decide what a job puts and note what it adds; the sequence numbers of its envelopes.
+
+    Of puts that are apart each has its number or its refusal.
 
     Raises:
-        Refusal: it is refused, and leaves nothing.
+        Refusal: all of it is refused, and leaves nothing.
     """
     if log is None:
         raise Refusal(ErrorCode.NOT_OPEN, "the topic has expired; open it again")
-    fresh = {name: item for name, item in zip(job.hashes, job.envelopes, strict=True) if name not in log.known}
+    if not job.apart:
+        return _plan_put(log, job.envelopes, job.hashes, job, is_full)
+    try:
+        return list(_plan_put(log, job.envelopes, job.hashes, job, is_full))
+    except Refusal:
+        pass  # not all of them fit: each is decided alone
+    outcomes: list[int | Refusal] = []
+    for envelope, name in zip(job.envelopes, job.hashes, strict=True):
+        try:
+            outcomes += _plan_put(log, (envelope,), (name,), job, is_full)
+        except Refusal as refusal:
+            outcomes.append(refusal)
+    return outcomes
+
+
+def _plan_put(
+    log: TopicLog, envelopes: Sequence[bytes], hashes: Sequence[bytes], job: PutJob, is_full: IsFull
+) -> tuple[int, ...]:
+    known = log.known
+    fresh = {name: item for name, item in zip(hashes, envelopes, strict=True) if name not in known}
     if fresh or (job.seal and not log.sealed):
         if log.sealed:
             raise Refusal(ErrorCode.SEALED, "the topic is sealed", last=log.last)
         if job.expect is not None and job.expect != log.last:
             raise Refusal(ErrorCode.EXPECT, "the topic has gone on", last=log.last)
-        _require_room(log, fresh, job, is_full)
-        for name, item in fresh.items():
-            log.last += 1
-            log.size += len(item)
-            log.known[name] = log.last
-            log.added.append(item)
-            log.added_hashes.append(name)
+        size = sum(map(len, fresh.values()))
+        _require_room(log, len(fresh), size, job, is_full)
+        known.update(zip(fresh, range(log.last + 1, log.last + 1 + len(fresh)), strict=True))
+        log.last += len(fresh)
+        log.size += size
+        log.added += fresh.values()
+        log.added_hashes += fresh
         log.sealed = job.seal
         log.changed = True
-    return tuple(log.known[name] for name in job.hashes)
+    return tuple([known[name] for name in hashes])
 
 
-def _require_room(log: TopicLog, fresh: dict[bytes, bytes], job: PutJob, is_full: Callable[[Limits], bool]) -> None:
+def _require_room(log: TopicLog, number: int, size: int, job: PutJob, is_full: IsFull) -> None:
     """The put that seals may go beyond the topic's quota: it is the last, and a full topic must be left by it."""
     limits = job.limits
-    size = sum(map(len, fresh.values()))
-    over = log.last + len(fresh) > limits.topic_entries or log.size + size > limits.topic_bytes
-    if (over and not job.seal) or log.last + len(fresh) > SEQ_MASK:
+    over = log.last + number > limits.topic_entries or log.size + size > limits.topic_bytes
+    if (over and not job.seal) or log.last + number > SEQ_MASK:
         raise Refusal(ErrorCode.QUOTA, "the topic is as large as this relay allows")
-    if fresh and is_full(limits):
+    if number and is_full(limits):
         raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)

@@ -139,6 +139,9 @@ class ShardedStore:
     ) -> None:
         self._of(info.handle).submit(info, envelopes, seal, expect, limits, answer)
 
+    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
+        self._of(info.handle).submit_apart(info, envelopes, limits, answer)
+
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._of(handle).read(handle, after, max_entries, max_bytes)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from shutil import disk_usage
@@ -22,27 +21,21 @@ from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
-from cocoon_relay.puts import PutJob, TopicLog, plan_put
+from cocoon_relay.puts import PutJob, TopicLog, plan_job
 from cocoon_relay.refusal import Refusal
+from cocoon_relay.sqlite_known import KnownTopics, marks, slices
 from cocoon_relay.sqlite_schema import connect_writer, place_of
 from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour, tell
 from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
-# Rows of one statement. Few forms, so that their plans stay cached; and few statements, since each lets go of the
-# interpreter and waits for it again.
-_ROWS_AT_ONCE: Final = (1024, 256, 64, 16, 4, 1)
 _FREE_SPACE_SECONDS: Final = 1.0
 
-_SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed FROM topics WHERE number = ?"
-_UPDATE_TOPIC: Final = "UPDATE topics SET last = ?, bytes = ?, sealed = ?, touched = max(touched, ?) WHERE number = ?"
-_SELECT_HASHES: Final = (
-    "WITH wanted (topic, hash) AS (VALUES {}) SELECT hashes.topic, hashes.hash, hashes.seq"
-    " FROM wanted CROSS JOIN hashes ON hashes.topic = wanted.topic AND hashes.hash = wanted.hash"
+_UPDATE_TOPIC: Final = (
+    "UPDATE topics SET last = ?, bytes = ?, sealed = ?, indexed = ?, touched = max(touched, ?) WHERE number = ?"
 )
 _INSERT_ENTRIES: Final = "INSERT INTO entries (place, envelope) VALUES {}"
-_INSERT_HASHES: Final = "INSERT INTO hashes (topic, hash, seq) VALUES {}"
 
 Outcome = tuple["Answer | asyncio.Future[Any]", Any]  # a result, or the exception to raise
 
@@ -64,6 +57,7 @@ class SqliteWriter:
         self._jobs: SimpleQueue[PutJob | CallJob | None] = SimpleQueue()
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
+        self._known = KnownTopics()
         self._free_checked = -_FREE_SPACE_SECONDS
         self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept
         self._closing = False
@@ -131,19 +125,23 @@ class SqliteWriter:
                         outcomes.append((job.future, refusal))
                     except OSError as error:
                         outcomes.append((job.future, refuse_disk(error)))
-            committed = self._append([job for job in jobs if isinstance(job, PutJob)], outcomes)
+            puts = [job for job in jobs if isinstance(job, PutJob)]
+            self._known.begin(self._db, touched=len(puts) < len(jobs))
+            committed = self._append(puts, outcomes)
             self._db.execute("COMMIT")
         except Exception as error:
+            self._known.clear()
             self._abandon(error)
             refusal_or_error = _refuse_database(error)
             return [(job.future, refusal_or_error) for job in jobs], []
+        self._known.settle()
         return outcomes, committed
 
     def _append(self, jobs: Sequence[PutJob], outcomes: list[Outcome]) -> list[Committed]:
         """Plan every put in turn, then write what they add in as few statements as possible."""
         if not jobs:
             return []
-        logs = self._load_logs(jobs)
+        logs = self._known.load(self._db, jobs)
         for job in jobs:
             try:
                 outcomes.append((job.future, self._plan(logs.get(job.info.handle), job)))
@@ -151,24 +149,8 @@ class SqliteWriter:
                 outcomes.append((job.future, refusal))
         return self._write_logs([log for log in logs.values() if log.changed])
 
-    def _load_logs(self, jobs: Sequence[PutJob]) -> dict[int, TopicLog]:
-        logs: dict[int, TopicLog] = {}
-        for job in jobs:
-            handle = job.info.handle
-            if handle not in logs:
-                row = self._db.execute(_SELECT_TOPIC, (handle,)).fetchone()
-                if row is not None:
-                    first, last, size, sealed = row
-                    logs[handle] = TopicLog(job.info, first, last, size, bool(sealed))
-        wanted = [(job.info.handle, name) for job in jobs if job.info.handle in logs for name in job.hashes]
-        for rows in _slices(wanted):
-            flat = [value for row in rows for value in row]
-            for handle, name, seq in self._db.execute(_SELECT_HASHES.format(_marks(2, len(rows))), flat):
-                logs[handle].known[name] = seq
-        return logs
-
-    def _plan(self, log: TopicLog | None, job: PutJob) -> tuple[int, ...]:
-        return plan_put(log, job, self._is_disk_low)
+    def _plan(self, log: TopicLog | None, job: PutJob) -> Sequence[int | Refusal]:
+        return plan_job(log, job, self._is_disk_low)
 
     def _is_disk_low(self, limits: Limits) -> bool:
         """Whether the reserve of these limits is reached; the disk is looked at once a second at most."""
@@ -181,24 +163,23 @@ class SqliteWriter:
 
     def _write_logs(self, logs: Sequence[TopicLog]) -> list[Committed]:
         committed = []
-        entries: list[tuple[int, bytes]] = []
-        hashes: list[tuple[int, bytes, int]] = []
+        topics: list[tuple[int, ...]] = []
+        entries: list[Any] = []
+        size = 0
         hour = round_to_hour(self._clock())
         for log in logs:
             number = log.info.handle
             first = log.last - len(log.added) + 1
-            entries += [(place_of(number, first + index), item) for index, item in enumerate(log.added)]
-            hashes += [(number, name, first + index) for index, name in enumerate(log.added_hashes)]
-            self._db.execute(_UPDATE_TOPIC, (log.last, log.size, log.sealed, hour, number))
+            for place, item in enumerate(log.added, place_of(number, first)):
+                entries += place, item
+            size += sum(map(len, log.added))
+            topics.append((log.last, log.size, log.sealed, self._known.add(self._db, log), hour, number))
             committed.append(Committed(number, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
-        for some in _slices(entries):
-            flat = [value for row in some for value in row]
-            self._db.execute(_INSERT_ENTRIES.format(_marks(2, len(some))), flat)
-        for named in _slices(hashes):
-            marked = [value for row in named for value in row]
-            self._db.execute(_INSERT_HASHES.format(_marks(3, len(named))), marked)
-        added = sum(len(item) for _, item in entries)
-        self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries), added))
+        self._db.executemany(_UPDATE_TOPIC, topics)
+        for rows in slices(entries, 2):
+            self._db.execute(_INSERT_ENTRIES.format(marks(2, len(rows) // 2)), rows)
+        self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries) // 2, size))
+        self._known.shrink(self._db)
         return committed
 
     def _abandon(self, error: Exception) -> None:
@@ -231,18 +212,3 @@ def _refuse_database(error: Exception) -> Exception:
             return Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
         return Refusal(ErrorCode.FULL, "the relay's disk cannot be written", retry_after_ms=60_000)
     return error
-
-
-def _slices(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut rows into the few lengths of _ROWS_AT_ONCE."""
-    at = 0
-    for length in _ROWS_AT_ONCE:
-        while len(rows) - at >= length:
-            yield rows[at : at + length]
-            at += length
-
-
-@cache
-def _marks(columns: int, rows: int) -> str:
-    row = "(" + ",".join("?" * columns) + ")"
-    return ",".join([row] * rows)

@@ -109,19 +109,19 @@ class StoredBlob:
     touched: int
 
 
-_hash_envelope: Final = make_hasher(LABEL_ENVELOPE_HASH)
+hash_envelope: Final = make_hasher(LABEL_ENVELOPE_HASH)  # the name by which a store knows an envelope that it has
 
 CommitListener = Callable[[Sequence[Committed]], None]
 CastListener = Callable[[int, bytes], None]  # the topic's handle, and the payload
 
 
 class Answer(Protocol):
-    """Who waits for one put: a future, or what is cheaper than one."""
+    """Who waits for a put, or for several: a future, or what is cheaper than one."""
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
 
-    def set_result(self, result: tuple[int, ...], /) -> None:
+    def set_result(self, result: Any, /) -> None:
         """It is durable; the sequence numbers of its envelopes."""
 
     def set_exception(self, exception: Exception, /) -> None:
@@ -189,6 +189,11 @@ class LogStore(Protocol):
         answer: Answer,
     ) -> None:
         """The same; `answer` is told in the event loop, after the listeners are."""
+
+    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
+        """Each envelope is a put of its own, one after the other: `answer` is told a list that has for each its
+        sequence number, or its Refusal.
+        """
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         """The next envelopes after `after`: at least one if there is one, then as many as the limits allow."""
@@ -318,11 +323,6 @@ def tell(
 def _report(error: Exception) -> None:
     context = {"message": "a listener of the store failed", "exception": error}
     asyncio.get_running_loop().call_exception_handler(context)
-
-
-def hash_envelope(envelope: bytes) -> bytes:
-    """The name by which a store knows that it has an envelope already."""
-    return _hash_envelope(envelope)
 
 
 def round_to_hour(seconds: float) -> int:

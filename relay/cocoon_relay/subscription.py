@@ -157,6 +157,14 @@ class LiveTopic:
         self.last = info.last
         self.subscriptions: dict[Subscription, Reader] = {}
 
+    def require_deliveries(self, now: float) -> None:
+        """Refuse what would be sent to all who have it open, while it owes for what was.
+
+        Raises:
+            Refusal: it does.
+        """
+        self.deliveries.require(0, now, ErrorCode.RATE, "deliveries of this topic")
+
 
 class Hub:
     """All topics that are open, by the store's handle."""
@@ -214,14 +222,6 @@ class Hub:
             yield
         finally:
             live.reads.leave(1)
-
-    def require_deliveries(self, live: LiveTopic, now: float) -> None:
-        """Refuse what would be sent to all who have a topic open, while it owes for what was.
-
-        Raises:
-            Refusal: it does.
-        """
-        live.deliveries.require(0, now, ErrorCode.RATE, "deliveries of this topic")
 
     def cast(self, sender: Subscription, topic: TopicId, payload: bytes) -> None:
         """Forward to everyone else who has the topic open, also on other nodes."""

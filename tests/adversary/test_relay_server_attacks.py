@@ -42,7 +42,7 @@ from cocoon_core.protocol.frames import (
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.protocol.primitives import Secret, SigningKey, seal
 from cocoon_relay import connection as connection_module
-from cocoon_relay import http_blobs, server
+from cocoon_relay import http_blobs, server, sqlite_known
 from cocoon_relay import sqlite_store as sqlite_store_module
 from cocoon_relay.limits import MIB, TokenBucket
 from cocoon_relay.puts import PutJob
@@ -531,7 +531,7 @@ async def test_attack_23_is_seen_when_seals_are_forgotten(
 ) -> None:
     honest = SqliteWriter._plan
 
-    def forget(self: SqliteWriter, log: Any, job: PutJob) -> tuple[int, ...]:
+    def forget(self: SqliteWriter, log: Any, job: PutJob) -> Any:
         log.sealed = False
         return honest(self, log, job)
 
@@ -794,7 +794,16 @@ async def test_attack_44_an_io_error_of_the_database_refuses_and_loses_nothing(
     """Every statement of a transaction fails once with EIO; nothing of that transaction remains."""
     key = make_key()
     acked: list[bytes] = []
-    for failing in ("BEGIN", "SELECT", "UPDATE topics", "INSERT INTO entries", "INSERT INTO hashes", "COMMIT"):
+    monkeypatch.setattr(sqlite_known, "_TAIL_NAMES", 1)
+    for failing in (
+        "BEGIN",
+        "PRAGMA data_version",
+        "SELECT",
+        "UPDATE topics",
+        "INSERT INTO entries",
+        "INSERT INTO hashes",
+        "COMMIT",
+    ):
         async with serve_relay(tmp_path / "data") as relay:
             client = await open_client(http, relay, key)
             writer = _writer_of(relay)
@@ -822,11 +831,18 @@ class _FailingDatabase:
         self._failing = failing
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        self._fail_at(statement)
+        return self._db.execute(statement, parameters)
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
+        self._fail_at(statement)
+        return self._db.executemany(statement, rows)
+
+    def _fail_at(self, statement: str) -> None:
         if statement.startswith(self._failing):
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
             raise error
-        return self._db.execute(statement, parameters)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)

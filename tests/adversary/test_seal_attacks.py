@@ -155,7 +155,7 @@ async def test_attack_23_a_sealed_topic_takes_nothing_by_any_way(
             if weak == "seal":
                 honest = SqliteWriter._plan
 
-                def forget(self: SqliteWriter, log: Any, job: Any) -> tuple[int, ...]:
+                def forget(self: SqliteWriter, log: Any, job: Any) -> Any:
                     log.sealed = False
                     return honest(self, log, job)
 

@@ -79,7 +79,7 @@ async def test_a_client_that_puts_and_never_reads_is_not_read_from_for_ever(
         for _ in range(200):
             await client.wire.send(frame)
             for connection in relay._connections:
-                assert connection._unanswered_bytes <= 6 * MIB
+                assert connection._puts._unanswered_bytes <= 6 * MIB
                 assert connection._transport.get_write_buffer_size() < 3 * MIB
 
     task = asyncio.create_task(flood())

@@ -115,13 +115,17 @@ async def test_a_put_uses_the_same_few_pages_however_much_is_stored(open_store: 
     """The plan of every statement of a put is a search by key: no scan grows with topics or entries."""
     await (await open_store()).close()
     with closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as db:
+        from cocoon_relay import sqlite_known as known
         from cocoon_relay import sqlite_writer as writer
 
         statements = [
-            (writer._SELECT_TOPIC, 1), (writer._UPDATE_TOPIC, 5), (writer._SELECT_HASHES.format("(?,?),(?,?)"), 4)
-        ]  # fmt: skip
+            (known.SELECT_TOPIC, 1),
+            (known.SELECT_TAIL, 2),
+            (known.SELECT_HASHES.format("(?,?),(?,?)"), 4),
+            (writer._UPDATE_TOPIC, 6),
+        ]
         for statement, parameters in statements:
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * parameters)]
-            tables = [step for step in plan if "topics" in step or "hashes" in step]
+            tables = [step for step in plan if any(table in step for table in ("topics", "hashes", "entries"))]
             assert tables
             assert all(step.startswith("SEARCH") for step in tables), plan
