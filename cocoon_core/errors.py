@@ -6,7 +6,9 @@
     │   ├── UnknownMemberError
     │   ├── UnknownItemError
     │   ├── InvalidLinkError
-    │   └── InvalidPhraseError
+    │   ├── InvalidPhraseError
+    │   ├── MetadataError
+    │   └── MissingLibraryError
     ├── UntrustedInputError       drop it, record it, go on
     │   ├── MalformedError
     │   ├── SignatureError
@@ -92,6 +94,18 @@ class InvalidPhraseError(UsageError):
     """This is not a whole recovery phrase; type its words again, in their order."""
 
     code = "invalid_phrase"
+
+
+class MetadataError(UsageError):
+    """What this file says of its maker cannot be taken out of it. It was not added; with its metadata it can be."""
+
+    code = "metadata"
+
+
+class MissingLibraryError(UsageError):
+    """A library that this needs is not installed."""
+
+    code = "missing_library"
 
 
 class UntrustedInputError(CocoonError):

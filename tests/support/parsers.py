@@ -48,6 +48,7 @@ from cocoon_core.protocol.run import parse_run, verify_run
 from tests.support.bundle_parsers import bundle_parsers
 from tests.support.epoch_parsers import epoch_parsers
 from tests.support.link_parsers import link_parsers
+from tests.support.media_parsers import media_parsers
 from tests.support.protocol_story import (
     ANA,
     CREATE,
@@ -157,6 +158,7 @@ def all_parsers() -> tuple[Parser, ...]:
         *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in epoch_parsers()),
         *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in link_parsers()),
         *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in bundle_parsers()),
+        *(Parser(name, read, inputs, allowed, cbor) for name, read, inputs, allowed, cbor in media_parsers()),
     )  # fmt: skip
 
 

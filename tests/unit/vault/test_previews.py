@@ -1,0 +1,172 @@
+"""Small pictures: bounded, upright, without metadata; and a file made ready to be added."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cocoon_core.errors import MalformedError, MetadataError, UsageError
+from cocoon_core.vault import images
+from cocoon_core.vault.images import (
+    MAX_BLUR_BYTES,
+    MAX_THUMB_BYTES,
+    MAX_THUMB_SIDE,
+    make_blur,
+    make_preview,
+    read_blur,
+    require_thumbnail,
+)
+from cocoon_core.vault.preparing import prepare
+from tests.support.media_files import film, heic, kind_of, photo, picture, require_no_canary, strip
+
+
+def corners(image: Image.Image) -> str:
+    """Where the red and the blue corner are: a letter for each of the four, by rows."""
+    small = image.convert("RGB")
+    found = ""
+    for x, y in ((0.05, 0.05), (0.95, 0.05), (0.05, 0.95), (0.95, 0.95)):
+        pixel = small.getpixel((int(x * small.width), int(y * small.height)))
+        assert isinstance(pixel, tuple)
+        red, _, blue = pixel
+        found += "r" if red > blue + 90 else "b" if blue > red + 90 else "."
+    return found
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shown"),
+    [(1, "r..b"), (2, ".rb."), (3, "b..r"), (4, ".br."), (5, "r..b"), (6, ".rb."), (7, "b..r"), (8, ".br.")],
+)
+def test_a_small_picture_is_upright(orientation: int, shown: str) -> None:
+    for name in ("jpg", "png", "webp"):
+        raw = photo(name, orientation)
+        preview = make_preview(io.BytesIO(raw), kind_of(raw, ""), strip(raw, "")[1])
+        assert preview is not None
+        with Image.open(io.BytesIO(preview.thumb)) as image:
+            assert corners(image) == shown
+            assert image.size == (preview.width, preview.height) == ((32, 48) if orientation > 4 else (48, 32))
+            assert not set(image.info) & {"exif", "xmp", "icc_profile"}
+        require_no_canary(preview.thumb)
+        assert require_thumbnail(preview.thumb).mime == "image/webp"
+        columns, rows, colours = read_blur(preview.blur)
+        assert (columns > rows) == (orientation < 5)
+        assert len(colours) == columns * rows
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (1, 3000), (3000, 1), (700, 700), (16000, 20)])
+def test_a_small_picture_is_small_whatever_the_photo(size: tuple[int, int]) -> None:
+    raw = io.BytesIO()
+    Image.effect_noise(size, 100).convert("RGB").save(raw, "JPEG")
+    preview = make_preview(raw, kind_of(raw.getvalue(), ""), strip(raw.getvalue(), "")[1])
+    assert preview is not None
+    assert max(preview.width, preview.height) <= MAX_THUMB_SIDE
+    assert len(preview.thumb) <= MAX_THUMB_BYTES
+    assert len(preview.blur) <= MAX_BLUR_BYTES
+    require_thumbnail(preview.thumb)
+
+
+def test_a_small_picture_of_noise_is_made_worse_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_THUMB_BYTES", 1500)
+    raw = io.BytesIO()
+    Image.effect_noise((900, 900), 100).convert("RGB").save(raw, "PNG")
+    preview = make_preview(raw, kind_of(raw.getvalue(), ""), strip(raw.getvalue(), "")[1])
+    assert preview is not None
+    assert len(preview.thumb) <= 1500
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "YCbCr"])
+def test_pictures_of_every_kind_of_pixel_are_made_small(mode: str) -> None:
+    fmt = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    plain = picture().convert("L") if mode == "I;16" else picture()
+    raw = io.BytesIO()
+    plain.convert(mode).save(raw, fmt)
+    preview = make_preview(raw, kind_of(raw.getvalue(), ""), strip(raw.getvalue(), "")[1])
+    assert preview is not None
+    assert (preview.width, preview.height) == (48, 32)
+
+
+def test_blurs_that_are_none_are_refused() -> None:
+    blur = make_blur(picture())
+    assert read_blur(blur)[:2] == (5, 4)
+    for raw in (b"", b"\0", b"\x11", blur[:-1], blur + b"\0", b"\x55" + bytes(75), bytes((0x10,)) + bytes(3)):
+        with pytest.raises(MalformedError):
+            read_blur(raw)
+
+
+def test_a_prepared_photo_is_what_others_get(tmp_path: Path) -> None:
+    path = tmp_path / "IMG 1.jpg"
+    path.write_bytes(photo("jpg"))
+    ready = prepare(path)
+    assert (ready.name, ready.type.mime, ready.note) == ("IMG 1.jpg", "image/jpeg", None)
+    with ready.open() as file:
+        first = file.read()
+        file.seek(0)
+        assert (first, len(first)) == (file.read(), ready.content.size)
+    assert first == strip(photo("jpg"), "")[0]
+    assert ready.thumb_size == (32, 48)
+    assert ready.thumb is not None
+    assert ready.blur is not None
+    with prepare(path, keep_metadata=True).open() as file:
+        assert file.read() == path.read_bytes()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["IMG 1.jpg"]
+
+
+def test_films_and_photos_that_nothing_decodes_are_added_without_a_small_picture(tmp_path: Path) -> None:
+    for name, raw, note in (("a.mp4", film("mp4"), None), ("a.heic", heic(), "of this type"), ("a.jpg", b"", None)):
+        path = tmp_path / name
+        path.write_bytes(raw)
+        ready = prepare(path)
+        assert (ready.thumb, ready.blur) == (None, None)
+        assert (note or "") in (ready.note or "")
+    path = tmp_path / "half.jpg"
+    raw = photo("jpg")
+    path.write_bytes(raw[: raw.index(b"\xff\xda") + 16])  # the headers are whole, the picture is not
+    assert "cannot be decoded" in (prepare(path).note or "")
+
+
+def test_a_file_that_changes_while_it_is_added_is_not_added_half(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photo("jpg"))
+    ready = prepare(path)
+    path.write_bytes(photo("jpg") + b"x")
+    with pytest.raises(UsageError, match="changed while"):
+        ready.open()
+    path.unlink()
+    with pytest.raises(UsageError, match="no file"):
+        ready.open()
+
+
+def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "none", Path("/dev/zero"), "a\0b"):
+        with pytest.raises(UsageError):
+            prepare(path)
+    damaged = tmp_path / "x.png"
+    damaged.write_bytes(photo("png")[:60])
+    with pytest.raises(MetadataError):
+        prepare(damaged)
+    assert prepare(damaged, keep_metadata=True).content.size == 60
+
+
+def test_photos_are_added_without_pillow_and_it_is_said(tmp_path: Path) -> None:
+    """A fresh interpreter in which Pillow cannot be imported; nothing of the vault has loaded it before."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photo("jpg"))
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from cocoon_core.vault.preparing import prepare\n"
+        f"ready = prepare({str(path)!r}); print(ready.content.width, ready.thumb, ready.note)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "32 None small pictures need Pillow: install `cocoon-sync[media]`"
+
+
+def test_nothing_of_the_vault_loads_pillow_before_a_photo_is_made_small() -> None:
+    code = "import cocoon_core.vault.preparing, sys; print([n for n in sys.modules if n.startswith('PIL')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
