@@ -5,6 +5,7 @@
     │   ├── UnknownGroupError
     │   ├── UnknownMemberError
     │   ├── UnknownItemError
+    │   ├── FileChangedError
     │   ├── InvalidLinkError
     │   ├── InvalidPhraseError
     │   ├── MetadataError
@@ -82,6 +83,12 @@ class UnknownItemError(UsageError):
     """There is nothing with that id in this group, or it has not arrived yet; `cocoon sync` may bring it."""
 
     code = "unknown_item"
+
+
+class FileChangedError(UsageError):
+    """The file was changed while it was read; add it again when nothing writes to it."""
+
+    code = "file_changed"
 
 
 class InvalidLinkError(UsageError):

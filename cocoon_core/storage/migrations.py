@@ -27,7 +27,9 @@ from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.retires import RETIRES
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
+from cocoon_core.storage.vault_contents import VAULT_CONTENTS
 from cocoon_core.storage.vault_items import VAULT_ITEMS
+from cocoon_core.storage.vault_transfers import VAULT_TRANSFERS
 from cocoon_core.storage.verifications import VERIFICATIONS
 from cocoon_core.storage.views import VIEWS
 
@@ -54,6 +56,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     PROMISED,
     WRAPS,
     VAULT_ITEMS,
+    VAULT_CONTENTS,
+    VAULT_TRANSFERS,
     # New steps go here.
 )
 

@@ -63,6 +63,8 @@ def require_not_of_profile(home: Path, path: Path) -> None:
     Raises:
         UsageError: it has the name of one.
     """
+    if home.resolve() / "vault" in path.resolve().parents:
+        raise UsageError(f"{path} is where this profile keeps its files encrypted; take another folder")
     if path.name.casefold().startswith("profile.") and path.parent.resolve() == home.resolve():
         raise UsageError(f"{path} is where this profile itself is kept; take another folder")
 
@@ -125,7 +127,7 @@ def rename(source: Path, target: Path) -> None:
     """Rename within the home directory, durably."""
     try:
         source.replace(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise convert_os_error(error, target.name) from error
 
@@ -172,7 +174,8 @@ def sync_descriptor(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the disk itself keep the names in a directory."""
     if sys.platform == "win32":
         return  # a directory has no handle to flush there; NTFS journals its names
     descriptor = os.open(path, os.O_RDONLY)

@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence, Set
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
 
-from cocoon_core.errors import MalformedError, RelayMisbehaved, RelayRefused, RelayUnavailable, UsageError
+from cocoon_core.errors import MalformedError, RelayError, RelayMisbehaved, RelayRefused, RelayUnavailable, UsageError
 from cocoon_core.protocol.constants import CHALLENGE_BYTES, LABEL_BLOB, MAX_BLOB_BYTES, MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.epoch import TopicKeys
@@ -84,6 +85,17 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def put_each(self, keys: TopicKeys, blobs: AsyncIterator[Named], on_put: OnPut | None = None) -> None:
+        """Put all of these without asking what is there, IN_FLIGHT at once; no more of them is taken before.
+
+        Args:
+            on_put: called with each that the relay took.
+
+        Raises:
+            As `put_blobs`.
+        """
+        ...
+
     async def get_blob(self, keys: TopicKeys, blob: BlobHash) -> bytes:
         """One blob, whose hash was checked.
 
@@ -105,6 +117,8 @@ class BlobStore(Protocol):
     async def close(self) -> None: ...
 
 
+Named = tuple[BlobHash, bytes]  # a blob with its name
+OnPut = Callable[[BlobHash], None]
 DialBlobs = Callable[[str], BlobStore]  # by a relay's address; nothing is sent before the first request
 
 
@@ -131,6 +145,60 @@ async def get_blobs(store: BlobStore, keys: TopicKeys, blobs: Iterable[BlobHash]
         await _cancel(ahead)
 
 
+async def put_lacking(
+    store: BlobStore,
+    keys: TopicKeys,
+    names: Iterable[BlobHash],
+    find: Callable[[Set[BlobHash]], AsyncGenerator[Named, None]],
+    on_there: OnPut | None = None,
+) -> set[BlobHash]:
+    """Have a relay hold these blobs: ask which it has, and put the others as far as they are found.
+
+    Args:
+        find: gives those of the names that it is asked for, as far as it can, in any order, each once.
+        on_there: called with each that the relay has, or took.
+
+    Returns:
+        The names of those that it still lacks.
+
+    Raises:
+        As BlobStore.put_blobs.
+    """
+    wanted = set(names)
+    there = await store.have(keys, wanted) if wanted else set[BlobHash]()
+    lacking = wanted - there
+
+    def note(name: BlobHash) -> None:
+        lacking.discard(name)
+        if on_there is not None:
+            on_there(name)
+
+    if on_there is not None:
+        for name in there:
+            on_there(name)
+    if lacking:
+        async with aclosing(find(frozenset(lacking))) as found:
+            await store.put_each(keys, found, note)
+    return lacking
+
+
+async def get_found(store: BlobStore, keys: TopicKeys, names: Iterable[BlobHash]) -> AsyncGenerator[Named, None]:
+    """Those of these blobs that a relay serves; it ends where that one cannot be used any more."""
+    for name in names:
+        try:
+            yield name, await store.get_blob(keys, name)
+        except BlobRefused:
+            continue
+        except RelayError:
+            return
+
+
+async def each(blobs: Iterable[Named]) -> AsyncGenerator[Named, None]:
+    """What is at hand, for where it is waited for."""
+    for one in blobs:
+        yield one
+
+
 class RelayBlobs:
     """A BlobStore over any exchange.
 
@@ -154,17 +222,27 @@ class RelayBlobs:
             if not 0 < len(data) <= MAX_BLOB_BYTES:
                 raise UsageError(f"a blob is 1 to {MAX_BLOB_BYTES} bytes, not {len(data)}")
         there = await self.have(keys, named)
-        absent = iter([name for name in named if name not in there])
-        put = 0
+        absent = {name: data for name, data in named.items() if name not in there}
+        await self.put_each(keys, each(absent.items()))
+        return len(absent)
+
+    async def put_each(self, keys: TopicKeys, blobs: AsyncIterator[Named], on_put: OnPut | None = None) -> None:
+        taking = asyncio.Lock()
 
         async def put_some() -> None:
-            nonlocal put
-            for name in absent:  # shared by all that put
-                await self._ask("PUT", f"/v1/blobs/{name.hex()}", keys, named[name])
-                put += 1
+            while True:
+                async with taking:
+                    taken = await anext(blobs, None)
+                if taken is None:
+                    return
+                name, data = taken
+                if not 0 < len(data) <= MAX_BLOB_BYTES:
+                    raise UsageError(f"a blob is 1 to {MAX_BLOB_BYTES} bytes, not {len(data)}")
+                await self._ask("PUT", f"/v1/blobs/{name.hex()}", keys, data)
+                if on_put is not None:
+                    on_put(name)
 
-        await run_together([put_some() for _ in range(min(IN_FLIGHT, len(named) - len(there)))])
-        return put
+        await run_together([put_some() for _ in range(IN_FLIGHT)])
 
     async def get_blob(self, keys: TopicKeys, blob: BlobHash) -> bytes:
         data = await self._ask("GET", f"/v1/blobs/{blob.hex()}", keys, None, MAX_BLOB_BYTES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 from cocoon_core.errors import RelayMisbehaved
 from cocoon_core.protocol.constants import CHALLENGE_BYTES, FRAME_VERSION
@@ -28,7 +28,7 @@ from cocoon_core.protocol.frames import (
     encode_frame,
 )
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
-from cocoon_core.sync.blobs import BlobRefused, BlobStore, name_blob
+from cocoon_core.sync.blobs import BlobRefused, BlobStore, Named, OnPut, name_blob
 from cocoon_core.sync.bundle_file import BundleFile
 from cocoon_core.sync.transport import Connection
 
@@ -104,6 +104,9 @@ class _BundleBlobs:
 
     async def put_blobs(self, keys: TopicKeys, blobs: Sequence[bytes]) -> int:
         return 0
+
+    async def put_each(self, keys: TopicKeys, blobs: AsyncIterator[Named], on_put: OnPut | None = None) -> None:
+        """Nothing is put into a file that is read."""
 
     async def get_blob(self, keys: TopicKeys, blob: BlobHash) -> bytes:
         data = self._bundle.blob(blob)

@@ -131,7 +131,7 @@ class RelayDriver:
         self._following = Following(
             replica, url, self._blobs, self._repairing, self._progress, reads_all=self._reads_all
         )
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[object] | None = None
         self._there = 0
         self._refilled = False
         self._retry_at: float | None = None
@@ -514,7 +514,7 @@ class RelayDriver:
             replica.epochs.to_reread.discard(self._url)
             return [*self._session.close_topic(before), *self._open(replica.epoch)]
         held = len(replica.epochs.held)
-        work = self._following.advance()
+        work: Coroutine[Any, Any, object] | None = self._following.advance()
         is_settled = work is None and len(replica.epochs.held) == held and replica.epoch.topic == before
         if is_settled and self._reads_only:
             return []
@@ -574,7 +574,7 @@ class RelayDriver:
         known = [] if tried else [state.url for state in replica.relays.all()]
         return [url for url in usable(urls) if url not in known]
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Have blobs fetched or put while the connection goes on; `_advance` follows when they are there."""
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(lambda _: self._wake.set())

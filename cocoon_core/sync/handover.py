@@ -15,17 +15,16 @@ and so on. Spec: specs/epoch.md.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Set
 from enum import Enum, auto
-from itertools import islice
 from typing import Any, Final
 
 from cocoon_core.errors import RelayMisbehaved
 from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_core.protocol.ids import TopicId
-from cocoon_core.sync.blobs import BlobStore, DialBlobs
+from cocoon_core.protocol.ids import BlobHash, TopicId
+from cocoon_core.sync.blobs import BlobStore, DialBlobs, Named, name_blob, put_lacking
 from cocoon_core.sync.epochs import REPAIR_DEPTH
 from cocoon_core.sync.manifest_blobs import fill_blobs
 from cocoon_core.sync.outbox import Outbox
@@ -35,7 +34,6 @@ from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Effect, Refused, Session, Tag
 
 ROUNDS: Final = 5  # times that a relay may go back on what it said of one topic before it is given up for this pass
-UPLOADED_TOGETHER: Final = 8  # blobs that are in memory at once
 REPAIR_TOPICS: Final = 64  # repair topics that are read at once
 
 
@@ -139,7 +137,7 @@ class Handover:
         """The policy does not name this relay, and the current topic takes nothing more here."""
         return self._session.is_sealed(self._replica.epoch.topic) and is_left(self._replica, self._url)
 
-    def next_upload(self, blobs: BlobStore, dial: DialBlobs) -> Coroutine[Any, Any, None] | None:
+    def next_upload(self, blobs: BlobStore, dial: DialBlobs) -> Coroutine[Any, Any, object] | None:
         """Blobs of the current epoch that this relay has not taken yet, as work to be awaited; its topic is open."""
         replica = self._replica
         epochs, current = replica.epochs, replica.epochs.current
@@ -162,12 +160,14 @@ class Handover:
         return self._fills is Fills.ALL or (self._fills is Fills.NEW and not self._is_begun())
 
     async def _upload(self, blobs: BlobStore, epoch: Epoch) -> None:
-        """Put what this relay lacks, a few blobs at a time."""
+        """Put what this relay lacks."""
         replica, table = self._replica, self._replica.epochs.table
-        lacking = set(names := table.uploads(self._url, epoch.topic)) - await blobs.have(epoch, names)
-        found = table.waiting_blobs(epoch.topic, lacking)
-        while some := list(islice(found, UPLOADED_TOGETHER)):
-            await blobs.put_blobs(epoch, some)
+
+        async def find(lacking: Set[BlobHash]) -> AsyncGenerator[Named, None]:
+            for data in table.waiting_blobs(epoch.topic, lacking):
+                yield name_blob(data), data
+
+        await put_lacking(blobs, epoch, table.uploads(self._url, epoch.topic), find)
         await replica.edits_ended()
         if not replica.relays.lacks_restock(self._url, epoch.topic):
             self._stocked.add(epoch.topic)

@@ -7,7 +7,7 @@ that the manifest names, or is none. Spec: specs/manifest.md §5 and specs/bundl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import AsyncGenerator, Iterator, Set
 from typing import TYPE_CHECKING
 
 from cocoon_core.errors import UsageError
@@ -21,7 +21,7 @@ from cocoon_core.protocol.sealed_pages import seal_page
 from cocoon_core.protocol.snapshot import PageRef, seal_part
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.epochs import StoredEpoch
-from cocoon_core.sync.blobs import BlobStore, name_blob
+from cocoon_core.sync.blobs import BlobStore, Named, name_blob, put_lacking
 from cocoon_core.sync.paging import pack_in_order, read_changes
 
 if TYPE_CHECKING:
@@ -48,19 +48,19 @@ def find_blobs(replica: Replica, stored: StoredEpoch, wanted: Set[BlobHash]) -> 
             yield data
 
 
-async def fill_blobs(replica: Replica, store: BlobStore, stored: StoredEpoch) -> None:
-    """Put those that a store lacks, as far as they are here.
+async def fill_blobs(replica: Replica, store: BlobStore, stored: StoredEpoch) -> set[BlobHash]:
+    """Put those that a store lacks, as far as they are here; the names of what it still lacks.
 
     Raises:
         BlobRefused, RelayUnavailable, RelayMisbehaved: as BlobStore.put_blobs.
     """
-    names = blobs_of_epoch(replica, stored)
-    if not names:
-        return
-    lacking = set(names) - await store.have(stored.epoch, names)
-    await replica.edits_ended()
-    for data in find_blobs(replica, stored, lacking):
-        await store.put_blobs(stored.epoch, [data])
+
+    async def find(lacking: Set[BlobHash]) -> AsyncGenerator[Named, None]:
+        await replica.edits_ended()
+        for data in find_blobs(replica, stored, lacking):
+            yield name_blob(data), data
+
+    return await put_lacking(store, stored.epoch, blobs_of_epoch(replica, stored), find)
 
 
 def _made_again(replica: Replica, stored: StoredEpoch, left: Set[BlobHash]) -> Iterator[bytes]:

@@ -10,22 +10,17 @@ be the epoch is ended, so that the next one brings its own. Spec: specs/relays.m
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Final
+from contextlib import aclosing
 
-from cocoon_core.errors import RelayError
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_core.storage.epochs import StoredEpoch
 from cocoon_core.storage.recovery import RecoveryTable
 from cocoon_core.sync.admission import owe_answers_again
-from cocoon_core.sync.blobs import BlobRefused, BlobStore, DialBlobs, name_blob
-from cocoon_core.sync.manifest_blobs import blobs_of_epoch, find_blobs
+from cocoon_core.sync.blobs import BlobStore, DialBlobs, get_found
+from cocoon_core.sync.manifest_blobs import fill_blobs
 from cocoon_core.sync.recovery_upkeep import look_again
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.welcomes import queue_welcomes_at
-
-AT_ONCE: Final = 4  # blobs that are held in memory on their way to a relay
 
 
 def refill(replica: Replica, url: str) -> None:
@@ -51,11 +46,8 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
         RelayError: this relay could not be used.
     """
     current = replica.epochs.current
-    epoch, names = current.epoch, blobs_of_epoch(replica, current)
-    lacking = set(names) - await blobs.have(epoch, names) if names else set[BlobHash]()
-    if lacking:
-        await replica.edits_ended()
-        lacking -= await _put_own(replica, current, lacking, blobs)
+    epoch = current.epoch
+    lacking = await fill_blobs(replica, blobs, current)
     for other in replica.groups.relays(replica.record.number):
         if lacking and other != url:
             lacking -= await _copy(epoch, lacking, dial, other, blobs)
@@ -72,16 +64,6 @@ async def restock(replica: Replica, url: str, blobs: BlobStore, dial: DialBlobs)
         replica.alarm("manifest", epoch.topic.hex(), message)
 
 
-async def _put_own(replica: Replica, current: StoredEpoch, wanted: set[BlobHash], blobs: BlobStore) -> set[BlobHash]:
-    """Put what this device has, or makes again; the names of that."""
-    put: set[BlobHash] = set()
-    found = find_blobs(replica, current, wanted)
-    while some := list(islice(found, AT_ONCE)):
-        await blobs.put_blobs(current.epoch, some)
-        put.update(map(name_blob, some))
-    return put
-
-
 async def _copy(epoch: Epoch, wanted: set[BlobHash], dial: DialBlobs, source: str, blobs: BlobStore) -> set[BlobHash]:
     """Bring blobs from another relay; the names of those that it served.
 
@@ -91,15 +73,8 @@ async def _copy(epoch: Epoch, wanted: set[BlobHash], dial: DialBlobs, source: st
     copied: set[BlobHash] = set()
     store = dial(source)
     try:
-        for name in sorted(wanted):
-            try:
-                data = await store.get_blob(epoch, name)
-            except BlobRefused:
-                continue
-            except RelayError:
-                break  # it is not there
-            await blobs.put_blobs(epoch, [data])
-            copied.add(name)
+        async with aclosing(get_found(store, epoch, sorted(wanted))) as found:
+            await blobs.put_each(epoch, found, copied.add)
     finally:
         await store.close()
     return copied

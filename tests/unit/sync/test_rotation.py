@@ -17,7 +17,7 @@ from cocoon_core.protocol.primitives import HpkeKey, Secret
 from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.rotation import open_rotation
 from cocoon_core.storage.epochs import EpochTable
-from cocoon_core.sync import driver, epochs, refilling, rotating
+from cocoon_core.sync import driver, epochs, manifest_blobs, rotating
 from cocoon_core.sync.paging import Pager
 from cocoon_core.sync.rotating import find_recipients, write_rotation
 from tests.support.dying import dies_after
@@ -302,7 +302,7 @@ async def test_a_manifest_without_its_blobs_is_found_out_and_made_anew(
         patched.setattr(EpochTable, "add_uploads", lambda *_: None)
         await ben.group.rotate()
     bad = current(ben)
-    monkeypatch.setattr(refilling, "find_blobs", lambda *_: iter(()))  # else they are made again,
+    monkeypatch.setattr(manifest_blobs, "find_blobs", lambda *_: iter(()))  # else they are made again,
     monkeypatch.setattr(Pager, "_is_same_page", lambda *_: None)  # or known to be what they should be
     await ben.sync()
     for _ in range(3):

@@ -16,7 +16,7 @@ from cocoon_core.errors import CocoonError, NotYetError, RelayError, RelayUnavai
 from cocoon_core.protocol.ids import EntryId
 from cocoon_core.protocol.invite import read_link
 from cocoon_core.protocol.operations import SetPolicy
-from cocoon_core.sync import driver, refilling
+from cocoon_core.sync import driver, manifest_blobs
 from cocoon_core.sync.events import DocumentChanged
 from cocoon_core.sync.manifest_blobs import blobs_of_epoch
 from cocoon_core.sync.relay_list import named_relays
@@ -70,7 +70,7 @@ async def test_the_blobs_of_a_wiped_relay_come_from_the_other_without_a_rotation
     one, two, (ana, _) = await two_relays(world, "ana", "ben")
     topic = ana.replica.epoch.topic
     wipe(one)
-    monkeypatch.setattr(refilling, "find_blobs", lambda *_: iter(()))  # else they are made again
+    monkeypatch.setattr(manifest_blobs, "find_blobs", lambda *_: iter(()))  # else they are made again
     await ana.sync()
     assert ana.replica.epoch.topic == topic
     assert one.blobs.kept.keys() == two.blobs.kept.keys() & one.blobs.kept.keys() != set()
@@ -83,7 +83,7 @@ async def test_blobs_that_no_relay_has_are_made_again_or_the_epoch_is_ended(
 ) -> None:
     one, two, (ana, ben) = await two_relays(world, "ana", "ben")
     if not can_be_made:
-        monkeypatch.setattr(refilling, "find_blobs", lambda *_: iter(()))
+        monkeypatch.setattr(manifest_blobs, "find_blobs", lambda *_: iter(()))
     topic = ana.replica.epoch.topic
     link = await ana.group.invite()
     await ana.sync()

@@ -1,0 +1,172 @@
+"""From a content to a file, or to a part of one: every chunk named, opened and written. Implements specs/vault.md §5.
+
+A file appears under its name whole and durable, or not at all. Where the system allows it has no name until then, so a
+process that dies leaves no plaintext behind. A blob that the disk damaged is told apart from a file that is broken: it
+is forgotten here, and can be fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from cocoon_core.errors import DecryptionError, LocalStateError, UsageError
+from cocoon_core.protocol.constants import CHUNK_BYTES
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.protocol.primitives import Secret, sha256
+from cocoon_core.protocol.vault_file import FileRef, chunk_key, data_length, open_chunk
+from cocoon_core.storage.paths import convert_os_error, sync_descriptor, sync_directory
+from cocoon_core.vault.content import ContentFile
+from cocoon_core.vault.places import length_at
+from cocoon_core.vault.progress import Meter, Tell
+from cocoon_core.vault.threads import in_lots, in_thread, work_through
+
+LOT: Final = 32  # chunks between two looks at whether to go on
+_TEMPORARY: Final = getattr(os, "O_TMPFILE", 0)  # a file without a name, on Linux
+
+
+class DamagedError(LocalStateError):
+    """Some of this file was damaged on this device's disk; it is fetched again."""
+
+    code = "content_damaged"
+
+    def __init__(self, places: list[int]) -> None:
+        super().__init__(f"{len(places)} chunks of this file were damaged on this device's disk")
+        self.places = places
+
+
+class Opener:
+    """Opens the chunks of one content, all of which are here."""
+
+    def __init__(self, ref: FileRef, names: Sequence[BlobHash], file: ContentFile) -> None:
+        self._ref, self._names, self._file = ref, names, file
+        self._key: Secret = chunk_key(ref.key)
+
+    def open(self, place: int) -> bytes:
+        """The bytes of one chunk. From any thread.
+
+        Raises:
+            DamagedError: the disk has not what it was given.
+            DecryptionError, MalformedError: whoever made the file broke it.
+        """
+        size, name = self._ref.size, self._names[place]
+        blob = self._file.read(place, length_at(size, place))
+        if len(blob) != length_at(size, place):
+            raise DamagedError([place])
+        try:
+            return open_chunk(self._key, size, place, blob, name)
+        except DecryptionError:
+            if sha256(blob) != name:
+                raise DamagedError([place]) from None
+            raise
+
+    async def write_to(self, target: Path, *, replace: bool = False, tell: Tell | None = None) -> None:
+        """Write the file.
+
+        Raises:
+            UsageError: there is one, and it is not to be replaced.
+            StorageFullError: the disk is full; nothing is left of it there.
+            DamagedError, DecryptionError, MalformedError: as `open`.
+        """
+        size = self._ref.size
+        meter = Meter(size, tell)
+        output = _Output(target, replace=replace)
+        try:
+
+            def write(place: int) -> None:
+                output.write(place * CHUNK_BYTES, self.open(place))
+
+            for lot in in_lots(range(self._ref.chunks), LOT):
+                await work_through(lot, write)
+                meter.add(sum(data_length(size, place) for place in lot))
+            await in_thread(output.finish)
+        finally:
+            output.close()
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `stop`, chunk by chunk; those behind the end are none."""
+        stop = min(stop, self._ref.size)
+        while start < stop:
+            place = start // CHUNK_BYTES
+            data = await in_thread(partial(self.open, place))
+            first = place * CHUNK_BYTES
+            yield data[start - first : stop - first]
+            start = first + len(data)
+
+
+def chunks_between(size: int, start: int, stop: int) -> range:
+    """The places of the chunks that hold the bytes from `start` to before `stop`."""
+    stop = min(stop, size)
+    return range(start // CHUNK_BYTES, (stop - 1) // CHUNK_BYTES + 1) if 0 <= start < stop else range(0)
+
+
+class _Output:
+    """A file that gets its name when it is whole."""
+
+    def __init__(self, target: Path, *, replace: bool) -> None:
+        self._target, self._replace = target, replace
+        self._beside: Path | None = None
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder; name a file in it")
+        if target.exists() and not replace:
+            raise UsageError(f"{target} is there already; say so if it is to be replaced")
+        try:
+            self._descriptor = self._make()
+        except OSError as error:
+            raise convert_os_error(error, str(target)) from error
+
+    def _make(self) -> int:
+        if _TEMPORARY:
+            with suppress(OSError):  # not every file system has them
+                return os.open(self._target.parent, os.O_RDWR | os.O_CLOEXEC | _TEMPORARY, 0o666)
+        self._beside = self._name_beside()
+        return os.open(self._beside, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def _name_beside(self) -> Path:
+        return self._target.with_name(f".{secrets.token_hex(8)}.cocoon-part")
+
+    def write(self, start: int, data: bytes) -> None:
+        left = memoryview(data)
+        try:
+            while left:
+                written = os.pwrite(self._descriptor, left, start)
+                left, start = left[written:], start + written
+        except OSError as error:
+            raise convert_os_error(error, str(self._target)) from error
+
+    def finish(self) -> None:
+        """Have it durable, and name it."""
+        try:
+            sync_descriptor(self._descriptor)
+            if self._beside is None:
+                name = self._name_beside() if self._replace else self._target
+                self._give_name(name)
+                self._beside = name if self._replace else None
+            elif not self._replace:
+                os.link(self._beside, self._target)  # unlike a rename it takes nobody's place
+            if self._replace and self._beside is not None:
+                self._beside.replace(self._target)
+                self._beside = None
+            sync_directory(self._target.parent)
+        except FileExistsError as error:
+            raise UsageError(f"{self._target} is there already; say so if it is to be replaced") from error
+        except OSError as error:
+            raise convert_os_error(error, str(self._target)) from error
+
+    def _give_name(self, name: Path) -> None:
+        folder = os.open(name.parent, os.O_RDONLY)
+        try:  # only with a folder's descriptor does this follow the link that /proc has for the file
+            os.link(f"/proc/self/fd/{self._descriptor}", name.name, dst_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+        if self._beside is not None:
+            with suppress(OSError):
+                self._beside.unlink(missing_ok=True)
