@@ -62,6 +62,9 @@ LABEL_SAFETY_NUMBER: Final = "cocoon/v1/safety-number"
 LABEL_ENVELOPE_NAME: Final = "cocoon/v1/envelope-name"
 LABEL_OPEN: Final = "cocoon/v1/relay-open"
 LABEL_BLOB: Final = "cocoon/v1/relay-blob"
+LABEL_RELAY_GET: Final = "cocoon/v1/relay-get"
+LABEL_RELAY_POST: Final = "cocoon/v1/relay-post"
+LABEL_RELAY_BODY: Final = "cocoon/v1/relay-body"
 LABEL_RELAY_CHALLENGE: Final = "cocoon/v1/relay-challenge"
 LABEL_RELAY_TOKEN: Final = "cocoon/v1/relay-token"
 LABEL_PROFILE_KEY: Final = "cocoon/v1/profile-key"
@@ -172,6 +175,9 @@ SAFETY_NUMBER_WORDS: Final = 12  # words; the number in digits has 12 groups of 
 
 # --- relay frames: specs/relay.md
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024  # bytes of one WebSocket message
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024 + 4 * 1024  # bytes of one POST for sync
+MAX_BODY_FRAMES: Final = 64  # frames in one POST for sync
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024  # bytes of frames in the answer to one request
 MAX_BLOB_BYTES: Final = 2 * 1024 * 1024  # bytes of one blob
 MAX_PUT_ENVELOPES: Final = 64  # envelopes in one put
 MAX_CAST_BYTES: Final = 4 * 1024  # bytes

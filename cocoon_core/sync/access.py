@@ -6,11 +6,17 @@ One value, so that whoever needs the one has the other. Tests put other ways in 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
+from cocoon_core.errors import RelayMisbehaved, RelayUnavailable
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
+from cocoon_core.sync.http_connection import dial_requests
 from cocoon_core.sync.http_exchange import dial_blobs
-from cocoon_core.sync.transport import Connection, Dial, dial_websocket
+from cocoon_core.sync.transport import Connection, Dial, UpgradeRefused, dial_websocket
+
+REMEMBERED_SECONDS: Final = 600.0  # that a relay is asked by requests before a WebSocket is tried again
 
 
 class RelayAccess:
@@ -29,13 +35,26 @@ class RelayAccess:
 
 
 def real_access(find_token: Callable[[str], str | None]) -> RelayAccess:
-    """Over the network.
+    """Over the network: by WebSocket, and by single requests where no WebSocket passes.
 
     Args:
         find_token: the access token for a relay's address, if that asks for one.
     """
 
+    by_requests: dict[str, float] = {}  # relays where no WebSocket passed, and when
+
     async def dial(url: str) -> Connection:
-        return await dial_websocket(url, find_token(url))
+        token, now = find_token(url), asyncio.get_running_loop().time()
+        if now - by_requests.get(url, -REMEMBERED_SECONDS) < REMEMBERED_SECONDS:
+            return await dial_requests(url, token)
+        try:
+            return await dial_websocket(url, token)
+        except UpgradeRefused as error:
+            try:
+                connection = await dial_requests(url, token)
+            except (RelayUnavailable, RelayMisbehaved):
+                raise error from None
+        by_requests[url] = now
+        return connection
 
     return RelayAccess(dial, lambda url: dial_blobs(url, find_token(url)))

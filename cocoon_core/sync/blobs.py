@@ -35,11 +35,11 @@ _PATIENT: Final = (ErrorCode.RATE, ErrorCode.BUSY)
 
 
 class BlobRefused(RelayRefused):
-    """The relay refused this."""
+    """The relay refused this. `said` are its own words, `retry_after` is in seconds."""
 
-    def __init__(self, reason: ErrorCode, message: str) -> None:
+    def __init__(self, reason: ErrorCode, message: str, said: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.said, self.retry_after = reason, said, retry_after
 
 
 class ConnectionLost(RelayUnavailable):
@@ -277,7 +277,7 @@ class RelayBlobs:
                 continue
             if answer.status in (200, 201):
                 return answer.body
-            refusal = _read_refusal(answer)
+            refusal = read_refusal(answer)
             wait = None if answer.retry_after is None else max(answer.retry_after, RETRY_LEAST)
             if refusal.reason is ErrorCode.BAD_PROOF and not proved_anew:
                 proved_anew = True
@@ -321,7 +321,7 @@ class RelayBlobs:
 
 def _read_challenge(answer: Answer) -> bytes:
     if answer.status != 200:
-        raise _read_refusal(answer)
+        raise read_refusal(answer)
     try:
         challenge = bytes.fromhex(json.loads(answer.body)["challenge"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -344,8 +344,8 @@ def _read_have(body: bytes, asked: Sequence[BlobHash]) -> set[BlobHash]:
     return found
 
 
-def _read_refusal(answer: Answer) -> BlobRefused:
-    """The refusal that an answer is.
+def read_refusal(answer: Answer) -> BlobRefused:
+    """The refusal that an answer is, of whatever was asked for.
 
     Raises:
         RelayUnavailable: it is not a relay's, but for example that of a proxy whose relay is down.
@@ -357,7 +357,7 @@ def _read_refusal(answer: Answer) -> BlobRefused:
         raise RelayUnavailable(f"the relay answered {answer.status}, which is not what a relay answers") from None
     if reason is ErrorCode.SHUTTING_DOWN:
         raise RelayUnavailable("the relay is shutting down")
-    return BlobRefused(reason, f"the relay refused: {message} ({reason})")
+    return BlobRefused(reason, f"the relay refused: {message} ({reason})", message, answer.retry_after)
 
 
 # --- several at once

@@ -30,6 +30,7 @@ from cocoon_core.sync.casting import Casting
 from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.following import Following
 from cocoon_core.sync.handover import Fills, Handover
+from cocoon_core.sync.http_connection import dial_for
 from cocoon_core.sync.letters import Letters
 from cocoon_core.sync.maintenance import tend
 from cocoon_core.sync.outbox import Outbox
@@ -149,7 +150,7 @@ class RelayDriver:
             LocalStateError: this device could not go on.
         """
         self._reset()
-        connection = await self._dial(self._url)
+        connection = await dial_for(self._session, self._dial, self._url)
         self._useful_at = self._fruitful_at = self._shown_at = self._now()
         unlisten = self._replica.listen(self._note_event)  # another relay may bring what is to be done here
         try:
@@ -181,7 +182,7 @@ class RelayDriver:
 
     async def _watch_one_connection(self, on_state: Callable[[RelayError | None], None] | None) -> None:
         self._reset()
-        connection = await self._dial(self._url)
+        connection = await dial_for(self._session, self._dial, self._url)
         self._watching = True
         self._useful_at = self._fruitful_at = self._shown_at = self._now()
         level = False

@@ -14,6 +14,7 @@ from typing import Final
 from cocoon_core.errors import RelayMisbehaved, RelayRefused, RelayUnavailable
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import normalize_origin
+from cocoon_core.sync.http_connection import dial_for
 from cocoon_core.sync.reading import SILENCE_SECONDS, read_topic, require_sound, send_frames
 from cocoon_core.sync.session import Acked, BecameLive, Deliver, Ready, Session
 from cocoon_core.sync.transport import Connection, Dial
@@ -38,18 +39,18 @@ async def put_mailbox(dial: Dial, url: str, keys: TopicKeys, envelope: bytes) ->
         RelayUnavailable, RelayRefused: the relay did not take it.
         RelayMisbehaved: it acknowledged the envelope and did not keep it.
     """
-    connection = await dial(url)
+    session = Session(normalize_origin(url))
+    connection = await dial_for(session, dial, url)
     try:
         async with asyncio.timeout(PUT_SECONDS):
-            await _put(connection, url, keys, envelope)
+            await _put(connection, session, url, keys, envelope)
     except TimeoutError as error:
         raise RelayUnavailable(f"the relay {url} does not answer") from error
     finally:
         await connection.close()
 
 
-async def _put(connection: Connection, url: str, keys: TopicKeys, envelope: bytes) -> None:
-    session = Session(normalize_origin(url))
+async def _put(connection: Connection, session: Session, url: str, keys: TopicKeys, envelope: bytes) -> None:
     shown, acked = False, False
     while not shown:
         for effect in session.frame_received(await _receive(connection, SILENCE_SECONDS)):
@@ -81,7 +82,7 @@ async def watch_mailbox(dial: Dial, url: str, keys: TopicKeys) -> AsyncGenerator
         RelayUnavailable, RelayRefused, RelayMisbehaved: the connection was lost or is of no use.
     """
     session = Session(normalize_origin(url))
-    connection = await dial(url)
+    connection = await dial_for(session, dial, url)
     size, live = 0, False
     try:
         while True:  # who waits for another device may hear nothing for long; the transport finds a dead connection

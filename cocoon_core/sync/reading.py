@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from cocoon_core.errors import RelayRefused, RelayUnavailable
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import normalize_origin
+from cocoon_core.sync.http_connection import dial_for
 from cocoon_core.sync.session import BecameLive, Broken, Deliver, Effect, Ready, Refused, Send, Session
 from cocoon_core.sync.transport import Connection, Dial, send_in_time
 
@@ -25,7 +26,7 @@ async def read_topic(dial: Dial, url: str, keys: TopicKeys, *, most: int = MAX_R
         RelayUnavailable, RelayRefused, RelayMisbehaved: it could not be read to the end.
     """
     session = Session(normalize_origin(url))
-    connection = await dial(url)
+    connection = await dial_for(session, dial, url)
     try:
         return await _read(connection, session, keys, most)
     finally:

@@ -50,6 +50,7 @@ from cocoon_core.protocol.frames import (
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
+from cocoon_core.protocol.primitives import SigningKey
 from cocoon_core.sync.still import StillTopic
 
 PUT_BYTES = MAX_FRAME_BYTES // 2  # envelope bytes that one put frame carries at most
@@ -289,6 +290,10 @@ class Session:
     def cast(self, topic: TopicId, payload: bytes) -> list[Effect]:
         """Send a live message to whoever has the topic open now."""
         return [self._send(Cast(topic, payload))]
+
+    def key_of(self, topic: TopicId) -> SigningKey:
+        """What proves a topic that is open or about to be, where each request is proven by itself."""
+        return self._topics[topic].keys.signing
 
     def is_open(self, topic: TopicId) -> bool:
         """True from the call of `open_topic` on, until it was closed or refused."""

@@ -34,6 +34,10 @@ class Connection(Protocol):
     async def close(self) -> None: ...
 
 
+class UpgradeRefused(RelayUnavailable):
+    """Something answers there, and opens no WebSocket: a relay behind a proxy that lets none through, or no relay."""
+
+
 Dial = Callable[[str], Awaitable[Connection]]
 
 
@@ -84,7 +88,8 @@ async def dial_websocket(url: str, token: str | None = None) -> Connection:
     """Connect to a relay by its ws:// or wss:// address, with the access token that it may ask for.
 
     Raises:
-        RelayUnavailable: nothing answers there in CONNECT_SECONDS, or not a relay, or the address is none.
+        UpgradeRefused: something answers, and no WebSocket passes.
+        RelayUnavailable: nothing answers there in CONNECT_SECONDS, or the address is none.
         RelayRefused: it asks for an access token, or for another.
     """
     http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
@@ -101,11 +106,19 @@ async def dial_websocket(url: str, token: str | None = None) -> Connection:
         await http.close()
         if isinstance(error, aiohttp.WSServerHandshakeError) and error.status == HTTPStatus.UNAUTHORIZED:
             raise RelayRefused(f"the relay {url} asks for an access token, or for another one") from error
-        raise RelayUnavailable(f"the relay {url} cannot be reached ({_reason(error)})") from error
+        kind = UpgradeRefused if _is_answer(error) else RelayUnavailable
+        raise kind(f"the relay {url} cannot be reached ({_reason(error)})") from error
     except BaseException:
         await http.close()
         raise
     return WebSocketConnection(http, socket)
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether it says that there is no WebSocket, rather than that there is nobody, or no room."""
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return error.status not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    return isinstance(error, aiohttp.ServerDisconnectedError)
 
 
 def _reason(error: Exception) -> str:

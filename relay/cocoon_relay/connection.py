@@ -37,12 +37,12 @@ from cocoon_core.protocol.frames import (
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.doorman import Doorman
 from cocoon_relay.intake import Intake
-from cocoon_relay.limits import Address, Limits, TokenBucket
+from cocoon_relay.limits import Address, Limits, Rates
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import check_open, make_challenge
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.store import LogStore
-from cocoon_relay.subscription import READ_BYTES, Hub, Subscription, bring_up, frame_message
+from cocoon_relay.subscription import READ_BYTES, Hub, Reader, Subscription, bring_up, frame_message
 from cocoon_relay.tokens import Token
 
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
@@ -50,11 +50,12 @@ _FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before
 
 
 class Connection:
-    """One WebSocket. `run` serves it to its end."""
+    """One WebSocket. `run` serves it to its end. A single request is one too, that is asked once (http_sync.py)."""
+
+    _socket: web.WebSocketResponse
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
         transport: asyncio.Transport,
         doorman: Doorman,
         *,
@@ -66,9 +67,9 @@ class Connection:
         metrics: Metrics,
         token: Token | None = None,
         admits: Callable[[TopicId], bool] | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.token = token  # by which this client came in
-        self._socket = socket
         self._transport = transport
         self._doorman = doorman
         self._store = store
@@ -79,16 +80,16 @@ class Connection:
         self.metrics = metrics
         self._admits = admits  # until this client has opened a topic
         self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
         self._challenge = make_challenge()
         self._open: dict[TopicId, Subscription] = {}
-        self._cast_rate = TokenBucket(limits.connection_casts, limits.connection_casts_burst, now)
-        self._frame_rate = TokenBucket(limits.connection_frames, limits.connection_frames_burst, now)
+        rates = rates or Rates(limits, self._loop.time())
+        self._cast_rate, self._frame_rate = rates.casts, rates.frames
         self._frames = 0
         self._bad_proofs = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._puts = Intake(self, store, limits, self._frame_rate)
+        self._puts = Intake(self, store, limits, rates)
+        self._reader: Reader = self  # of what its topics bring
         self.turn = asyncio.Lock()
         self._ended = False
 
@@ -132,8 +133,9 @@ class Connection:
 
     # --- in
 
-    async def run(self) -> None:
+    async def run(self, socket: web.WebSocketResponse) -> None:
         """Serve until the client goes, breaks a rule, or the relay shuts down."""
+        self._socket = socket
         self.send(Challenge(FRAME_VERSION, self._challenge, self._limits.announced()))
         try:
             async for message in self._socket:
@@ -212,13 +214,7 @@ class Connection:
                 self.close_topic(topic)
 
     async def _open_topic(self, frame: Open | Resume) -> None:
-        now = self._loop.time()
-        self._address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
-        try:
-            check_open(self._origins, self._challenge, frame.topic, frame.proof)
-        except Refusal:
-            self._bad_proofs += 1
-            raise
+        self._require_proof(frame)
         if self._admits is not None:
             if not self._admits(frame.topic):
                 self._bad_proofs += 1
@@ -230,7 +226,9 @@ class Connection:
         with self._hub.opening() as meanwhile:
             info = await self._store.open_topic(frame.topic, create=False)
             if info is None:
-                self._address.topics.require(1, now, ErrorCode.TOO_MANY_TOPICS, "new topics from this address")
+                self._address.topics.require(
+                    1, self._loop.time(), ErrorCode.TOO_MANY_TOPICS, "new topics from this address"
+                )
                 info = await self._store.open_topic(frame.topic, create=True)
             if info is None:
                 raise Refusal(ErrorCode.BUSY, "the topic could not be made", retry_after_ms=1_000)
@@ -238,13 +236,21 @@ class Connection:
             if before is not None:
                 before.close()
             known = frame.after if frame.incarnation == info.incarnation and frame.after <= info.last else 0
-            subscription = self._open[frame.topic] = self._hub.join(info, self, known)
+            subscription = self._open[frame.topic] = self._hub.join(info, self._reader, known)
         self.send(Opened(frame.request, frame.topic, info.incarnation, info.last, info.sealed))
         self.metrics.count("opens")
         if isinstance(frame, Resume) and info.last - known > frame.most:
             subscription.stay_still()
         else:
             subscription.start()
+
+    def _require_proof(self, frame: Open | Resume) -> None:
+        self._address.proofs.require(1, self._loop.time(), ErrorCode.RATE, "proofs from this address")
+        try:
+            check_open(self._origins, self._challenge, frame.topic, frame.proof)
+        except Refusal:
+            self._bad_proofs += 1
+            raise
 
     async def _list(self, frame: List) -> None:
         live = self.require_open(frame.topic).live

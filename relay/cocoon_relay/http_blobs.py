@@ -21,15 +21,15 @@ from cocoon_core.protocol.constants import MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
+from cocoon_relay.bodies import one_of_few, read_body
 from cocoon_relay.gate import Grant
-from cocoon_relay.limits import KIB, Limits
+from cocoon_relay.limits import KIB
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore
 from cocoon_relay.store import BlobReader, TopicInfo
 
-_CHUNK: Final = 256 * KIB  # bytes of one write
 _HAVE_BYTES: Final = 64 * KIB  # bytes of a `have`
 _CBOR: Final = "application/cbor"
 _HEADERS: Final = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store"}
@@ -65,14 +65,8 @@ class BlobHandlers:
 
     async def put(self, request: web.Request) -> web.Response:
         """Store a blob: 201, or 200 if it was here. Its lease begins anew in both cases."""
-        grant = self._granted(request)
-        if grant.address.uploads >= grant.limits.address_uploads:
-            raise Refusal(ErrorCode.RATE, "too many uploads at once from this address", retry_after_ms=1_000)
-        grant.address.uploads += 1
-        try:
+        with one_of_few(self._granted(request)):
             return await self._put(request)
-        finally:
-            grant.address.uploads -= 1
 
     async def _put(self, request: web.Request) -> web.Response:
         blob = _blob_of(request)
@@ -92,7 +86,7 @@ class BlobHandlers:
         grant.address.blob_bytes.require(size, now, ErrorCode.QUOTA, "bytes of blobs from this address")
         upload = await self._store.begin_blob(info, size, limits)
         try:
-            async for chunk in _read_body(request, size, limits):
+            async for chunk in read_body(request, size, limits):
                 await asyncio.to_thread(upload.write, chunk)
             await asyncio.to_thread(upload.finish, blob)
             new = await self._store.commit_blob(info, blob, upload)
@@ -132,7 +126,7 @@ class BlobHandlers:
                 ErrorCode.TOO_LARGE, f"a have names at most {MAX_HAVE_HASHES} hashes, with its Content-Length"
             )
         limits = self._granted(request).limits
-        body = b"".join([chunk async for chunk in _read_body(request, size, limits)])
+        body = b"".join([chunk async for chunk in read_body(request, size, limits)])
         try:
             asked = decode(body)
             if type(asked) is not list or len(asked) > MAX_HAVE_HASHES:
@@ -186,23 +180,6 @@ def _blob_of(request: web.Request) -> BlobHash:
         return BlobHash(bytes.fromhex(name))
     except (ValueError, MalformedError) as error:
         raise Refusal(ErrorCode.BAD_FRAME, "a blob's name is 64 digits of lower-case hex") from error
-
-
-async def _read_body(request: web.Request, size: int, limits: Limits) -> AsyncIterator[bytes]:
-    """The body in chunks; refused when it stops coming, comes too slowly, or ends early."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + limits.upload_seconds + size / limits.transfer_bytes
-    seen = 0
-    while seen < size:
-        try:
-            async with asyncio.timeout_at(min(end, loop.time() + limits.upload_seconds)):
-                chunk = await request.content.read(_CHUNK)
-        except TimeoutError as error:
-            raise Refusal(ErrorCode.BUSY, "the upload stopped", retry_after_ms=1_000) from error
-        if not chunk:
-            raise Refusal(ErrorCode.BAD_FRAME, "the body is shorter than it said")
-        seen += len(chunk)
-        yield chunk
 
 
 async def _send_range(request: web.Request, size: int, source: BlobReader) -> web.StreamResponse:

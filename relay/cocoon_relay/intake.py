@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from cocoon_core.protocol.frames import Ack, ErrorCode, Put, RelayFrame, encode_single_acks, read_single_put
 from cocoon_core.protocol.ids import TopicId
-from cocoon_relay.limits import KIB, Address, Limits, TokenBucket
+from cocoon_relay.limits import KIB, Address, Limits, Rates
 from cocoon_relay.logs import log_event
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.refusal import Refusal, describe_fault
@@ -107,15 +107,12 @@ class _Gathered:
 class Intake:
     """`gather` what can go together, `settle` before anything else, `put` what goes alone."""
 
-    def __init__(self, client: Client, store: LogStore, limits: Limits, frame_rate: TokenBucket) -> None:
+    def __init__(self, client: Client, store: LogStore, limits: Limits, rates: Rates) -> None:
         self._client = client
         self._store = store
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
-        self._frame_rate = frame_rate
-        self._put_rate = TokenBucket(limits.connection_puts, limits.connection_puts_burst, now)
-        self._byte_rate = TokenBucket(limits.connection_put_bytes, limits.connection_put_bytes_burst, now)
+        self._frame_rate, self._put_rate, self._byte_rate = rates.frames, rates.puts, rates.put_bytes
         self._unanswered_puts = 0
         self._unanswered_bytes = 0
         self._answered: asyncio.Future[None] | None = None

@@ -158,7 +158,9 @@ class Limits:
         16 * MIB, Scope.ADDRESS, Unit.SIZE, "of its puts that wait for the disk at once; its next wait unread",
         least=MAX_FRAME_BYTES, shared=True,
     )  # fmt: skip
-    address_uploads: int = _limit(32, Scope.ADDRESS, Unit.COUNT, "uploads of blobs at once", shared=True)
+    address_uploads: int = _limit(
+        32, Scope.ADDRESS, Unit.COUNT, "uploads of blobs, and requests of sync, at once", shared=True
+    )
     address_proofs: float = _limit(20.0, Scope.ADDRESS, Unit.RATE, "proofs, sustained", least=_SLOW)
     address_proofs_burst: int = _limit(400, Scope.ADDRESS, Unit.COUNT, "proofs at once")
     address_reads: float = _limit(
@@ -283,9 +285,25 @@ class TokenBucket:
             raise Refusal(code, f"too many {what}", retry_after_ms=max(1, ceil(wait * 1000)))
 
 
+class Rates:
+    """How fast one connection may put, cast and speak."""
+
+    __slots__ = ("casts", "frames", "put_bytes", "puts")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.puts = TokenBucket(limits.connection_puts, limits.connection_puts_burst, now)
+        self.put_bytes = TokenBucket(limits.connection_put_bytes, limits.connection_put_bytes_burst, now)
+        self.casts = TokenBucket(limits.connection_casts, limits.connection_casts_burst, now)
+        self.frames = TokenBucket(limits.connection_frames, limits.connection_frames_burst, now)
+
+
 @dataclass(slots=True)
 class Address:
-    """What one address has taken. Kept in memory alone, never logged."""
+    """What one address has taken. Kept in memory alone, never logged.
+
+    Attributes:
+        rates: of its single requests, which together are one connection; None before the first.
+    """
 
     requests: TokenBucket
     proofs: TokenBucket
@@ -295,6 +313,7 @@ class Address:
     waiting: Lane
     uploads: int = 0
     connections: int = 0
+    rates: Rates | None = None
 
 
 @dataclass(slots=True)

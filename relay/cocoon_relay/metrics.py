@@ -13,6 +13,7 @@ from cocoon_core.protocol.frames import ErrorCode
 
 _COUNTERS: Final = {
     "opens": "topics opened",
+    "requests": "requests for sync without a WebSocket",
     "puts": "puts acknowledged",
     "envelopes": "envelopes acknowledged, those already stored included",
     "entries": "envelopes sent to subscribers",

@@ -6,7 +6,7 @@ relay need not remember it; it holds for ten minutes and until the relay restart
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_bytes
 from typing import Final
 
@@ -20,6 +20,7 @@ from cocoon_relay.refusal import Refusal
 CHALLENGE_SECONDS: Final = 600  # seconds that a challenge for HTTP holds
 _TIME_BYTES: Final = 8
 _SCHEME: Final = "Cocoon"
+Message = Callable[[str, bytes, TopicId], bytes]  # what is signed for an origin, a challenge and a topic
 
 
 def make_challenge() -> bytes:
@@ -56,8 +57,15 @@ class DatedChallenges:
             return False
         return 0 <= int(now) - int.from_bytes(moment) <= CHALLENGE_SECONDS
 
-    def check(self, origins: Sequence[str], header: str | None, now: float) -> TopicId:
-        """Check an Authorization header, and return the topic that it proves.
+    def check(
+        self,
+        origins: Sequence[str],
+        header: str | None,
+        now: float,
+        label: str = LABEL_BLOB,
+        message: Message = blob_message,
+    ) -> TopicId:
+        """Check an Authorization header, and return the topic that it proves for what `label` and `message` say.
 
         Raises:
             Refusal: it is missing, malformed, out of date or does not hold.
@@ -66,9 +74,9 @@ class DatedChallenges:
         if not self.is_current(challenge, now):
             raise Refusal(ErrorCode.BAD_PROOF, "the challenge is not of this relay or too old; ask for another")
         for origin in origins:
-            if _holds(topic, LABEL_BLOB, blob_message(origin, challenge, topic), proof):
+            if _holds(topic, label, message(origin, challenge, topic), proof):
                 return topic
-        raise Refusal(ErrorCode.BAD_PROOF, "the proof does not hold for this topic, challenge and relay")
+        raise Refusal(ErrorCode.BAD_PROOF, "the proof does not hold for this topic, challenge, relay and request")
 
     def _mac(self, moment: bytes) -> bytes:
         return keyed_hash(self._key, LABEL_RELAY_CHALLENGE, moment, CHALLENGE_BYTES - _TIME_BYTES)

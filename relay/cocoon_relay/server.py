@@ -28,6 +28,7 @@ from cocoon_relay.connection import Connection
 from cocoon_relay.doorman import Doorman, Doors
 from cocoon_relay.gate import Gate, Grant
 from cocoon_relay.http_blobs import BlobHandlers
+from cocoon_relay.http_sync import SyncHandlers
 from cocoon_relay.limits import Address
 from cocoon_relay.logs import AddressLog, log_event
 from cocoon_relay.metrics import CONTENT_TYPE, Metrics
@@ -47,6 +48,8 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class Relay:
     """One serving relay. Make it and use it inside one event loop."""
+
+    _requests: SyncHandlers
 
     def __init__(self, config: RelayConfig, store: RelayStore) -> None:
         self._config = config
@@ -103,18 +106,18 @@ class Relay:
         hosts = (config.host, *config.more_hosts)
         self._origins = config.origins or tuple(name for host in hosts for name in origins_of(host, self.port))
         app = web.Application(client_max_size=0, middlewares=[self._guard])
-        app.router.add_get("/v1/sync", self._sync)
+        app.router.add_get("/v1/sync", self._sync, allow_head=False)
         if not config.is_private:
             app.router.add_get("/v1/info", self._info)
             app.router.add_get("/healthz", self._health)
             app.router.add_get("/metrics", self._show_metrics)
-        BlobHandlers(
-            self._store,
-            DatedChallenges(await self._store.log.shared_secret()),
-            _granted,
-            origins=self._origins,
-            metrics=self._metrics,
-        ).add_routes(app)
+        challenges = DatedChallenges(await self._store.log.shared_secret())
+        BlobHandlers(self._store, challenges, _granted, origins=self._origins, metrics=self._metrics).add_routes(app)
+        self._requests = SyncHandlers(
+            self._store.log, self._hub, challenges, _granted, origins=self._origins, metrics=self._metrics
+        )
+        if not config.is_private:
+            app.router.add_post("/v1/sync", self._requests.post)
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -161,6 +164,8 @@ class Relay:
     # --- handlers
 
     async def _sync(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() != "websocket" and not self._config.is_private:
+            return await self._requests.get(request)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
@@ -179,7 +184,6 @@ class Relay:
         )
         await ws.prepare(request)
         connection = Connection(
-            ws,
             transport,
             doorman,
             store=self._store.log,
@@ -201,7 +205,7 @@ class Relay:
         address, begun = self._address_of(request), asyncio.get_running_loop().time()
         self._address_log.connected(address)
         try:
-            await connection.run()
+            await connection.run(ws)
         finally:
             self._address_log.gone(address, asyncio.get_running_loop().time() - begun)
             self._connections.discard(connection)

@@ -103,6 +103,11 @@ class Subscription:
         else:
             self._hub.metrics.count("casts_dropped")
 
+    async def settled(self) -> None:
+        """Wait until nothing is being read from the store for its reader."""
+        while self._pump is not None and not self._pump.done():
+            await asyncio.wait({self._pump})
+
     def close(self) -> None:
         """Stop sending."""
         if self._pump is not None:
@@ -281,3 +286,8 @@ def frame_message(payload: bytes) -> bytes:
     if size < 1 << 16:
         return b"\x82\x7e" + size.to_bytes(2) + payload
     return b"\x82\x7f" + size.to_bytes(8) + payload
+
+
+def payload_of(message: bytes) -> bytes:
+    """What `frame_message` framed."""
+    return message[{126: 4, 127: 10}.get(message[1], 2) :]

@@ -326,7 +326,7 @@ async def test_attack_08_is_seen_when_an_upload_is_not_checked_when_it_ends(
             while chunk := await request.content.read(65536):
                 yield chunk
 
-    monkeypatch.setattr(http_blobs, "_read_body", read_leniently)
+    monkeypatch.setattr(http_blobs, "read_body", read_leniently)
     monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.flush())
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises(AssertionError):

@@ -44,6 +44,7 @@ from cocoon_core.protocol.invite import InviteKeys, Link, open_welcome, read_lin
 from cocoon_core.protocol.operation_forms import Pin, Role
 from cocoon_core.protocol.operations import Invite, Join, OperationBody, RevokeInvite, SetRole, decode_operation
 from cocoon_core.protocol.primitives import keyed_hash, wrap
+from cocoon_core.protocol.requests import join_frames, split_frames
 from cocoon_core.protocol.run import parse_run, verify_run
 from tests.support.bundle_parsers import bundle_parsers
 from tests.support.epoch_parsers import epoch_parsers
@@ -143,6 +144,7 @@ def all_parsers() -> tuple[Parser, ...]:
             encode(operation.encode_body()) for operation in operations)),
         Parser("decode_client_frame", decode_client_frame, tuple(map(encode_frame, client)), malformed),
         Parser("decode_relay_frame", decode_relay_frame, tuple(map(encode_frame, relay)), malformed),
+        Parser("split_frames", split_frames, (join_frames(map(encode_frame, relay)),), malformed, is_cbor=False),
         Parser("open_envelope", lambda raw: open_envelope(raw, EPOCH), (envelope,), is_cbor=False),
         Parser("unpad", unpad, (pad(b"value"), pad(bytes(300))), malformed, is_cbor=False),
         Parser("open_envelope with padding", _open_padded, (pad(b"value"), pad(bytes(300))), is_cbor=False),

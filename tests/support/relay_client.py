@@ -41,6 +41,7 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import Secret, SigningKey
+from cocoon_core.sync.http_connection import RequestConnection, dial_requests
 
 _One = TypeVar("_One", bound=RelayFrame)
 _Two = TypeVar("_Two", bound=RelayFrame)
@@ -115,6 +116,21 @@ class WebSocketWire:
         await self.socket.close()
 
 
+class RequestsWire:
+    """And over single requests, by the client's own half. `keys` prove them."""
+
+    def __init__(self, connection: RequestConnection) -> None:
+        self.keys: dict[TopicId, SigningKey] = {}
+        connection.find_key = self.keys.__getitem__
+        self.send, self.receive, self.close = connection.send, connection.receive, connection.close
+
+    @classmethod
+    async def connect(cls, url: str) -> RequestsWire:
+        connection = await dial_requests(url)
+        assert isinstance(connection, RequestConnection)
+        return cls(connection)
+
+
 def transport_of(client: RelayClient) -> asyncio.Transport:
     """The socket under a client, to misbehave on."""
     assert isinstance(client.wire, WebSocketWire)
@@ -165,6 +181,8 @@ class RelayClient:
 
     def make_open(self, key: SigningKey, after: int = 0, incarnation: Incarnation | None = None) -> Open:
         topic = topic_of(key)
+        if isinstance(self.wire, RequestsWire):
+            self.wire.keys[topic] = key
         proof = key.sign(LABEL_OPEN, open_message(self.origin, self.challenge, topic))
         return Open(self._next_request(), topic, incarnation, after, proof)
 

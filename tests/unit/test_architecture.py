@@ -20,6 +20,7 @@ SHARED_WITH_RELAY = {
     "cocoon_core.protocol.frames",
     "cocoon_core.protocol.ids",
     "cocoon_core.protocol.primitives",
+    "cocoon_core.protocol.requests",
 }
 HEAVY = {"automerge", "apsw", "keyring", "rich"}
 RELAY_MODULES = sorted(
@@ -49,7 +50,7 @@ def test_importing_all_of_the_relay_loads_neither_automerge_nor_apsw_nor_keyring
     assert not {name.split(".")[0] for name in loaded} & HEAVY
 
 
-def test_the_relay_loads_of_the_core_only_what_frames_and_primitives_need() -> None:
+def test_the_relay_loads_of_the_core_only_what_frames_requests_and_primitives_need() -> None:
     assert {name for name in modules_after(*RELAY_MODULES) if name.split(".")[0] == "cocoon_core"} <= SHARED_WITH_RELAY
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cbor2
@@ -68,6 +69,7 @@ from cocoon_core.protocol.primitives import (
     seal_bulk,
     verify,
 )
+from cocoon_core.protocol.requests import digest_body, get_message, join_frames, post_message, split_frames
 from cocoon_core.protocol.run import parse_run, verify_run
 from tests.vectors.generate import DIRECTORY, FILES, vector_file
 
@@ -504,10 +506,20 @@ def test_frames() -> None:
                 other(raw)
     for proof in vectors["proofs"]:
         topic, challenge = TopicId(unhex(proof["topic"])), unhex(proof["challenge"])
-        make = open_message if proof["label"] == "cocoon/v1/relay-open" else blob_message
-        assert make(proof["origin"], challenge, topic).hex() == proof["message"]
-        assert proof["message"] == (proof["origin"].encode() + challenge + topic).hex()
+        digest = unhex(vectors["bodies"][0]["digest"]) if proof["label"] == "cocoon/v1/relay-post" else b""
+        makers: dict[str, Callable[[str, bytes, TopicId], bytes]] = {
+            "cocoon/v1/relay-open": open_message,
+            "cocoon/v1/relay-blob": blob_message,
+            "cocoon/v1/relay-get": get_message,
+            "cocoon/v1/relay-post": partial(post_message, digest=digest),
+        }
+        message = makers[proof["label"]](proof["origin"], challenge, topic)
+        assert message.hex() == proof["message"] == (proof["origin"].encode() + challenge + topic + digest).hex()
         verify(topic, proof["label"], unhex(proof["message"]), unhex(proof["signature"]))
+    for case in vectors["bodies"]:
+        body, frames = unhex(case["body"]), [unhex(frame) for frame in case["frames"]]
+        assert (split_frames(body), join_frames(frames), digest_body(body).hex()) == (frames, body, case["digest"])
+    require_refused(vectors["bad_bodies"], lambda case: split_frames(unhex(case["body"])))
     for named in vectors["names"]:
         assert name_envelope(unhex(named["salt"]), unhex(named["envelope"])).hex() == named["name"]
     require_refused(vectors["bad_for_relay"], lambda case: decode_client_frame(unhex(case["frame"])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cocoon_core.protocol.constants import LABEL_BLOB, LABEL_OPEN
+from cocoon_core.protocol.constants import LABEL_BLOB, LABEL_OPEN, LABEL_RELAY_GET, LABEL_RELAY_POST
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.frames import (
     Ack,
@@ -34,6 +34,7 @@ from cocoon_core.protocol.frames import (
     open_message,
 )
 from cocoon_core.protocol.ids import Incarnation, TopicId
+from cocoon_core.protocol.requests import digest_body, get_message, join_frames, post_message, split_frames
 from tests.support.protocol_story import EPOCH
 from tests.vectors.values import Json, refused
 
@@ -72,6 +73,13 @@ def make_frames() -> Json:
         ("listed, nothing there", Listed(7, topic, 43, ())),
         ("fetched", Fetched(8, topic, (envelope, None))),
     ]
+    body = join_frames(encode_frame(frame) for name, frame in client if name.startswith("put"))
+    proofs = [
+        (LABEL_OPEN, opening),
+        (LABEL_BLOB, blob),
+        (LABEL_RELAY_GET, get_message(origin, challenge, topic)),
+        (LABEL_RELAY_POST, post_message(origin, challenge, topic, digest_body(body))),
+    ]
     return {
         "proofs": [
             {
@@ -82,8 +90,17 @@ def make_frames() -> Json:
                 "message": message.hex(),
                 "signature": EPOCH.signing.sign(label, message).hex(),
             }
-            for label, message in ((LABEL_OPEN, opening), (LABEL_BLOB, blob))
+            for label, message in proofs
         ],
+        "bodies": [
+            {
+                "frames": [frame.hex() for frame in split_frames(one)],
+                "body": one.hex(),
+                "digest": digest_body(one).hex(),
+            }
+            for one in (body, join_frames([encode_frame(frame) for _, frame in client[-1:]]))
+        ],
+        "bad_bodies": _bad_bodies(encode_frame(client[-1][1])),
         "names": [
             {"salt": salt.hex(), "envelope": named.hex(), "name": name_envelope(salt, named).hex()}
             for named in (envelope, b"\x0e" * 400)
@@ -93,6 +110,17 @@ def make_frames() -> Json:
         "bad_for_relay": _bad_client_frames(topic, proof, envelope),
         "bad_for_client": _bad_relay_frames(topic, life, envelope),
     }
+
+
+def _bad_bodies(frame: bytes) -> list[Json]:
+    cases = [
+        ("a length of three bytes", "a length is 4 bytes", join_frames([frame]) + bytes(3)),
+        ("an empty frame", "a frame has one byte at least", join_frames([frame, b""])),
+        ("a frame that ends early", "the lengths add up to the body", join_frames([frame])[:-1]),
+        ("a byte after the last frame", "the lengths add up to the body", join_frames([frame]) + b"\x01"),
+        ("a length beyond what a frame may have", "2,097,152 at most", (1 << 21 | 1).to_bytes(4) + bytes(1 << 8)),
+    ]
+    return [refused(name, reason, {"body": body.hex()}, split_frames, body) for name, reason, body in cases]
 
 
 def _bad_client_frames(topic: TopicId, proof: bytes, envelope: bytes) -> list[Json]:

@@ -13,6 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from cocoon_core.sync import http_connection
 from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_relay.limits import DAY, Limits
@@ -21,12 +22,13 @@ from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from tests.support.memory_relay import MemoryRelay
-from tests.support.relay_client import RelayClient, WebSocketWire, make_http  # noqa: F401  a fixture
+from tests.support.relay_client import RelayClient, RequestsWire, WebSocketWire, Wire, make_http  # noqa: F401  a fixture
 from tests.support.relay_process import RelayProcess, serve_node, serve_relay
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.stores import Backing, Clock
 
 Connect = Callable[[], Awaitable[RelayClient]]
+SOCKETS = ("memory", "loopback", "process", "two nodes")
 
 
 @pytest.fixture
@@ -50,14 +52,20 @@ class AnyRelay:
         memory: MemoryRelay | None,
         *urls: str,
         age: Callable[[int], Awaitable[None]] | None = None,
+        by_requests: bool = False,
     ) -> None:
         self._http, self._stack, self._memory, self._age = http, stack, memory, age
+        self.by_requests = by_requests
         self._next = cycle(urls)
 
     async def connect(self) -> RelayClient:
         """A client; of several nodes each has its turn."""
         url = next(self._next)
-        wire = await WebSocketWire.connect(self._http, url) if self._memory is None else self._memory.connect()
+        wire: Wire
+        if self.by_requests:
+            wire = await RequestsWire.connect(url)
+        else:
+            wire = await WebSocketWire.connect(self._http, url) if self._memory is None else self._memory.connect()
         self._stack.push_async_callback(wire.close)
         client = RelayClient(wire, url)
         await client.begin()
@@ -77,30 +85,36 @@ class AnyRelay:
         await self._age(days)
 
 
-@pytest.fixture(params=["memory", "loopback", "process", "two nodes"])
+@pytest.fixture(params=[*SOCKETS, "requests", "requests to two nodes"])
 async def relay_any(
-    request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
+    request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[AnyRelay]:
-    """One relay, in each of its forms; two nodes stand on PostgreSQL and S3, and clients come to both in turn."""
+    """One relay, in each of its forms; two nodes stand on PostgreSQL and S3, and clients come to both in turn. To the
+    last two they come by single requests.
+    """
+    monkeypatch.setattr(http_connection, "LOOK_FIRST", 0.02)
     async with AsyncExitStack() as stack:
         data = tmp_path / "data"
+        by_requests = request.param.startswith("requests")
         if request.param == "memory":
             memory = MemoryRelay()
             yield AnyRelay(http, stack, memory, memory.url)
-        elif request.param == "two nodes":
+        elif request.param.endswith("two nodes"):
             backing: Backing = await request.getfixturevalue("make_backing")()
             nodes = [
                 await stack.enter_async_context(serve_node(tmp_path / name, backing.databases, backing.bucket))
                 for name in ("one", "two")
             ]
-            yield AnyRelay(http, stack, None, *(node.url for node in nodes), age=partial(_age_postgres, backing))
+            age = partial(_age_postgres, backing)
+            yield AnyRelay(http, stack, None, *(node.url for node in nodes), age=age, by_requests=by_requests)
         elif request.param == "process":
             process = RelayProcess(data)
             stack.callback(_end_cleanly, process)
             yield AnyRelay(http, stack, None, process.url, age=partial(_age_sqlite, data))
         else:
             relay = await stack.enter_async_context(serve_relay(data))
-            yield AnyRelay(http, stack, None, relay.url, age=partial(_age_sqlite, data))
+            age = partial(_age_sqlite, data)
+            yield AnyRelay(http, stack, None, relay.url, age=age, by_requests=by_requests)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The rules of specs/relay.md, each on the relay in memory, on the real one, and on the real one as a process."""
+"""The rules of specs/relay.md, each on the relay in memory, on the real one, on the real one as a process and as two
+nodes; and those that do not belong to a socket also by single requests.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,10 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import Incarnation, Signature
 from cocoon_core.protocol.primitives import SigningKey
-from tests.integration.relay.conftest import AnyRelay, Connect
+from tests.integration.relay.conftest import SOCKETS, AnyRelay, Connect
 from tests.support.relay_client import RelayClient, make_envelope, make_key, topic_of
+
+on_sockets = pytest.mark.parametrize("relay_any", SOCKETS, indirect=True)  # test_requests.py has what is else there
 
 
 async def refused(client: RelayClient, *envelopes: bytes, key: object, **how: object) -> Error:
@@ -62,6 +66,7 @@ async def ends(client: RelayClient) -> None:
 
 
 class TestOpening:
+    @on_sockets
     async def test_the_first_frame_is_a_challenge_of_this_version(self, connect_any: Connect) -> None:
         one, other = await connect_any(), await connect_any()
         assert one.challenge != other.challenge
@@ -78,12 +83,14 @@ class TestOpening:
         one, other = await connect_any(), await connect_any()
         assert (await one.open(key))[0].incarnation == (await other.open(key))[0].incarnation
 
+    @on_sockets
     async def test_a_proof_for_another_connection_is_refused(self, connect_any: Connect) -> None:
         key = make_key()
         one, other = await connect_any(), await connect_any()
         await other.send(one.make_open(key))
         assert (await other.next(Error)).code is ErrorCode.BAD_PROOF
 
+    @on_sockets
     async def test_a_proof_by_another_key_is_refused(self, connect_any: Connect) -> None:
         client = await connect_any()
         frame = replace(client.make_open(make_key()), topic=topic_of(make_key()))
@@ -91,12 +98,14 @@ class TestOpening:
         error = await client.next(Error)
         assert (error.request, error.code) == (frame.request, ErrorCode.BAD_PROOF)
 
+    @on_sockets
     async def test_a_proof_for_another_relay_is_refused(self, connect_any: Connect) -> None:
         client = await connect_any()
         client.origin = "wss://elsewhere.example:443"
         await client.send(client.make_open(make_key()))
         assert (await client.next(Error)).code is ErrorCode.BAD_PROOF
 
+    @on_sockets
     async def test_a_proof_under_another_label_is_refused(self, connect_any: Connect) -> None:
         client = await connect_any()
         key = make_key()
@@ -105,6 +114,7 @@ class TestOpening:
         await client.send(replace(frame, proof=proof))
         assert (await client.next(Error)).code is ErrorCode.BAD_PROOF
 
+    @on_sockets
     async def test_a_refused_open_does_not_end_the_connection(self, connect_any: Connect) -> None:
         client = await connect_any()
         key = make_key()
@@ -216,10 +226,12 @@ class TestPutting:
             await client.open(key)
             assert await stored(client, envelope, key=key) == (1,)
 
+    @on_sockets
     async def test_a_topic_that_is_not_open_is_refused(self, connect_any: Connect) -> None:
         client = await connect_any()
         assert (await refused(client, make_envelope(), key=make_key())).code is ErrorCode.NOT_OPEN
 
+    @on_sockets
     async def test_opening_on_one_connection_opens_on_no_other(self, connect_any: Connect) -> None:
         one, other = await connect_any(), await connect_any()
         key = make_key()
@@ -604,6 +616,7 @@ class TestNamesAndPlaces:
         assert isinstance(fetched, Fetched)
         assert fetched.envelopes == (envelopes[0],)
 
+    @on_sockets
     async def test_a_topic_that_is_not_open_names_and_serves_nothing(self, connect_any: Connect) -> None:
         reader, key, _ = await self.filled(connect_any)
         for client, which in ((reader, make_key()), (await connect_any(), key)):
@@ -634,6 +647,7 @@ class TestNamesAndPlaces:
         assert await stored(reader, envelopes[1], make_envelope(), key=key) == (2, 6)
 
 
+@on_sockets
 class TestCasting:
     async def test_others_get_a_cast_and_nobody_keeps_it(self, connect_any: Connect) -> None:
         key = make_key()
@@ -656,6 +670,7 @@ class TestCasting:
 
 
 class TestClosing:
+    @on_sockets
     async def test_a_closed_topic_sends_nothing_more(self, connect_any: Connect) -> None:
         key, kept = make_key(), make_key()
         one, other = await connect_any(), await connect_any()
@@ -674,6 +689,7 @@ class TestClosing:
         assert (await client.open(make_key()))[0].last == 0
 
 
+@on_sockets
 class TestMalformedFrames:
     @pytest.mark.parametrize(
         "raw",

@@ -25,5 +25,8 @@ def test_importing_every_module_of_the_relay_loads_no_automerge_keyring_or_apsw(
     assert set(core) == {
         "cocoon_core.errors",
         "cocoon_core.protocol",
-        *(f"cocoon_core.protocol.{name}" for name in ("constants", "encoding", "frames", "ids", "primitives")),
+        *(
+            f"cocoon_core.protocol.{name}"
+            for name in ("constants", "encoding", "frames", "ids", "primitives", "requests")
+        ),
     }
