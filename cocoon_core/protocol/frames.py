@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from struct import Struct
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ MIN_ENVELOPE_BYTES: Final = ENVELOPE_OVERHEAD + PADDING_FLOOR  # bytes
 MAX_ERROR_MESSAGE: Final = 512  # bytes of UTF-8
 MAX_LIMITS: Final = 32  # names in a challenge's limits
 _PUT_BYTES: Final = 3 + 2 + 32 + 4 + MIN_ENVELOPE_BYTES  # fewer than a put has
+_ACK_OF_TWO_BYTES: Final = Struct(">3sBH35sBH")  # where the request and the number both have heads of two bytes more
 _LEAST_OF_HEAD: Final = (24, 1 << 8, 1 << 16)  # what needs a head of 1, 2 and 4 bytes more
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -287,8 +289,14 @@ def decode_relay_frame(raw: bytes) -> RelayFrame:
 
 def encode_single_acks(topic: TopicId, answers: Iterable[tuple[int, int]]) -> list[bytes]:
     """The acks of puts of one envelope each, from pairs of request and sequence number: one frame a put."""
+    pack = _ACK_OF_TWO_BYTES.pack
     begin, middle = b"\x84\x18\x45", b"\x58\x20" + topic + b"\x81"
-    return [begin + _head(request) + middle + _head(seq) for request, seq in answers]
+    return [
+        pack(begin, 25, request, middle, 25, seq)
+        if 255 < request < 65_536 and 255 < seq < 65_536
+        else begin + _head(request) + middle + _head(seq)
+        for request, seq in answers
+    ]
 
 
 def _head(number: int, kind: int = 0) -> bytes:

@@ -93,15 +93,20 @@ class _Puts:
 
 
 class _Gathered:
-    """Puts of one envelope each into one topic that came in one turn of the loop."""
+    """Puts of one envelope each into one topic that came in one turn of the loop, and room for how many there is."""
 
-    __slots__ = ("envelopes", "requests", "size", "topic")
+    __slots__ = ("envelopes", "requests", "room", "room_bytes", "topic")
 
-    def __init__(self, topic: bytes) -> None:
+    def __init__(self, topic: bytes, room: int, room_bytes: int) -> None:
         self.topic = topic
         self.requests: list[int] = []
         self.envelopes: list[bytes] = []
-        self.size = 0
+        self.room = room  # puts
+        self.room_bytes = room_bytes  # of envelopes; the last one may go beyond
+
+    @property
+    def is_full(self) -> bool:
+        return self.room <= 0 or self.room_bytes <= 0
 
 
 class Intake:
@@ -135,18 +140,24 @@ class Intake:
         if gathered is None:
             if self._behind is not None or self._owes or not self._has_room():
                 return False
-            gathered = self._gathered = _Gathered(topic)
-            self._loop.call_soon(self._put_gathered)
-        elif not self._has_room_beside(gathered):
+            gathered = self._gathered = self._begin_gathering(topic)
+        elif gathered.room <= 0 or gathered.room_bytes <= 0:
             return False
         gathered.requests.append(request)
         gathered.envelopes.append(envelope)
-        gathered.size += len(envelope)
+        gathered.room -= 1
+        gathered.room_bytes -= len(envelope)
         return True
+
+    def _begin_gathering(self, topic: bytes) -> _Gathered:
+        self._loop.call_soon(self._put_gathered)
+        puts = self._limits.connection_unanswered_puts - self._unanswered_puts
+        size = self._limits.connection_unanswered_bytes - self._unanswered_bytes
+        return _Gathered(topic, min(_TOGETHER, puts), min(_TOGETHER_BYTES, size))
 
     async def settle(self) -> None:
         """Let what was gathered go before what comes next, when there is room for that."""
-        full = self._gathered is not None and not self._has_room_beside(self._gathered)
+        full = self._gathered is not None and self._gathered.is_full
         self._put_gathered()
         if self._behind is not None:
             await self._behind
@@ -165,14 +176,15 @@ class Intake:
             return
         now = self._loop.time()
         number = len(gathered.requests)
+        size = sum(map(len, gathered.envelopes))
         if self._frame_rate.take(number, now) > 0:
             self._frame_rate.charge(number, now)
             self._owes = True
         subscription = self._client.find_open(TopicId.unchecked(gathered.topic))
-        if subscription is None or not self._pass_together(gathered, subscription.live, now):
+        if subscription is None or not self._pass_together(gathered, size, subscription.live, now):
             self._behind = asyncio.create_task(self._put_one_by_one(gathered))
             return
-        puts = _Puts(self, gathered.requests, subscription.live, gathered.size, apart=True)
+        puts = _Puts(self, gathered.requests, subscription.live, size, apart=True)
         try:
             self._store.submit_apart(puts.live.info, tuple(gathered.envelopes), self._limits, puts)
         except Refusal as refusal:
@@ -182,9 +194,9 @@ class Intake:
         else:
             self._count_unanswered(puts)
 
-    def _pass_together(self, gathered: _Gathered, live: LiveTopic, now: float) -> bool:
-        """Take all of them from the limits and enter the lanes; or take nothing, and False."""
-        number, size = len(gathered.requests), gathered.size
+    def _pass_together(self, gathered: _Gathered, size: int, live: LiveTopic, now: float) -> bool:
+        """Take all of them, so many bytes, from the limits and enter the lanes; or take nothing, and False."""
+        number = len(gathered.requests)
         limits = self._limits
         if number > limits.connection_puts_burst or size > limits.connection_put_bytes_burst:
             return False  # alone, those that the burst covers pass
@@ -264,12 +276,11 @@ class Intake:
 
     def acknowledge_apart(self, puts: _Puts, outcomes: Sequence[int | Refusal]) -> None:
         """Each put has its own outcome."""
-        stored: list[tuple[int, int]] = []
-        for request, outcome in zip(puts.requests, outcomes, strict=True):
-            if isinstance(outcome, Refusal):
-                self.refuse(request, puts.live, outcome)
-            else:
-                stored.append((request, outcome))
+        stored = [(request, seq) for request, seq in zip(puts.requests, outcomes, strict=True) if type(seq) is int]
+        if len(stored) < len(outcomes):
+            for request, outcome in zip(puts.requests, outcomes, strict=True):
+                if isinstance(outcome, Refusal):
+                    self.refuse(request, puts.live, outcome)
         self._client.metrics.count("puts", len(stored))
         self._client.metrics.count("envelopes", len(stored))
         acks = encode_single_acks(puts.live.info.topic, stored)
@@ -310,15 +321,11 @@ class Intake:
     def _has_room(self) -> bool:
         return not self._has_much_unanswered() and self._client.has_room()
 
-    def _has_much_unanswered(self, puts: int = 0, size: int = 0) -> bool:
+    def _has_much_unanswered(self) -> bool:
         return (
-            self._unanswered_puts + puts >= self._limits.connection_unanswered_puts
-            or self._unanswered_bytes + size >= self._limits.connection_unanswered_bytes
+            self._unanswered_puts >= self._limits.connection_unanswered_puts
+            or self._unanswered_bytes >= self._limits.connection_unanswered_bytes
         )
-
-    def _has_room_beside(self, gathered: _Gathered) -> bool:
-        number, size = len(gathered.requests), gathered.size
-        return number < _TOGETHER and size < _TOGETHER_BYTES and not self._has_much_unanswered(number, size)
 
     def _count_unanswered(self, puts: _Puts) -> None:
         self._unanswered_puts += len(puts.requests)

@@ -21,8 +21,8 @@ from cocoon_relay.puts import PutJob, TopicLog
 from cocoon_relay.sqlite_schema import place_of
 from cocoon_relay.store import hash_envelope
 
-_TAIL_NAMES: Final = 2_048  # hashes of one topic in memory
-_TAIL_BYTES: Final = 1 * MIB  # of their envelopes: what is read after a restart
+_TAIL_NAMES: Final = 16_384  # hashes of one topic in memory
+_TAIL_BYTES: Final = 4 * MIB  # of their envelopes: what is read after a restart
 _KNOWN: Final = 131_072  # topics and hashes in memory in all: about 25 MB
 _WORTH_WRITING: Final = 64  # hashes; fewer are computed again when they are needed
 # Rows of one statement. Few forms, so that their plans stay cached; and few statements, since each lets go of the

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ class CallJob:
     future: asyncio.Future[Any]
 
 
+_Job = PutJob | CallJob
+
+
 class SqliteWriter:
     """Owns the writing connection and its thread."""
 
@@ -54,7 +58,8 @@ class SqliteWriter:
         self._limits = limits
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[PutJob | CallJob | None] = SimpleQueue()
+        self._fresh: list[_Job] = []  # of this turn of the loop: the thread is woken once for all of them
+        self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
         self._known = KnownTopics()
@@ -69,50 +74,64 @@ class SqliteWriter:
     def listen(self, listener: CommitListener) -> None:
         self._listeners.append(listener)
 
-    def submit(self, job: PutJob | CallJob) -> None:
+    def submit(self, job: _Job) -> None:
         """Queue a job; its future is set in the event loop."""
         if self._closing:
             raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
         if isinstance(job, PutJob):
             self.backlog_bytes += job.size
-        self._jobs.put(job)
+        if not self._fresh:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(job)
 
     async def close(self) -> None:
         """Do what is queued, then end the thread."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         with suppress(sqlite3.Error):
             self._db.close()
 
+    def _hand_over(self) -> None:
+        if self._fresh:
+            self._jobs.put(self._fresh)
+            self._fresh = []
+
     # --- in the thread
 
     def _work(self) -> None:
-        running = True
-        while running:
-            jobs: list[PutJob | CallJob] = []
+        waiting: deque[_Job] = deque()
+        ending = False
+        while waiting or not ending:
+            ending = self._take_in(waiting) or ending
+            jobs: list[_Job] = []
             size = 0
-            job = self._jobs.get()
-            while True:
-                if job is None:
-                    running = False
-                    break
+            while waiting and len(jobs) < _MAX_BATCH_JOBS and size < _MAX_BATCH_BYTES:
+                job = waiting.popleft()
                 jobs.append(job)
                 size += job.size if isinstance(job, PutJob) else 0
-                if len(jobs) >= _MAX_BATCH_JOBS or size >= _MAX_BATCH_BYTES:
-                    break
-                try:
-                    job = self._jobs.get_nowait()
-                except Empty:
-                    break
             if jobs:
                 outcomes, committed = self._commit(jobs)
                 # A loop that is gone has nobody left to tell.
                 with suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(self._deliver, outcomes, committed, size)
 
-    def _commit(self, jobs: Sequence[PutJob | CallJob]) -> tuple[list[Outcome], list[Committed]]:
+    def _take_in(self, waiting: deque[_Job]) -> bool:
+        """Take what was handed over; if nothing waits, wait for it. True at the end of all jobs."""
+        block = not waiting
+        while True:
+            try:
+                jobs = self._jobs.get(block)
+            except Empty:
+                return False
+            if jobs is None:
+                return True
+            waiting += jobs
+            block = False
+
+    def _commit(self, jobs: Sequence[_Job]) -> tuple[list[Outcome], list[Committed]]:
         """Do all jobs in one transaction."""
         outcomes: list[Outcome] = []
         try:

@@ -263,11 +263,13 @@ class Hub:
                 continue
             live.last = max(live.last, batch.last)
             live.deliveries.charge(len(batch.envelopes) * len(live.subscriptions), now)
+            first, last = batch.first, batch.last
+            behind = [subscription for subscription in live.subscriptions if subscription.cursor < last]
             message = None
-            if sum(map(len, batch.envelopes)) + 8 * len(batch.envelopes) <= MAX_MESSAGE_BYTES:
-                message = frame_message(encode_frame(Entries(commit.topic, batch.first, batch.envelopes)))
-            for subscription in list(live.subscriptions):
-                subscription.offer(batch.first, batch.last, message)
+            if behind and sum(map(len, batch.envelopes)) + 8 * len(batch.envelopes) <= MAX_MESSAGE_BYTES:
+                message = frame_message(encode_frame(Entries(commit.topic, first, batch.envelopes)))
+            for subscription in behind:
+                subscription.offer(first, last, message)
 
 
 def bring_up(info: TopicInfo, meanwhile: dict[int, Committed]) -> TopicInfo:

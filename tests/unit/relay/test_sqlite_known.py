@@ -63,7 +63,10 @@ async def test_every_envelope_keeps_its_number(tmp_path: Path, monkeypatch: pyte
     await story.store.close()
 
 
-async def test_hashes_go_into_the_table_in_portions_and_each_once(tmp_path: Path) -> None:
+async def test_hashes_go_into_the_table_in_portions_and_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_known, "_TAIL_NAMES", 2_000)
     store = await open_files(tmp_path, LIMITS, clock=Clock())
     story = Story(store, random.Random(1))
     await story.make_topic()
