@@ -9,7 +9,8 @@
     │   ├── InvalidLinkError
     │   ├── InvalidPhraseError
     │   ├── MetadataError
-    │   └── MissingLibraryError
+    │   ├── MissingLibraryError
+    │   └── PageError
     ├── UntrustedInputError       drop it, record it, go on
     │   ├── MalformedError
     │   ├── SignatureError
@@ -113,6 +114,12 @@ class MissingLibraryError(UsageError):
     """A library that this needs is not installed."""
 
     code = "missing_library"
+
+
+class PageError(UsageError):
+    """This page cannot be previewed; the link can be added without."""
+
+    code = "page"
 
 
 class UntrustedInputError(CocoonError):

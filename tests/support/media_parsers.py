@@ -6,16 +6,22 @@ import io
 from collections.abc import Callable
 from functools import partial
 
-from cocoon_core.errors import MalformedError, MetadataError
+from cocoon_core.errors import MalformedError, MetadataError, PageError
+from cocoon_core.vault.addresses import read_address
 from cocoon_core.vault.file_types import TYPES, type_of
 from cocoon_core.vault.icc import clean_profile
 from cocoon_core.vault.images import make_blur, read_blur, require_thumbnail
 from cocoon_core.vault.naming import clean_file_name, clean_text
+from cocoon_core.vault.pages import decode_page, read_head
 from cocoon_core.vault.splicing import SplicedFile
 from cocoon_core.vault.stripping import strip_metadata
 from tests.support.bundle_parsers import Described
 from tests.support.media_files import film, heic, photo, picture, profile
 
+_PAGE = (
+    b"<!DOCTYPE html><head><meta charset=koi8-r><title>a &amp; b</title><script>'<b>'</script><!-- x -->"
+    b"<meta property='og:image' content=\"/x.png\"><meta name=description content=words></head><body>"
+)
 # By type, the files to begin from.
 _FILES: dict[str, Callable[[], tuple[bytes, ...]]] = {
     "image/jpeg": lambda: (photo("jpg"), photo("progressive.jpg")),
@@ -51,5 +57,13 @@ def media_parsers() -> list[Described]:
         ("require_thumbnail", require_thumbnail, (photo("webp"), photo("jpg")), (MalformedError,), False),
         ("read_blur", read_blur, (make_blur(picture()),), (MalformedError,), False),
         ("clean_profile", clean_profile, (profile(),), (), False),
+        ("read_head", lambda raw: read_head(decode_page(raw, None)), (_PAGE,), (), False),
+        (
+            "read_address",
+            lambda raw: read_address(raw.decode("utf-8", "surrogateescape")),
+            (b"https://example.com:8443/a?b#c", b"http://[2606:4700::1111]/"),
+            (PageError,),
+            False,
+        ),
         ("clean_file_name", _name, ("../größe\u202e.jpg".encode(), b"CON.txt"), (), False),
     ]
