@@ -15,6 +15,7 @@ from cocoon_core.protocol.operations import Create
 from cocoon_core.protocol.roster import Roster
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.transfers import Transfers
 
 HOUR_MS = 3_600_000
 
@@ -24,6 +25,7 @@ class GroupPart:
 
     def __init__(self, replica: Replica, dial: RelayAccess) -> None:
         self._replica, self._dial = replica, dial
+        self._transfers = Transfers(replica, dial)
 
     @property
     def replica(self) -> Replica:

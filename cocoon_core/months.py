@@ -14,6 +14,7 @@ from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.sync.driver import Progress
 from cocoon_core.sync.keeping import LOOKED, find_old, is_due, let_go
 from cocoon_core.syncing import Syncing, SyncReport
+from cocoon_core.vault.reports import TellTransfer
 
 MOST_MONTHS: Final = 12_000
 _MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
@@ -74,9 +75,15 @@ class Months(Syncing):
         return await self.sync(progress)
 
     async def sync(
-        self, progress: Progress | None = None, *, reads_all: bool = True, beacon: bool = False
+        self,
+        progress: Progress | None = None,
+        *,
+        reads_all: bool = True,
+        beacon: bool = False,
+        files: bool = True,
+        on_transfer: TellTransfer | None = None,
     ) -> SyncReport:
-        report = await super().sync(progress, reads_all=reads_all, beacon=beacon)
+        report = await super().sync(progress, reads_all=reads_all, beacon=beacon, files=files, on_transfer=on_transfer)
         if reads_all and is_due(self._replica):
             await self._let_go()
         return report

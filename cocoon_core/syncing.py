@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,12 +20,14 @@ from cocoon_core.sync.ranges import DeviceRanges, held_ranges
 from cocoon_core.sync.relay_list import follow_policy, is_left, leave_relay
 from cocoon_core.sync.replacing import replace_own_device
 from cocoon_core.sync.withheld import find_withheld
+from cocoon_core.vault.reports import TellTransfer, TransferReport
 
 MOST_EVENTS = 10_000  # events kept for one listener that does not read
 MOST_SECOND_LOOKS = 2  # passes that one sync adds for what is missing here, or at a relay
 MAILBOX_SECONDS = 60.0  # between two looks for requests while watching
 LIST_SECONDS = 10.0  # between two looks at which relays are to be left while watching
-MAILBOXES, LIST = "mailboxes", "relays"  # what is watched beside relays, whose names are addresses
+FILES_SECONDS = 60.0  # between two looks at what is to be sent or fetched of the vault while watching
+MAILBOXES, LIST, FILES = "mailboxes", "relays", "files"  # what is watched beside relays, whose names are addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class SyncReport:
     Attributes:
         requests: those who newly ask to be admitted.
         unread: documents of which others have more, and no relay that was reached has the pages.
+        files: what was sent, fetched and renewed of the vault.
     """
 
     sent: int
@@ -53,6 +56,7 @@ class SyncReport:
     relays: tuple[RelayReport, ...]
     requests: int = 0
     unread: int = 0
+    files: TransferReport = field(default_factory=TransferReport)
 
 
 def _report(done: RelayPass) -> RelayReport:
@@ -87,7 +91,13 @@ class Syncing(GroupPart):
     """The part of a group that is about relays."""
 
     async def sync(
-        self, progress: Progress | None = None, *, reads_all: bool = True, beacon: bool = False
+        self,
+        progress: Progress | None = None,
+        *,
+        reads_all: bool = True,
+        beacon: bool = False,
+        files: bool = True,
+        on_transfer: TellTransfer | None = None,
     ) -> SyncReport:
         """Pull from and push to every relay once, all at the same time; once more where something is missing.
 
@@ -96,6 +106,8 @@ class Syncing(GroupPart):
                 documents there).
             reads_all: read all documents of which others have more; else the newest months alone.
             beacon: tell the others now what this device has of theirs, which else it does about once a day.
+            files: go on with what is to be sent and fetched of the vault.
+            on_transfer: called with how far each file is.
 
         Raises:
             RelayUnavailable: no relay could be used; each one's reason is in the message.
@@ -114,13 +126,15 @@ class Syncing(GroupPart):
             raise RelayUnavailable("; ".join(report.error or "" for report in done.values()))
         await self._replica.edits_ended()
         if replace_own_device(self._replica, every_relay=len(level) == len(done)) is not None:
-            return await self.sync(progress, reads_all=reads_all, beacon=beacon)  # what the new device wrote is sent
+            # what the new device wrote is sent
+            return await self.sync(progress, reads_all=reads_all, beacon=beacon, files=files, on_transfer=on_transfer)
         if self._replica.beacons.write(level, asked=beacon):
             requests += await self._pass(done, progress, reads_all)
+        transfers = await self._transfers.run(self._of_the_group(level), on_transfer) if files else TransferReport()
         relays = tuple(done.values())
         unread = sum(len(lot.debts) for lot in self._replica.debts.lots()) if reads_all else 0
         sent, received = sum(r.sent for r in relays), sum(r.received for r in relays)
-        return SyncReport(sent, received, relays, requests, unread)
+        return SyncReport(sent, received, relays, requests, unread, transfers)
 
     async def _pass(self, done: dict[str, RelayReport], progress: Progress | None, reads_all: bool) -> int:
         """One pass at every relay; how many newly ask to come in.
@@ -137,12 +151,17 @@ class Syncing(GroupPart):
         return sum(one.requests for one in passes)
 
     @asynccontextmanager
-    async def watch(self, on_state: Callable[[str, RelayError | None], None] | None = None) -> AsyncIterator[None]:
+    async def watch(
+        self,
+        on_state: Callable[[str, RelayError | None], None] | None = None,
+        on_transfer: TellTransfer | None = None,
+    ) -> AsyncIterator[None]:
         """Stay connected to every relay inside the block: what others write arrives, what is written here is sent.
 
         Args:
             on_state: called with a relay's address, and None when it is level, or the error each time it is lost or
                 cannot be reached.
+            on_transfer: called with how far each file of the vault is.
 
         Raises:
             LocalStateError: this device cannot go on.
@@ -172,12 +191,13 @@ class Syncing(GroupPart):
             for url in self.relays:
                 if url not in tasks:
                     start(url, RelayDriver(self._replica, url, self._dial, self._dial.blobs).watch(follow(url)))
-            for url in [url for url in tasks if url not in self.relays and url not in (MAILBOXES, LIST)]:
+            for url in [url for url in tasks if url not in self.relays and url not in (MAILBOXES, LIST, FILES)]:
                 tasks.pop(url).cancel()
 
         follow_list()
         start(MAILBOXES, self._watch_mailboxes())
         start(LIST, self._watch_list(follow_list))
+        start(FILES, self._watch_files(on_transfer))
         try:
             yield
         except asyncio.CancelledError:
@@ -219,6 +239,16 @@ class Syncing(GroupPart):
                     with suppress(RelayError):
                         await serve_mailboxes(self._replica, self._dial, url)
             await asyncio.sleep(MAILBOX_SECONDS)
+
+    async def _watch_files(self, on_transfer: TellTransfer | None) -> None:
+        """Go on with files when there is something new, and every now and then: what failed is tried again."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FILES_SECONDS if self._replica.level_relays else LIST_SECONDS):
+                    await self._transfers.wake.wait()
+            self._transfers.wake.clear()
+            if level := [url for url in self._of_the_group(self.relays) if url in self._replica.level_relays]:
+                await self._transfers.run(level, on_transfer)
 
     def _tend_beacons(self) -> None:
         """While watching: ask again for what is missing, and tell the others what is here, where that is due."""

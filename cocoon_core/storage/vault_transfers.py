@@ -127,6 +127,11 @@ class TransferTable:
             "INSERT OR REPLACE INTO vault_rounds (group_no, relay, ended_ms) VALUES (?,?,?)", (self._no, relay, now_ms)
         )
 
+    def forget_relay(self, relay: str) -> None:
+        """What is known of a relay's files is not true any more: it is asked for all of them again."""
+        for table in ("vault_leases", "vault_rounds"):
+            self._db.execute(f"DELETE FROM {table} WHERE group_no=? AND relay=?", (self._no, relay))
+
     # --- the end of a file
 
     def forget(self, files: Iterable[bytes]) -> None:

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.storage.recovery import RecoveryTable
+from cocoon_core.storage.vault_transfers import TransferTable
 from cocoon_core.sync.admission import owe_answers_again
 from cocoon_core.sync.blobs import BlobStore, DialBlobs, get_found
 from cocoon_core.sync.manifest_blobs import fill_blobs
@@ -28,6 +29,7 @@ def refill(replica: Replica, url: str) -> None:
     topic, table = replica.epoch.topic, replica.epochs.table
     table.forget_shown(url, topic)
     replica.beacons.forget_shown(url)
+    TransferTable(replica.database, replica.record.number).forget_relay(url)  # it may have lost files too
     table.unfinish(url)  # the topics before may lead elsewhere by now
     replica.epochs.queue_all(url)
     if url in replica.guests:

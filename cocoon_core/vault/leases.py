@@ -1,0 +1,129 @@
+"""Keeping what items name alive at relays, and finding what a relay lost. Implements specs/vault.md §9.
+
+A relay lets go of what nobody asked for in a long time, and to ask is to renew. A device asks for its member's files
+after 30 days, and for those of others after 60: whoever is there does it for those who are not. What a relay lacks then
+is put there again, from here or from another relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from cocoon_core.errors import RelayError, UntrustedInputError
+from cocoon_core.protocol.constants import MAX_HAVE_HASHES, VAULT_OTHERS_RENEW_DAYS, VAULT_RENEW_DAYS
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.protocol.vault_file import FileRef
+from cocoon_core.storage.vault_transfers import Lease
+from cocoon_core.sync.relay_list import DAY_MS
+from cocoon_core.vault.holding import Holding
+from cocoon_core.vault.relays import NowhereError, OpenRelays
+
+MOST_NAMES: Final = 20_000  # names that one run asks one relay for
+_AT_ONCE: Final = 1_000  # references between two looks at what else is to be done
+
+References = Callable[
+    [], Iterable[tuple[bool, FileRef]]
+]  # all that items name: whether it is the own member's, and what
+
+
+@dataclass(slots=True)
+class Renewed:
+    """What came of asking one relay.
+
+    Attributes:
+        files: how many were asked for.
+        lacking: those of which something was missing there; they were queued to be sent again.
+    """
+
+    files: int = 0
+    lacking: int = 0
+
+
+def is_round_due(holding: Holding, url: str) -> bool:
+    """True where a day passed since all that was due at a relay was renewed."""
+    return holding.replica.clock() - holding.transfers.round_ended(url) >= DAY_MS
+
+
+async def renew(
+    holding: Holding, relays: OpenRelays, url: str, references: References, *, everything: bool = False
+) -> Renewed:
+    """Ask a relay for what is due, and queue what it lacks.
+
+    Args:
+        everything: whatever is named, due or not.
+
+    Raises:
+        RelayError: it could not be asked to the end. What it was asked for is renewed.
+    """
+    now, renewed, asked = holding.replica.clock(), Renewed(), 0
+    due = await _find_due(holding, url, references, now, everything=everything)
+    batch: list[tuple[FileRef, list[BlobHash]]] = []
+    store = relays.store(url)
+
+    async def ask() -> None:
+        wanted = [name for _, names in batch for name in names]
+        there = await store.have(holding.keys, wanted)
+        with holding.transfers.transaction():
+            for ref, names in batch:
+                lacking = sum(name not in there for name in names)
+                renewed.files += 1
+                renewed.lacking += bool(lacking)
+                holding.transfers.set_leases(url, [(ref.id(), Lease(now, lacking))])
+                if lacking:
+                    holding.transfers.queue(url, ref, now)
+        batch.clear()
+
+    for ref in due:
+        try:
+            names = list(await holding.names(ref, partial(relays.get, holding.keys)))
+        except (NowhereError, UntrustedInputError):
+            names = list(ref.names)  # its list is lost or broken: what is known of it is kept alive
+        except RelayError:
+            continue
+        batch.append((ref, names))
+        asked += len(names)
+        if sum(len(names) for _, names in batch) >= MAX_HAVE_HASHES:
+            await ask()
+        if asked >= MOST_NAMES and not everything:
+            break
+    else:
+        if batch:
+            await ask()
+        with holding.transfers.transaction():
+            holding.transfers.end_round(url, now)
+        return renewed
+    if batch:
+        await ask()
+    return renewed
+
+
+async def _find_due(holding: Holding, url: str, references: References, now: int, *, everything: bool) -> list[FileRef]:
+    """The files whose turn it is, the longest due first. What no item names any more is forgotten."""
+    leases = holding.transfers.leases(url)
+    queued = {ref.id() for ref in holding.transfers.queued(url)}
+    seen: set[bytes] = set()
+    found: list[tuple[int, FileRef]] = []
+    met: list[tuple[bytes, Lease]] = []
+    for count, (is_own, ref) in enumerate(references()):
+        if count % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        file = ref.id()
+        if file in seen:
+            continue
+        seen.add(file)
+        lease = leases.get(file)
+        if lease is None and not is_own and not everything:
+            met.append((file, Lease(now)))  # whoever added it sends it
+            continue
+        days = VAULT_RENEW_DAYS if is_own else VAULT_OTHERS_RENEW_DAYS
+        since = 0 if lease is None else lease.renewed_ms
+        if file not in queued and (everything or now - since >= days * DAY_MS):
+            found.append((since, ref))
+    with holding.transfers.transaction():
+        holding.transfers.set_leases(url, met)
+        holding.transfers.forget((leases.keys() | queued) - seen)
+    return [ref for _, ref in sorted(found, key=lambda one: one[0])]

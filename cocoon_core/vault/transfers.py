@@ -1,0 +1,344 @@
+"""The files of one group: sealed, sent, fetched, opened, kept alive and let go of. What the façade of the vault uses.
+
+What is to be sent or fetched is in rows, so every sync goes on with it: `run` does what is due at relays that were just
+found level. Nothing here knows of items: it is told what they refer to. Spec: specs/vault.md §6 to §9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from cocoon_core.errors import CocoonError, NotYetError, RelayError, UntrustedInputError
+from cocoon_core.protocol.constants import CHUNK_BYTES
+from cocoon_core.protocol.ids import BlobHash
+from cocoon_core.protocol.vault_file import FileRef
+from cocoon_core.storage.vault_contents import ContentRecord
+from cocoon_core.sync.access import RelayAccess
+from cocoon_core.sync.blobs import run_together
+from cocoon_core.sync.relay_list import DAY_MS, is_left, is_on_trial
+from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.content import ContentStore
+from cocoon_core.vault.downloads import fetch_file
+from cocoon_core.vault.holding import Holding
+from cocoon_core.vault.leases import References, is_round_due, renew
+from cocoon_core.vault.opening import DamagedError, Opener, chunks_between
+from cocoon_core.vault.places import length_of_all
+from cocoon_core.vault.progress import Tell
+from cocoon_core.vault.relays import NowhereError, OpenRelays
+from cocoon_core.vault.reports import FileState, RelayCheck, TellTransfer, Transfer, TransferReport, VaultCheck
+from cocoon_core.vault.sealing import KnownFile, seal_file
+from cocoon_core.vault.sources import Source
+from cocoon_core.vault.uploads import drop_damaged, send_file
+
+MOST_CANDIDATES: Final = 4  # known files that a new one is compared with
+KEPT_SEALING_DAYS: Final = 7  # days that a file which was never sealed to its end is kept to go on from
+_DAMAGE_TRIES: Final = 3  # times that one opening fetches again what the disk damaged
+_AHEAD: Final = 4  # chunks that a reader of a part has fetched together
+
+
+class Transfers:
+    """The files of one group on this device.
+
+    Attributes:
+        references: gives all that items refer to; without it, no lease is renewed and nothing is forgotten.
+        wake: set when there is something new to send or fetch.
+    """
+
+    def __init__(self, replica: Replica, access: RelayAccess) -> None:
+        self._replica, self._access = replica, access
+        self.references: References | None = None
+        self.wake = asyncio.Event()
+        self._holding: Holding | None = None
+        self._running = asyncio.Lock()
+
+    @property
+    def holding(self) -> Holding:
+        """Contents and rows; the content store is prepared when it is first used."""
+        if self._holding is None:
+            store = ContentStore(self._replica.database)
+            store.prepare()
+            self._holding = Holding(self._replica, store)
+        return self._holding
+
+    # --- files of this device
+
+    async def seal(self, source: Source, candidates: Iterable[FileRef] = (), tell: Tell | None = None) -> FileRef:
+        """Seal a file into the content store; nothing is sent yet. Called again after a crash it goes on.
+
+        Args:
+            candidates: files of the same size and digest; if it is one of them, that one's reference is given.
+
+        Raises:
+            As vault/sealing.py: seal_file.
+        """
+        holding = self.holding
+        known: KnownFile | None = None
+        for ref in list(candidates)[:MOST_CANDIDATES]:
+            try:
+                known = KnownFile(ref, await holding.names(ref, self._get_alone))
+                break
+            except (RelayError, NowhereError, UntrustedInputError):
+                continue  # its list cannot be had now, or is broken
+        return await seal_file(holding.store, holding.contents, source, self._replica.clock, known, tell)
+
+    def send(self, ref: FileRef) -> None:
+        """Have a file sent to every relay, at the next run. Inside the transaction that makes an item name it."""
+        now = self._replica.clock()
+        for url in self._targets():
+            self.holding.transfers.queue(url, ref, now)
+        self.wake.set()
+
+    def forget(self, refs: Iterable[FileRef]) -> None:
+        """No item names these any more. Inside a transaction; `let_go` takes what is here of them."""
+        self.holding.transfers.forget([ref.id() for ref in refs])
+
+    def let_go(self, ref: FileRef) -> None:
+        """Remove what is here of a file; it can be fetched again as long as a relay has it."""
+        record = self.holding.find(ref)
+        if record is not None and record.number not in self.holding.store.busy:
+            self.holding.store.remove(record.number, record.place)
+
+    def state(self, ref: FileRef) -> FileState:
+        record = self.holding.find(ref)
+        held, pinned = (record.held, record.pinned) if record is not None else (0, False)
+        return FileState(held, length_of_all(ref.size), pinned, tuple(self.holding.transfers.relays_lacking(ref.id())))
+
+    def pin(self, ref: FileRef, *, pinned: bool = True) -> None:
+        """Keep a file here, whatever the limit; it is fetched at the next run if it is not here."""
+        record = self.holding.begin(ref)
+        with self.holding.contents.transaction():
+            self.holding.contents.set_pinned(record.number, pinned)
+            if pinned and record.held < length_of_all(ref.size):
+                self.holding.contents.set_wanted(record.number, True)
+                self.wake.set()
+
+    def set_limit(self, limit: int) -> None:
+        """Bytes of all groups that are kept of what can be fetched again."""
+        self.holding.store.limit = limit
+        self.holding.store.make_room()
+
+    # --- files of others
+
+    async def fetch(self, ref: FileRef, tell: Tell | None = None) -> None:
+        """Have a file here, whole. If it is broken off, the next run goes on.
+
+        Raises:
+            As vault/downloads.py: fetch_file.
+        """
+        record = self._begin(ref)
+        if record.held < length_of_all(ref.size):
+            async with self._relays() as relays:
+                await self._fetch_wanted(relays, record, ref, tell)
+        self.holding.store.make_room()
+
+    async def write_to(self, ref: FileRef, target: Path, *, replace: bool = False, tell: Tell | None = None) -> None:
+        """Write a file that is here, or is fetched first.
+
+        Args:
+            tell: called with how far fetching is, in bytes of blobs.
+
+        Raises:
+            UsageError: there is a file of that name, and it is not to be replaced.
+            As `fetch`.
+        """
+        for last in (False,) * (_DAMAGE_TRIES - 1) + (True,):
+            await self.fetch(ref, tell)
+            try:
+                async with self._open(ref) as opener:
+                    return await opener.write_to(target, replace=replace)
+            except DamagedError:
+                await drop_damaged(self.holding, self.holding.begin(ref))
+                if last:
+                    raise
+
+    async def read(self, ref: FileRef, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a file from `start` to before `stop`: no more is fetched than the chunks that hold them.
+
+        Raises:
+            As `fetch`.
+        """
+        stop = ref.size if stop is None else min(stop, ref.size)
+        chunks = chunks_between(ref.size, start, stop)
+        self._begin(ref, wanted=False)
+        async with self._relays() as relays:
+            for first in range(chunks.start, chunks.stop, _AHEAD):
+                some = range(first, min(first + _AHEAD, chunks.stop))
+                until = min(stop, some.stop * CHUNK_BYTES)
+                for last in (False, True):
+                    await fetch_file(self.holding, relays, ref, some)
+                    try:
+                        async with self._open(ref) as opener:
+                            async for part in opener.read(start, until):
+                                start += len(part)
+                                yield part
+                        break
+                    except DamagedError as error:
+                        self.holding.drop(self.holding.begin(ref), error.places)
+                        if last:
+                            raise
+        self.holding.store.make_room()
+
+    def _begin(self, ref: FileRef, *, wanted: bool = True) -> ContentRecord:
+        contents = self.holding.contents
+        record = self.holding.begin(ref)
+        with contents.transaction():
+            contents.touch(record.number, self._replica.clock())
+            if wanted and record.held < length_of_all(ref.size):
+                contents.set_wanted(record.number, True)
+        return contents.require(record.number)
+
+    async def _fetch_wanted(
+        self, relays: OpenRelays, record: ContentRecord, ref: FileRef, tell: Tell | None = None
+    ) -> None:
+        try:
+            await fetch_file(self.holding, relays, ref, tell=tell)
+        except (NotYetError, RelayError):
+            raise  # it stays wanted
+        except CocoonError:
+            self._set_wanted(record, wanted=False)
+            raise
+        self._set_wanted(record, wanted=False)
+
+    def _set_wanted(self, record: ContentRecord, *, wanted: bool) -> None:
+        with self.holding.contents.transaction():
+            self.holding.contents.set_wanted(record.number, wanted)
+
+    @asynccontextmanager
+    async def _open(self, ref: FileRef) -> AsyncIterator[Opener]:
+        record = self.holding.begin(ref)
+        self.holding.store.hold(record.number)
+        file = self.holding.open(record)
+        try:
+            yield Opener(ref, self.holding.here(record, ref.size), file)
+        finally:
+            file.close()
+            self.holding.store.release(record.number)
+
+    # --- with every sync
+
+    async def run(self, urls: Sequence[str], tell: TellTransfer | None = None) -> TransferReport:
+        """Send, renew and fetch what is due, at relays that are level. A relay's failure is told in the report.
+
+        Raises:
+            LocalStateError: this device cannot go on.
+        """
+        report = TransferReport()
+        targets = [url for url in self._targets() if url in urls]
+        async with self._running:
+            self.wake.clear()
+            if not self._has_work(targets):
+                return report
+            async with self._relays(urls) as relays:
+                await run_together([self._run_at(relays, url, report, tell) for url in targets])
+                for record in self.holding.contents.wanted():
+                    await self._try_fetch(relays, record, report, tell)
+            self._tidy()
+        return report
+
+    def _has_work(self, targets: Sequence[str]) -> bool:
+        if self._replica.database.query_value("SELECT 1 FROM vault_contents LIMIT 1") is None and (
+            self.references is None or next(iter(self.references()), None) is None
+        ):
+            return False
+        holding = self.holding
+        due = self.references is not None and any(is_round_due(holding, url) for url in targets)
+        return due or holding.transfers.count_queued() > 0 or bool(holding.contents.wanted())
+
+    async def _run_at(self, relays: OpenRelays, url: str, report: TransferReport, tell: TellTransfer | None) -> None:
+        try:
+            await self._send_queued(relays, url, report, tell)
+            if self.references is not None and is_round_due(self.holding, url):
+                renewed = await renew(self.holding, relays, url, self.references)
+                report.renewed += renewed.files
+                if renewed.lacking:
+                    await self._send_queued(relays, url, report, tell)
+        except RelayError as error:
+            report.errors.append(str(error))
+
+    async def _send_queued(
+        self, relays: OpenRelays, url: str, report: TransferReport, tell: TellTransfer | None
+    ) -> None:
+        for ref in self.holding.transfers.queued(url):
+            try:
+                lacking = await send_file(self.holding, relays, url, ref, _tell(tell, ref, url))
+            except (UntrustedInputError, NowhereError) as error:
+                report.errors.append(f"a file cannot be sent: {error}")
+                continue
+            report.lost += bool(lacking)
+            report.sent += not lacking
+
+    async def _try_fetch(
+        self, relays: OpenRelays, record: ContentRecord, report: TransferReport, tell: TellTransfer | None
+    ) -> None:
+        if record.ref is None:
+            return
+        try:
+            await self._fetch_wanted(relays, record, record.ref, _tell(tell, record.ref, ""))
+            report.fetched += 1
+        except (NotYetError, RelayError, UntrustedInputError) as error:
+            report.errors.append(str(error))
+
+    def _tidy(self) -> None:
+        """Let go of what no item names and nobody used for a day, and of files that were never sealed to their end."""
+        holding, now = self.holding, self._replica.clock()
+        gone = holding.contents.sealing_before(now - KEPT_SEALING_DAYS * DAY_MS)
+        if self.references is not None:
+            old = [one for one in holding.contents.finished() if now - one[3] > DAY_MS]
+            named = {ref.id() for _, ref in self.references()} if old else set()
+            gone += [(number, place) for number, file, place, _ in old if file not in named]
+        for number, place in gone:
+            if number not in holding.store.busy:
+                holding.store.remove(number, place)
+        holding.store.make_room()
+
+    async def check(self, urls: Sequence[str], tell: TellTransfer | None = None) -> VaultCheck:
+        """Ask every relay for all that items name, put again what it lost, and read all that is here anew.
+
+        Raises:
+            LocalStateError: this device cannot go on.
+        """
+        holding, damaged, found = self.holding, 0, []
+        for number, *_ in holding.contents.finished():
+            record = holding.contents.get(number)
+            if record is not None and record.held:
+                damaged += await drop_damaged(holding, record)
+        async with self._running, self._relays(urls) as relays:
+            for url in [url for url in self._targets() if url in urls]:
+                found.append(await self._check_at(relays, url, tell))
+        return VaultCheck(tuple(found), damaged)
+
+    async def _check_at(self, relays: OpenRelays, url: str, tell: TellTransfer | None) -> RelayCheck:
+        report = TransferReport()
+        queued = len(self.holding.transfers.queued(url))
+        try:
+            renewed = await renew(self.holding, relays, url, self.references or (lambda: ()), everything=True)
+            await self._send_queued(relays, url, report, tell)
+        except RelayError as error:
+            return RelayCheck(url, 0, 0, 0, str(error))
+        return RelayCheck(url, renewed.files + queued, renewed.lacking, report.lost)
+
+    # --- relays
+
+    def _targets(self) -> list[str]:
+        """The relays that files are sent to: not one that the group leaves."""
+        replica = self._replica
+        urls = replica.groups.relays(replica.record.number)
+        return [url for url in urls if not is_left(replica, url) and not is_on_trial(replica, url)]
+
+    def _relays(self, urls: Sequence[str] | None = None) -> OpenRelays:
+        every = self._replica.groups.relays(self._replica.record.number) if urls is None else urls
+        return OpenRelays(self._access.blobs, every)
+
+    async def _get_alone(self, name: BlobHash) -> bytes:
+        async with self._relays() as relays:
+            return await relays.get(self.holding.keys, name)
+
+
+def _tell(tell: TellTransfer | None, ref: FileRef, url: str) -> Tell | None:
+    if tell is None:
+        return None
+    return lambda progress: tell(Transfer(ref.id(), bool(url), url, progress))
