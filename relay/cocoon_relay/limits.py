@@ -262,6 +262,8 @@ class TokenBucket:
         More than the whole burst is taken when the bucket is full: it then owes the rest.
         """
         tokens, burst = self._tokens, self._burst
+        if not amount and tokens >= 0:
+            return 0.0
         if now > self._when:
             tokens += (now - self._when) * self._rate
             tokens = min(tokens, burst)

@@ -25,9 +25,9 @@ _TAIL_NAMES: Final = 16_384  # hashes of one topic in memory
 _TAIL_BYTES: Final = 4 * MIB  # of their envelopes: what is read after a restart
 _KNOWN: Final = 131_072  # topics and hashes in memory in all: about 25 MB
 _WORTH_WRITING: Final = 64  # hashes; fewer are computed again when they are needed
-# Rows of one statement. Few forms, so that their plans stay cached; and few statements, since each lets go of the
-# interpreter and waits for it again.
-_ROWS_AT_ONCE: Final = (1024, 256, 64, *range(16, 0, -1))
+# Rows of one statement, or up to the last of these. Few forms, so that their plans stay cached; and few statements,
+# since each lets go of the interpreter and waits for it again.
+_ROWS_AT_ONCE: Final = (1024, 256, 64, 16)
 
 SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed, indexed FROM topics WHERE number = ?"
 SELECT_TAIL: Final = "SELECT place, envelope FROM entries WHERE place BETWEEN ? AND ? ORDER BY place"
@@ -90,8 +90,8 @@ class KnownTopics:
                     log.known[name] = seq
                 elif known.indexed >= known.first:
                     wanted += handle, name
-        for rows in slices(wanted, 2):
-            for handle, name, seq in db.execute(SELECT_HASHES.format(marks(2, len(rows) // 2)), rows):
+        for statement, rows in portions(SELECT_HASHES, wanted, 2):
+            for handle, name, seq in db.execute(statement, rows):
                 logs[handle].known[name] = seq
         return logs
 
@@ -113,8 +113,10 @@ class KnownTopics:
 
     def shrink(self, db: sqlite3.Connection) -> None:
         """Let go of what was not used for the longest time, as a part of the transaction."""
+        if self._weight <= _KNOWN:
+            return
         kept = {number for number, _ in self._grown}
-        for number in [number for number in self._known if number not in kept] if self._weight > _KNOWN else ():
+        for number in [number for number in self._known if number not in kept]:
             if self._weight <= _KNOWN:
                 break
             known = self._known[number]
@@ -173,22 +175,25 @@ class KnownTopics:
 
 
 def _write(db: sqlite3.Connection, number: int, names: dict[bytes, int]) -> None:
-    for rows in slices([value for name, seq in sorted(names.items()) for value in (number, name, seq)], 3):
-        db.execute(_INSERT_HASHES.format(marks(3, len(rows) // 3)), rows)
+    values = [value for name, seq in sorted(names.items()) for value in (number, name, seq)]
+    for statement, rows in portions(_INSERT_HASHES, values, 3):
+        db.execute(statement, rows)
 
 
-def slices(values: Sequence[Any], columns: int) -> Iterator[Sequence[Any]]:
-    """Cut the values of rows, one after another, into the few lengths of _ROWS_AT_ONCE."""
-    at = 0
+def portions(statement: str, values: Sequence[Any], columns: int) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Cut the values of rows, one after another, into the few lengths of _ROWS_AT_ONCE, each with its statement."""
+    at, end = 0, len(values)
     for length in _ROWS_AT_ONCE:
         step = length * columns
-        while len(values) - at >= step:
-            yield values[at : at + step]
+        while end - at >= step:
+            yield fill_in(statement, columns, length), values[at : at + step]
             at += step
+    if at < end:
+        yield fill_in(statement, columns, (end - at) // columns), values[at:]
 
 
 @cache
-def marks(columns: int, rows: int) -> str:
-    """The placeholders of so many rows."""
+def fill_in(statement: str, columns: int, rows: int) -> str:
+    """The statement with the placeholders of so many rows in the place of {}."""
     row = "(" + ",".join("?" * columns) + ")"
-    return ",".join([row] * rows)
+    return statement.format(",".join([row] * rows))

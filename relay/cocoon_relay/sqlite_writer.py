@@ -24,7 +24,7 @@ from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, plan_job
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.sqlite_known import KnownTopics, marks, slices
+from cocoon_relay.sqlite_known import KnownTopics, portions
 from cocoon_relay.sqlite_schema import connect_writer, place_of
 from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour, tell
 from cocoon_relay.uploads import refuse_disk
@@ -195,8 +195,8 @@ class SqliteWriter:
             topics.append((log.last, log.size, log.sealed, self._known.add(self._db, log), hour, number))
             committed.append(Committed(number, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
         self._db.executemany(_UPDATE_TOPIC, topics)
-        for rows in slices(entries, 2):
-            self._db.execute(_INSERT_ENTRIES.format(marks(2, len(rows) // 2)), rows)
+        for statement, rows in portions(_INSERT_ENTRIES, entries, 2):
+            self._db.execute(statement, rows)
         self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries) // 2, size))
         self._known.shrink(self._db)
         return committed
