@@ -56,7 +56,7 @@ def _strip_meta(boxes: Boxes, found: Findings, meta: Box) -> None:
         raise MetadataError("this picture has no list of its items")
     if b"hdlr" in parts:
         boxes.zero(parts[b"hdlr"].inner + 12, parts[b"hdlr"].end)
-    _measure(boxes, found, parts.get(b"iprp"))
+    _measure(boxes, found, parts)
     said = _items_of(boxes, parts[b"iinf"])
     blanked: set[tuple[int, int]] = set()
     for item, place in _places_of(boxes, parts[b"iloc"], parts.get(b"idat")):
@@ -129,20 +129,41 @@ def _places_of(boxes: Boxes, iloc: Box, idat: Box | None) -> list[tuple[int, tup
     return places
 
 
-def _measure(boxes: Boxes, found: Findings, iprp: Box | None) -> None:
-    """The largest size among the properties is the picture's; a turn among them is its own."""
-    if iprp is None:
-        return
-    for container in boxes.inside(iprp.inner, iprp.end):
-        if container.name != b"ipco":
+def _measure(boxes: Boxes, found: Findings, parts: dict[bytes, Box]) -> None:
+    """Clean the properties, and read the size and turn of the picture that is shown first."""
+    properties: list[Box] = []
+    shown: set[int] = set()
+    for container in boxes.inside(parts[b"iprp"].inner, parts[b"iprp"].end) if b"iprp" in parts else ():
+        if container.name == b"ipco":
+            properties = list(boxes.inside(container.inner, container.end))
+        elif container.name == b"ipma" and b"pitm" in parts:
+            shown |= _properties_of(boxes.content(container), boxes.content(parts[b"pitm"]))
+    for place, box in enumerate(properties, 1):
+        if box.name == b"colr":
+            boxes.clean_colours(box)
+        if place not in shown:
             continue
-        for box in boxes.inside(container.inner, container.end):
-            content = boxes.source.up_to(box.inner, min(box.length, 16))
-            if box.name == b"ispe" and len(content) >= 12:
-                width, height = struct.unpack_from(">II", content, 4)
-                if width * height > (found.width or 0) * (found.height or 0):
-                    found.width, found.height = width, height
-            elif box.name == b"colr":
-                boxes.clean_colours(box)
-            elif box.name == b"irot" and content and content[0] & 1:
-                found.orientation = 6  # for the size alone: the turn itself stays a property of the picture
+        content = boxes.source.up_to(box.inner, min(box.length, 16))
+        if box.name == b"ispe" and len(content) >= 12 and found.width is None:
+            found.width, found.height = struct.unpack_from(">II", content, 4)
+        elif box.name == b"clap" and len(content) >= 16:
+            width, of_width, height, of_height = struct.unpack(">IIII", content)
+            if of_width and of_height:
+                found.width, found.height = width // of_width, height // of_height
+        elif box.name == b"irot" and content and content[0] & 1:
+            found.orientation = 6  # for the size alone: the turn itself stays a property of the picture
+
+
+def _properties_of(table: bytes, primary: bytes) -> set[int]:
+    """The places of the properties that a table gives the primary item, counted from 1."""
+    reader, named = _Reader(table), _Reader(primary)
+    wanted = named.number(2 if named.number(4) >> 24 == 0 else 4)
+    head = reader.number(4)
+    wide, size = head & 1, 2 if head >> 24 == 0 else 4
+    found: set[int] = set()
+    for _ in range(min(reader.number(4), _MOST_ITEMS)):
+        item = reader.number(size)
+        places = [reader.number(2 if wide else 1) & (0x7FFF if wide else 0x7F) for _ in range(reader.number(1))]
+        if item == wanted:
+            found.update(places)
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from cocoon_core.errors import MalformedError, MetadataError, MissingLibraryError
+from cocoon_core.vault.exif import read_orientation
 from cocoon_core.vault.file_types import FileType, type_of
 from cocoon_core.vault.jpeg import is_in_one_scan
 from cocoon_core.vault.splicing import Source
@@ -32,6 +33,7 @@ _QUALITIES: Final = (75, 55, 35)
 # Columns and rows of a blur by the proportion of the picture, at most 21 fields of 3 bytes.
 _GRIDS: Final = ((3, 7), (4, 5), (4, 4), (5, 4), (7, 3))
 _TURNS: Final = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation of EXIF to Pillow's Transpose
+_DECODED: Final = frozenset(f"image/{name}" for name in ("jpeg", "png", "webp", "gif", "avif", "heic"))
 _SHOWN_TYPES: Final = frozenset(("image/webp", "image/jpeg"))
 
 
@@ -46,15 +48,15 @@ class Preview:
 
 
 def make_preview(file: BinaryIO, file_type: FileType, stripped: Stripped) -> Preview | None:
-    """Decode a photo of one's own, and make it small. None for types that nothing here decodes (HEIC, TIFF, BMP).
+    """Decode a photo of one's own, and make it small. None for types that nothing here decodes (TIFF, BMP).
 
     `file` is the photo, and `stripped` what `strip_metadata` found of it. An animation gives its first picture.
 
     Raises:
-        MissingLibraryError: Pillow is not installed.
+        MissingLibraryError: Pillow is not installed, or for HEIC pillow-heif, which Cocoon does not bring.
         MalformedError: it cannot be decoded, or has more pixels than are decoded.
     """
-    if file_type.mime not in ("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"):
+    if file_type.mime not in _DECODED:
         return None
     require_pillow()
     source = Source(file)
@@ -72,8 +74,10 @@ def make_preview(file: BinaryIO, file_type: FileType, stripped: Stripped) -> Pre
         with _open_image(file, file_type) as image:
             if image.width * image.height > pixels:
                 raise MalformedError("this picture says two different sizes")
-            return shrink(image, stripped.orientation)
-    except MalformedError:
+            # Of AVIF the turn is a property of the picture, which Pillow tells as if it were EXIF.
+            turned = file_type.mime == "image/avif"
+            return shrink(image, read_orientation(image.info.get("exif", b"")) if turned else stripped.orientation)
+    except (MalformedError, MissingLibraryError):
         raise
     except Exception as error:  # Pillow's decoders raise what they like; MemoryError is one of them
         raise MalformedError(f"this picture cannot be decoded ({type(error).__name__})") from error
@@ -148,6 +152,8 @@ def require_pillow() -> None:
 
 def _open_image(file: BinaryIO, file_type: FileType) -> Image.Image:
     """By Pillow's class for the type: no format is guessed, and no other decoder is loaded."""
+    if file_type.mime == "image/heic":
+        return _open_heic(file)
     from PIL import AvifImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     by_type: dict[str, Callable[[BinaryIO], Image.Image]] = {
@@ -158,6 +164,16 @@ def _open_image(file: BinaryIO, file_type: FileType) -> Image.Image:
         "image/avif": AvifImagePlugin.AvifImageFile,
     }
     return by_type[file_type.mime](file)
+
+
+def _open_heic(file: BinaryIO) -> Image.Image:
+    """By libheif, where somebody has installed it; it turns the picture upright by itself."""
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError as error:
+        raise MissingLibraryError("small pictures of HEIC need pillow-heif: install `cocoon-sync[codecs]`") from error
+    opener: Callable[[BinaryIO], Image.Image] = HeifImageFile
+    return opener(file)
 
 
 def _plain_mode(image: Image.Image) -> str:

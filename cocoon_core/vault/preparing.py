@@ -16,8 +16,9 @@ from typing import BinaryIO, cast
 from cocoon_core.errors import MalformedError, MissingLibraryError, UsageError
 from cocoon_core.storage.paths import convert_os_error
 from cocoon_core.vault.file_types import SNIFFED_BYTES, FileType, Kind, type_of
-from cocoon_core.vault.images import make_preview
+from cocoon_core.vault.images import Preview, make_preview
 from cocoon_core.vault.naming import local_file_name
+from cocoon_core.vault.posters import make_poster
 from cocoon_core.vault.splicing import SplicedFile
 from cocoon_core.vault.stripped import Stripped
 from cocoon_core.vault.stripping import strip_metadata
@@ -70,18 +71,25 @@ def prepare(path: str | os.PathLike[str], *, keep_metadata: bool = False) -> Pre
             name = local_file_name(path)
             file_type = type_of(file.read(SNIFFED_BYTES), name)
             content = strip_metadata(file, file_type, keep=keep_metadata)
-            thumb, size, blur, note = None, None, None, None
-            if file_type.kind is Kind.PHOTO:
-                try:
-                    if preview := make_preview(file, file_type, content):
-                        thumb, size, blur = preview.thumb, (preview.width, preview.height), preview.blur
-                    else:
-                        note = "small pictures of this type are not made"
-                except (MissingLibraryError, MalformedError) as error:
-                    note = str(error)
+            preview, note = _preview(file, file_type, content)
+            thumb, blur = (preview.thumb, preview.blur) if preview else (None, None)
+            size = (preview.width, preview.height) if preview else None
             return Prepared(Path(path), name, file_type, content, thumb, size, blur, note, mark)
     except OSError as error:
         raise convert_os_error(error, local_file_name(path)) from error
+
+
+def _preview(file: BinaryIO, file_type: FileType, content: Stripped) -> tuple[Preview | None, str | None]:
+    """The small picture of a photo or film, or why a photo has none."""
+    try:
+        if file_type.kind is Kind.VIDEO:
+            return make_poster(file, file_type, content), None
+        if file_type.kind is not Kind.PHOTO:
+            return None, None
+        preview = make_preview(file, file_type, content)
+        return preview, None if preview else "small pictures of this type are not made"
+    except (MissingLibraryError, MalformedError) as error:
+        return None, str(error)
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:

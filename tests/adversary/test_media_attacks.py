@@ -65,10 +65,10 @@ def nested(depth: int) -> bytes:
     return struct.pack(">I4s", 8 + len(inner), b"moof") + inner
 
 
-@pytest.mark.parametrize("name", [*PHOTOS, *FILMS, *SOUNDS, "heic"])
+@pytest.mark.parametrize("name", [*PHOTOS, *FILMS, *SOUNDS, "phone.heic"])
 def test_attack_19_nothing_that_cameras_and_programs_wrote_is_added(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{name}"
-    path.write_bytes(heic() if name == "heic" else photo(name) if name in PHOTOS else film(name))
+    path.write_bytes(heic() if name == "phone.heic" else photo(name) if name in PHOTOS else film(name))
     assert CANARY.encode() in path.read_bytes()
     ready = prepare(path)
     with ready.open() as file:

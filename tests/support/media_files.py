@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pillow_heif
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -21,11 +22,23 @@ from cocoon_core.vault.stripping import strip_metadata
 CANARY = "CANARYbird"
 FILMS = ("mp4", "faststart.mp4", "fragmented.mp4", "mov", "webm", "live.webm", "mkv", "3gp")
 SOUNDS = ("m4a", "mp3", "flac", "opus", "flac.ogg", "wav")
-PHOTOS = ("jpg", "progressive.jpg", "png", "animated.png", "webp", "lossless.webp", "animated.webp", "gif", "avif")
+PHOTOS = (
+    "jpg",
+    "progressive.jpg",
+    "png",
+    "animated.png",
+    "webp",
+    "lossless.webp",
+    "animated.webp",
+    "gif",
+    "avif",
+    "heic",
+)
 
 _VIDEO = {"mov": "mpeg4", "webm": "libvpx", "live.webm": "libvpx"}
 _AUDIO = {"mov": "pcm_s16le", "webm": "libopus", "live.webm": "libopus", "mp3": "libmp3lame", "flac": "flac",
           "opus": "libopus", "flac.ogg": "flac", "wav": "pcm_s16le"}  # fmt: skip
+_PHOTO_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF", "heic": "HEIF"}
 _FORMATS = {"mkv": "matroska", "live.webm": "webm", "m4a": "ipod", "opus": "ogg", "flac.ogg": "ogg"}
 _OPTIONS = {
     "mp4": {"movflags": "use_metadata_tags"},
@@ -66,7 +79,7 @@ def exif(orientation: int = 6) -> bytes:
 @cache
 def photo(name: str, orientation: int = 6) -> bytes:
     """A photo by the end of its name, of PHOTOS."""
-    fmt = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF"}[name.rpartition(".")[2]]
+    fmt = _PHOTO_FORMATS[name.rpartition(".")[2]]
     extra: dict[str, Any] = {"exif": exif(orientation), "icc_profile": profile()}
     xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a>{CANARY}</a></x:xmpmeta>".encode()
     if fmt == "JPEG":
@@ -122,6 +135,7 @@ def _write_film(path: Path, name: str, form: str, pictures: int) -> None:
             container.mux(stream.encode(None))
 
 
+pillow_heif.register_heif_opener()
 _frame: Any = av.VideoFrame.from_image
 
 
@@ -188,7 +202,9 @@ def heic(payload: bytes = b"", *, turned: bool = True) -> bytes:
     items = box(b"iinf", struct.pack(">IH", 0, 3), item(1, b"hvc1"), item(2, b"Exif"),
                 item(3, b"mime", b"application/rdf+xml\0"))  # fmt: skip
     properties = box(b"iprp", box(b"ipco", box(b"ispe", struct.pack(">III", 0, 4032, 3024)),
-                                  box(b"irot", bytes((int(turned),)))))  # fmt: skip
+                                  box(b"irot", bytes((int(turned),)))),
+                     box(b"ipma", struct.pack(">IIHBBB", 0, 1, 1, 2, 0x81, 0x82)))  # fmt: skip
+    primary = box(b"pitm", struct.pack(">IH", 0, 1))
     head = box(b"ftyp", b"heic\0\0\0\0mif1heic")
     parts = [picture_bytes, struct.pack(">I", 6) + place, xmp]
 
@@ -199,7 +215,7 @@ def heic(payload: bytes = b"", *, turned: bool = True) -> bytes:
             at += len(part)
         iloc = box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, len(parts)), *places)
         handler = box(b"hdlr", struct.pack(">II4s12x", 0, 0, b"pict"), CANARY.encode() + b"\0")
-        return box(b"meta", bytes(4), handler, items, properties, iloc)
+        return box(b"meta", bytes(4), handler, primary, items, properties, iloc)
 
     start = len(head) + len(meta(0)) + 8
     return head + meta(start) + box(b"mdat", *parts) + box(b"mpvd", CANARY.encode())

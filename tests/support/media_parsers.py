@@ -28,7 +28,7 @@ _FILES: dict[str, Callable[[], tuple[bytes, ...]]] = {
     "image/png": lambda: (photo("png"),),
     "image/webp": lambda: (photo("webp"), photo("animated.webp")),
     "image/gif": lambda: (photo("gif"),),
-    "image/heic": lambda: (heic(), photo("avif")),
+    "image/heic": lambda: (heic(), photo("avif"), photo("heic")),
     "video/mp4": lambda: (film("mp4", 2), film("fragmented.mp4", 2)),
     "video/webm": lambda: (film("webm", 2), film("live.webm", 2)),
     "audio/ogg": lambda: (film("opus", 2), film("flac.ogg", 1)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cocoon_core.errors import MalformedError, MetadataError, UsageError
-from cocoon_core.vault import images
+from cocoon_core.vault import images, posters
 from cocoon_core.vault.images import (
     MAX_BLUR_BYTES,
     MAX_THUMB_BYTES,
@@ -23,7 +24,7 @@ from cocoon_core.vault.images import (
     require_thumbnail,
 )
 from cocoon_core.vault.preparing import prepare
-from tests.support.media_files import film, heic, kind_of, photo, picture, require_no_canary, strip
+from tests.support.media_files import FILMS, film, heic, kind_of, photo, picture, require_no_canary, strip
 
 
 def corners(image: Image.Image) -> str:
@@ -43,7 +44,7 @@ def corners(image: Image.Image) -> str:
     [(1, "r..b"), (2, ".rb."), (3, "b..r"), (4, ".br."), (5, "r..b"), (6, ".rb."), (7, "b..r"), (8, ".br.")],
 )
 def test_a_small_picture_is_upright(orientation: int, shown: str) -> None:
-    for name in ("jpg", "png", "webp"):
+    for name in ("jpg", "png", "webp", "avif", "heic"):
         raw = photo(name, orientation)
         preview = make_preview(io.BytesIO(raw), kind_of(raw, ""), strip(raw, "")[1])
         assert preview is not None
@@ -117,7 +118,11 @@ def test_a_prepared_photo_is_what_others_get(tmp_path: Path) -> None:
 
 
 def test_films_and_photos_that_nothing_decodes_are_added_without_a_small_picture(tmp_path: Path) -> None:
-    for name, raw, note in (("a.mp4", film("mp4"), None), ("a.heic", heic(), "of this type"), ("a.jpg", b"", None)):
+    for name, raw, note in (
+        ("a.m4a", film("m4a"), None),
+        ("a.heic", heic(), "decoded"),
+        ("a.tif", b"II*\0" + bytes(99), "of this type"),
+    ):
         path = tmp_path / name
         path.write_bytes(raw)
         ready = prepare(path)
@@ -153,20 +158,67 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
     assert prepare(damaged, keep_metadata=True).content.size == 60
 
 
-def test_photos_are_added_without_pillow_and_it_is_said(tmp_path: Path) -> None:
-    """A fresh interpreter in which Pillow cannot be imported; nothing of the vault has loaded it before."""
-    path = tmp_path / "a.jpg"
-    path.write_bytes(photo("jpg"))
+@pytest.mark.parametrize(
+    ("name", "lacking", "said"),
+    [
+        ("jpg", "PIL", "32 None small pictures need Pillow: install `cocoon-sync[media]`"),
+        ("heic", "pillow_heif", "32 None small pictures of HEIC need pillow-heif: install `cocoon-sync[codecs]`"),
+        ("mp4", "av", "64 None None"),
+        ("mp4", "PIL", "64 None small pictures need Pillow: install `cocoon-sync[media]`"),
+    ],
+)
+def test_files_are_added_without_the_libraries_for_small_pictures(
+    tmp_path: Path, name: str, lacking: str, said: str
+) -> None:
+    """A fresh interpreter in which one cannot be imported; nothing of the vault has loaded it before."""
+    path = tmp_path / f"a.{name}"
+    path.write_bytes(film(name) if name == "mp4" else photo(name))
     code = (
-        "import sys; sys.modules['PIL'] = None\n"
+        f"import sys; sys.modules[{lacking!r}] = None\n"
         "from cocoon_core.vault.preparing import prepare\n"
         f"ready = prepare({str(path)!r}); print(ready.content.width, ready.thumb, ready.note)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "32 None small pictures need Pillow: install `cocoon-sync[media]`"
+    assert done.stdout.strip() == said
 
 
-def test_nothing_of_the_vault_loads_pillow_before_a_photo_is_made_small() -> None:
-    code = "import cocoon_core.vault.preparing, sys; print([n for n in sys.modules if n.startswith('PIL')])"
+def test_nothing_of_the_vault_loads_a_decoder_before_a_small_picture_is_made() -> None:
+    code = "import cocoon_core.vault.preparing, sys; print({'PIL', 'av', 'pillow_heif', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_a_film_has_its_first_picture(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(film(name))
+    ready = prepare(path)
+    assert (ready.thumb_size, ready.note) == ((64, 48), None)
+    assert ready.thumb is not None
+    require_thumbnail(ready.thumb)
+    with Image.open(io.BytesIO(ready.thumb)) as image:
+        first = image.convert("RGB").getpixel((32, 24))
+    assert isinstance(first, tuple)
+    assert max(abs(one - two) for one, two in zip(first, (0, 50, 90), strict=True)) < 20
+
+
+def test_a_film_of_a_phone_that_was_held_upright_is_shown_upright(tmp_path: Path) -> None:
+    raw = film("mp4")
+    at = raw.index(b"tkhd") + 4 + 40
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    (tmp_path / "a.mp4").write_bytes(raw[:at] + turned + raw[at + 36 :])
+    ready = prepare(tmp_path / "a.mp4")
+    assert (ready.thumb_size, ready.content.width, ready.content.height) == ((48, 64), 48, 64)
+
+
+def test_a_film_that_cannot_be_decoded_is_added_without_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = bytearray(film("faststart.mp4"))
+    at = raw.index(b"mdat") + 4
+    raw[at:] = bytes(len(raw) - at)
+    (tmp_path / "a.mp4").write_bytes(raw)
+    assert "film" in (prepare(tmp_path / "a.mp4").note or "")
+    monkeypatch.setattr(posters, "MAX_PIXELS", 1000)
+    (tmp_path / "b.mp4").write_bytes(film("mp4"))
+    assert "larger than is decoded" in (prepare(tmp_path / "b.mp4").note or "")
