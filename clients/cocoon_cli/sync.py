@@ -13,20 +13,15 @@ from cocoon_cli.context import Context, with_profile
 from cocoon_cli.network import sync_network
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import shorten_id, timestamp
-from cocoon_cli.watch import watch_groups
+from cocoon_cli.watch import OF_THE_PROFILE, watch_groups
 from cocoon_core.errors import (
     CocoonError,
     LocalStateError,
-    ProfileDamagedError,
-    ProfileLockedError,
     RelayUnavailable,
-    StorageFullError,
 )
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, SyncReport, WithheldInfo
-
-OF_THE_PROFILE = (ProfileDamagedError, ProfileLockedError, StorageFullError)  # no group could go on
 
 
 def add_commands(commands: Commands) -> None:

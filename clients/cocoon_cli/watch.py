@@ -20,12 +20,13 @@ from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
 from cocoon_cli.posts import draw_post, post_data
 from cocoon_core import AlarmRaised
-from cocoon_core.errors import LocalStateError, RelayError
+from cocoon_core.errors import LocalStateError, ProfileDamagedError, ProfileLockedError, RelayError, StorageFullError
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group
 
 
+OF_THE_PROFILE = (ProfileDamagedError, ProfileLockedError, StorageFullError)  # no group could go on
 SENT = "Sent."
 WAITS = "Not sent yet: the `cocoon sync --watch` that runs sends it as soon as it reaches the relay."
 ANSWER_SECONDS = 60.0  # between two looks whether a group let this profile in
@@ -64,20 +65,18 @@ class Watch:
     def __init__(self, cocoon: Cocoon, context: Context) -> None:
         self._cocoon, self._context = cocoon, context
         self._groups: list[Group] = []
+        self._stopped: set[Group] = set()  # of them, those that cannot go on on this device
         self._showing: set[asyncio.Task[None]] = set()  # and what else has to go on
         self._changed = asyncio.Event()
         self._lost: set[tuple[str, str]] = set()
-        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Watch:
-        await self._stack.__aenter__()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         for task in self._showing:
             task.cancel()
         await asyncio.gather(*self._showing, return_exceptions=True)
-        await self._stack.__aexit__(*error)
 
     @property
     def groups(self) -> list[Group]:
@@ -99,7 +98,7 @@ class Watch:
             if group not in self._groups:
                 self._groups.append(group)
                 self._showing.add(asyncio.create_task(self._show(group)))
-                await self._stack.enter_async_context(group.watch(partial(self._tell_state, group)))
+                self._showing.add(asyncio.create_task(self._watch(group)))
 
     async def run(self, asked: asyncio.Event) -> None:
         """Go on until asked to end, or until something fails for good."""
@@ -128,6 +127,18 @@ class Watch:
                 self.look_again()
             await asyncio.sleep(ANSWER_SECONDS)
 
+    async def _watch(self, group: Group) -> None:
+        """Keep one group level. One that is stopped keeps no other from it; when none is left, the watch has ended."""
+        try:
+            async with group.watch(partial(self._tell_state, group)):
+                await asyncio.Event().wait()
+        except LocalStateError as error:
+            self._stopped.add(group)
+            if isinstance(error, OF_THE_PROFILE) or self._stopped.issuperset(self._groups):
+                raise
+            self._tell_stop(group, error)
+            await asyncio.Event().wait()
+
     async def _show(self, group: Group) -> None:
         output = self._context.output
         screen = None if output.as_json else output.screen()
@@ -149,9 +160,16 @@ class Watch:
         else:
             self._context.output.note(f"Warning ({group.name}): {alarm.message}")
 
+    def _tell_stop(self, group: Group, error: LocalStateError) -> None:
+        output = self._context.output
+        if output.as_json:
+            output.emit({"group": str(group.id), "error": {"code": error.code, "message": str(error)}})
+        else:
+            output.note(f"{group.name} is watched no longer, the others are: {str(error).rstrip('.')}.")
+
     async def describe_sending(self, group: Group) -> str:
         """Whether what was written just now has been sent, given a moment where the relay can be reached."""
-        if group not in self._groups:
+        if group not in self._groups or group in self._stopped:
             return NOT_SENT
         if all(identifier != str(group.id) for identifier, _ in self._lost):
             for _ in range(SENT_LOOKS):

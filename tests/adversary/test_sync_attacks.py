@@ -5,6 +5,8 @@ Each is also run against a build from which the defence was taken out, to see th
 
 from __future__ import annotations
 
+import asyncio
+import json
 from argparse import Namespace
 from contextlib import suppress
 from copy import deepcopy
@@ -21,6 +23,7 @@ from cocoon_cli.context import Context
 from cocoon_cli.output import Output
 from cocoon_cli.standard_input import StandardInput
 from cocoon_cli.sync import synchronise
+from cocoon_cli.watch import Watch
 from cocoon_core import joining as joining_module
 from cocoon_core.documents import gate as gate_module
 from cocoon_core.documents.rules import Rule
@@ -561,6 +564,46 @@ async def test_attack_43_a_group_that_was_stopped_keeps_no_other_from_its_sync(w
     told = {relay["group"]: relay["error"] for relay in outcome.data["relays"]}
     assert told[str(other.id)] is None
     assert "does not know" in told[str(stopped.id)]
+
+
+async def test_attack_43_a_group_that_is_stopped_while_watching_ends_the_watch_of_no_other(world: World) -> None:
+    ana, ben, mal = await three(world)
+    (stopped,) = ben.running.groups()
+    other = await ben.running.create_group("Band", member_name="Ben", relays=[relay_of(world).url])
+    out, asked = StringIO(), asyncio.Event()
+    context = Context(None, None, None, Output(True, out, out), (), StandardInput(), lambda _: Namespace())
+    async with asyncio.timeout(20), Watch(ben.running, context) as watch:
+        await watch.add_groups()
+        running = asyncio.create_task(watch.run(asked))
+        inject(relay_of(world), stopped.replica.epoch, Forger(mal).operate([99, "of a later version"]))
+        await ana.group.feed.post("which brings it to those who watch")
+        with suppress(UpdateNeededError):
+            await ana.group.sync()
+        while '"error"' not in out.getvalue():
+            assert not running.done(), running.result()
+            await asyncio.sleep(0)
+        await other.feed.post("reaches the relay")
+        while other.unsent():
+            assert not running.done(), running.result()
+            await asyncio.sleep(0)
+        asked.set()
+        await running
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(line["group"], line["error"]["code"]) for line in told if "error" in line] == [
+        (str(stopped.id), UpdateNeededError.code)
+    ]
+
+
+async def test_watching_ends_when_the_only_group_is_stopped(world: World) -> None:
+    _, ben, mal = await three(world)
+    inject(relay_of(world), ben.replica.epoch, Forger(mal).operate([99, "of a later version"]))
+    context = Context(
+        None, None, None, Output(True, StringIO(), StringIO()), (), StandardInput(), lambda _: Namespace()
+    )
+    async with asyncio.timeout(20), Watch(ben.running, context) as watch:
+        await watch.add_groups()
+        with pytest.raises(UpdateNeededError):
+            await watch.run(asyncio.Event())
 
 
 # --- 33: time
