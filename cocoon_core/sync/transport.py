@@ -18,6 +18,9 @@ from cocoon_core.protocol.frames import normalize_origin
 
 CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30.0
+FAREWELL_SECONDS = (
+    0.0  # that the relay's own is waited for: whoever closes is owed nothing, and would wait a round trip
+)
 PATH = "/v1/sync"
 TOKEN_HEADER = "Cocoon-Token"
 
@@ -99,6 +102,7 @@ async def dial_websocket(url: str, token: str | None = None) -> Connection:
                 normalize_origin(url) + PATH,
                 compress=0,
                 heartbeat=HEARTBEAT_SECONDS,
+                timeout=aiohttp.ClientWSTimeout(ws_close=FAREWELL_SECONDS),
                 max_msg_size=MAX_FRAME_BYTES,
                 headers=None if token is None else {TOKEN_HEADER: token},
             )

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from cocoon_core.errors import InvalidLinkError, NotYetError, RelayError, RelayUnavailable
 from cocoon_core.protocol.change import join_change
@@ -27,7 +28,7 @@ from cocoon_core.protocol.frames import (
 from cocoon_core.protocol.ids import GroupId, Incarnation
 from cocoon_core.protocol.invite import InviteKeys, Link, mailbox_keys, read_link, write_link
 from cocoon_core.protocol.run import UnverifiedRun, parse_run
-from cocoon_core.sync import driver, reading, replica
+from cocoon_core.sync import driver, reading, replica, transport
 from cocoon_core.sync.transport import dial_websocket, send_in_time
 from tests.support.hostile import Forger, inject, tampered_signature, topic_log
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
@@ -281,6 +282,40 @@ async def test_an_address_that_is_none_is_refused_in_a_link_and_unreachable_when
     if not url.endswith("/path"):
         with pytest.raises(RelayUnavailable):
             await dial_websocket(url)
+
+
+# --- farewells
+
+
+async def test_attack_08_a_relay_that_says_no_farewell_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoclose=False)
+        await socket.prepare(request)
+        await ended.wait()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/v1/sync", hang)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def leave() -> None:
+        connection = await dial_websocket(url)
+        async with asyncio.timeout(1):
+            await connection.close()
+
+    try:
+        await leave()
+        monkeypatch.setattr(transport, "FAREWELL_SECONDS", 10.0)  # as it is seen to find something
+        with pytest.raises(TimeoutError):
+            await leave()
+    finally:
+        ended.set()
+        await runner.cleanup()
 
 
 # --- much work
