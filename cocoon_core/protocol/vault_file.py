@@ -99,8 +99,11 @@ def seal_chunk(key: Secret, size: int, number: int, data: Data) -> bytes:
     return seal_bulk(key, _nonce(number, last=True), _pad(data), b"")
 
 
-def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash) -> bytes:
+def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash | None) -> bytes:
     """Undo `seal_chunk`, in this order: length, name, key and place, padding.
+
+    Args:
+        name: None where it was just compared with what was named.
 
     Raises:
         MalformedError: the blob is not as long as it is in that place of such a file, or its padding is not the one
@@ -110,7 +113,7 @@ def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash) 
     """
     if not 0 <= number < count_chunks(size) or len(blob) != blob_length(size, number):
         raise MalformedError(f"a blob of {len(blob)} bytes is not chunk {number} of a file of {size}")
-    if sha256(blob) != name:
+    if name is not None and sha256(blob) != name:
         raise DecryptionError(f"a blob of {len(blob)} bytes is not the chunk that was named")
     length = data_length(size, number)
     if length == CHUNK_BYTES:

@@ -56,7 +56,7 @@ class ContentRecord:
     Attributes:
         place: the name of its file in the content store.
         ref: None while it is being sealed.
-        source: what it is being sealed from, in a form of vault/sources.py; None once that is done.
+        source: what it is, or was, sealed from, in a form of vault/sources.py; None if it was fetched.
         held: bytes of its blobs that are here.
         wanted: it is to be fetched whole.
     """
@@ -115,7 +115,7 @@ class ContentTable:
 
     def finish_sealing(self, number: int, ref: FileRef, now_ms: int) -> None:
         self._db.execute(
-            "UPDATE vault_contents SET file=?, ref=?, source=NULL, used_ms=? WHERE id=?",
+            "UPDATE vault_contents SET file=?, ref=?, used_ms=? WHERE id=?",
             (ref.id(), encode_ref(ref), now_ms, number),
         )
 
@@ -126,6 +126,10 @@ class ContentTable:
     def find_sealing(self, source: bytes) -> ContentRecord | None:
         """One that is being sealed from exactly this source."""
         return self._one("group_no=? AND source=? AND file IS NULL", self._no, source)
+
+    def find_sealed(self, source: bytes) -> ContentRecord | None:
+        """One that was sealed from exactly this source."""
+        return self._one("group_no=? AND source=? AND file IS NOT NULL", self._no, source)
 
     def get(self, number: int) -> ContentRecord | None:
         return self._one("id=?", number)

@@ -8,13 +8,12 @@ process. A blob that somebody else here is fetching already is waited for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
 from cocoon_core.errors import NotYetError
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_core.protocol.vault_file import FileRef
+from cocoon_core.protocol.vault_file import FileRef, chunk_key, open_chunk, open_list
 from cocoon_core.storage.vault_contents import ContentRecord
 from cocoon_core.sync.blobs import IN_FLIGHT, run_together
 from cocoon_core.vault.content import ContentFile
@@ -45,7 +44,7 @@ async def fetch_file(
     record = holding.begin(ref)
     holding.store.hold(record.number)
     file = holding.open(record)
-    fetching = _Fetching(holding, relays, record, file)
+    fetching = _Fetching(holding, relays, record, ref, file)
     try:
         wanted = range(ref.chunks) if chunks is None else chunks
         if ref.is_listed:
@@ -74,20 +73,25 @@ def _lists(chunks: range) -> tuple[int, int]:
 class _Fetching:
     """The blobs of one file."""
 
-    def __init__(self, holding: Holding, relays: OpenRelays, record: ContentRecord, file: ContentFile) -> None:
+    def __init__(
+        self, holding: Holding, relays: OpenRelays, record: ContentRecord, ref: FileRef, file: ContentFile
+    ) -> None:
         self._holding, self._relays, self._record, self._file = holding, relays, record, file
+        self._ref, self._key = ref, chunk_key(ref.key)
         self._fresh: list[tuple[int, BlobHash, int]] = []
         self._keeping = asyncio.Lock()
         self.nowhere = 0
 
-    async def run(self, places: Iterable[int], names: NameRow, tell: Tell | None) -> None:
+    async def run(self, places: range, names: NameRow, tell: Tell | None) -> None:
         """Fetch what is not here of these places."""
         size = self._record.size
         here = self._holding.here(self._record, size)
-        todo = [place for place in places if not here.has(place)]
-        left = iter(todo)
-        total = sum(length_at(size, place) for place in places)
-        meter = Meter(total, tell, total - sum(length_at(size, place) for place in todo))
+        left = (place for place in places if not here.has(place))
+        meter = Meter(
+            sum(length_at(size, place) for place in places),
+            tell,
+            sum(length_at(size, place) for place in places if here.has(place)),
+        )
         meter.add(0)
 
         async def fetch_some() -> None:
@@ -98,7 +102,7 @@ class _Fetching:
                     await self._keep()
 
         try:
-            await run_together([fetch_some() for _ in range(min(IN_FLIGHT, len(todo)))])
+            await run_together([fetch_some() for _ in range(min(IN_FLIGHT, len(places)))])
         finally:
             await finished(asyncio.ensure_future(self._keep()))
         await self._keep()
@@ -112,8 +116,7 @@ class _Fetching:
         mine = holding.coming[key] = asyncio.get_running_loop().create_future()
         try:
             blob = await self._relays.get(holding.keys, name)
-            require_length(self._record.size, place, blob)
-            await in_thread(partial(self._file.write, place, blob))
+            await in_thread(partial(self._verify_and_write, place, blob))
             self._fresh.append((place, name, len(blob)))
             mine.set_result(None)
         except NowhereError:
@@ -123,6 +126,18 @@ class _Fetching:
             del holding.coming[key]
             mine.cancel()
         return True
+
+    def _verify_and_write(self, place: int, blob: bytes) -> None:
+        """On a thread. What has its name and does not open is refused at once: else a few bytes at a relay, named a
+        million times, would fill this disk.
+        """
+        record, ref = self._record, self._ref
+        require_length(record.size, place, blob)
+        if place < ref.chunks:
+            open_chunk(self._key, record.size, place, blob, None)
+        else:
+            open_list(ref, place - ref.chunks, blob)
+        self._file.write(place, blob)
 
     async def _keep(self) -> None:
         """Have what came durable, and then count."""

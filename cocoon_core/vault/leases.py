@@ -121,6 +121,8 @@ async def _find_due(holding: Holding, url: str, references: References, now: int
             continue
         days = VAULT_RENEW_DAYS if is_own else VAULT_OTHERS_RENEW_DAYS
         since = 0 if lease is None else lease.renewed_ms
+        if not is_own and ref.chunks > MOST_NAMES and not everything:
+            continue  # its owner's matter: else few bytes of a hostile member keep all devices asking
         if file not in queued and (everything or now - since >= days * DAY_MS):
             found.append((since, ref))
     with holding.transfers.transaction():

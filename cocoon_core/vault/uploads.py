@@ -34,13 +34,16 @@ async def send_file(holding: Holding, relays: OpenRelays, url: str, ref: FileRef
     record = holding.find(ref)
     if record is not None:
         holding.store.hold(record.number)
+    held = holding.contents.count_blobs(record.number) if record is not None else 0
     try:
         try:
             lacking = await _send(holding, relays, url, ref, record, tell)
         except BlobRefused as error:
             if error.reason is not ErrorCode.BAD_HASH:
                 raise
-            if record is None or not await drop_damaged(holding, record):
+            if record is not None:
+                await drop_damaged(holding, record)
+            if record is None or holding.contents.count_blobs(record.number) == held:
                 raise RelayMisbehaved("the relay says of a blob that it is not what it is") from error
             lacking = await _send(holding, relays, url, ref, record, tell)  # the damaged ones come from elsewhere
     finally:

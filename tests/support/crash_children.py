@@ -11,6 +11,8 @@ import aiohttp  # noqa: F401  imported before the fork, as all below
 
 from cocoon_core import Cocoon
 from cocoon_core.errors import RelayError
+from cocoon_core.storage.vault_contents import decode_ref, encode_ref
+from cocoon_core.vault.sources import FileSource
 from tests.support.storage_children import PASSPHRASE
 
 
@@ -60,3 +62,35 @@ async def _join_group(home: Path, link: str, tell: Connection) -> None:
     group = await cocoon.join(link, member_name="Joiner")
     tell.send(("joined", group.id))
     await cocoon.close()
+
+
+def send_file(home: Path, path: Path, tell: Connection) -> None:
+    """Add a file to the vault and send it; its reference is left beside it."""
+    asyncio.run(_send_file(home, path, tell))
+
+
+async def _send_file(home: Path, path: Path, tell: Connection) -> None:
+    async with await Cocoon.open(home, PASSPHRASE) as cocoon:
+        (group,) = cocoon.groups()
+        tell.send("open")
+        source = FileSource(path)
+        ref = await group._transfers.seal(source)
+        source.close()
+        with group.replica.database.transaction():
+            group._transfers.send(ref)
+        path.with_suffix(".ref").write_bytes(encode_ref(ref))
+        report = await group.sync()
+        tell.send("done" if report.files.sent == 1 or not group._transfers.state(ref).waits_for else report)
+
+
+def fetch_file(home: Path, path: Path, target: Path, tell: Connection) -> None:
+    """Fetch a file that `send_file` sent, and write it."""
+    asyncio.run(_fetch_file(home, path, target, tell))
+
+
+async def _fetch_file(home: Path, path: Path, target: Path, tell: Connection) -> None:
+    async with await Cocoon.open(home, PASSPHRASE) as cocoon:
+        (group,) = cocoon.groups()
+        tell.send("open")
+        await group._transfers.write_to(decode_ref(path.with_suffix(".ref").read_bytes()), target, replace=True)
+        tell.send("done")
