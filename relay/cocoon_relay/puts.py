@@ -7,8 +7,7 @@ the checks is that of specs/relay.md §5.2.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -59,18 +58,6 @@ class TakesPuts:
     @property
     def commits(self) -> int:
         return self._writer.commits
-
-    def put(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits | None = None,
-    ) -> Awaitable[tuple[int, ...]]:
-        future: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self.submit(info, envelopes, seal, expect, limits or self._limits, future)
-        return future
 
     def submit(
         self,

@@ -118,16 +118,6 @@ class ShardedStore:
                 return found
         return await home.open_topic(topic, create=True) if create else None
 
-    def put(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits | None = None,
-    ) -> Awaitable[tuple[int, ...]]:
-        return self._of(info.handle).put(info, envelopes, seal, expect, limits)
-
     def submit(
         self,
         info: TopicInfo,

@@ -12,7 +12,7 @@ relay_store joins one of each. All refusals are `Refusal`; whoever is not refuse
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -166,19 +166,6 @@ class LogStore(Protocol):
     async def open_topic(self, topic: TopicId, *, create: bool) -> TopicInfo | None:
         """Find a topic and renew its lease; make it, if there is none and `create` is set."""
 
-    def put(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits | None = None,
-    ) -> Awaitable[tuple[int, ...]]:
-        """Append all or none; the sequence numbers once durable. What is stored already keeps its number.
-
-        `limits` are those of who puts: how much the topic may hold for them, and what of the disk is left free.
-        """
-
     def submit(
         self,
         info: TopicInfo,
@@ -188,7 +175,11 @@ class LogStore(Protocol):
         limits: Limits,
         answer: Answer,
     ) -> None:
-        """The same; `answer` is told in the event loop, after the listeners are."""
+        """Append all or none; what is stored already keeps its number. `answer` is told the sequence numbers once they
+        are durable, in the event loop, after the listeners are.
+
+        `limits` are those of who puts: how much the topic may hold for them, and what of the disk is left free.
+        """
 
     def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
         """Each envelope is a put of its own, one after the other: `answer` is told a list that has for each its

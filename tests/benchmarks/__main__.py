@@ -18,11 +18,9 @@ from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
 from tests.benchmarks.gaps import measure_gaps
 from tests.benchmarks.newcomer import measure_compaction, measure_newcomers
-from tests.benchmarks.nodes import measure_nodes
 from tests.benchmarks.posting import measure_growth, measure_posting
 from tests.benchmarks.roster import measure_rosters
 from tests.benchmarks.rotating_relay import measure_rotating_relay
-from tests.benchmarks.serving import measure_serving
 from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.table import Row, print_rows
 from tests.benchmarks.wrapping import measure_wrapping
@@ -35,19 +33,17 @@ LINES: dict[str, Measure] = {
     "3": measure_delivering,
     "4": measure_sizes,
     "5": measure_growth,
-    "6": measure_serving,
     "7": measure_rotating_relay,
     "8": measure_wrapping,
     "9": measure_rosters,
     "10": measure_newcomers,
     "11": measure_compaction,
     "12": measure_gaps,
-    "13": measure_nodes,
 }
 
 
 def main(wanted: list[str]) -> None:
-    """Measure the lines that are named, or all; line 1 brings most of line 6 with it."""
+    """Measure the lines that are named, or all; line 1 brings line 6 with it. For relays: `make bench-relay`."""
     rows: list[Row] = []
     for line in wanted or LINES:
         measure = LINES.get(line)

@@ -22,6 +22,7 @@ from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from cocoon_relay.sqlite_store import SqliteStore
 from cocoon_relay.store import TopicInfo
+from tests.support.stores import put_into
 
 LIMITS: Final = replace(Limits(), free_bytes=0)
 START: Final = 1_700_000_000.0
@@ -116,7 +117,7 @@ class StoreUser:
         self.ledger.tried.append(tried)
 
         async def append() -> tuple[int, ...]:
-            return await store.log.put(info, tried.envelopes, seal, None)
+            return await put_into(store.log, info, tried.envelopes, seal, None)
 
         seqs = await self._again(append)
         self.ledger.note(PutAcked(tried, info.incarnation, seqs))
@@ -191,7 +192,7 @@ async def check_store(data: Path, ledger: Ledger, acknowledged: int, now: float)
             assert hashlib.sha256(await _read_blob(store, name)).digest() == name, "a blob counts and is not whole"
         fresh = await store.log.open_topic(TopicId(bytes(32)), create=True)
         assert fresh is not None
-        assert len(await store.log.put(fresh, (b"more",), False, None)) == 1
+        assert len(await put_into(store.log, fresh, (b"more",), False, None)) == 1
     finally:
         await store.close()
 

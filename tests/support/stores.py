@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import os
@@ -13,7 +14,8 @@ from pathlib import Path
 from cocoon_core.protocol.ids import BlobHash, TopicId
 from cocoon_relay.limits import Limits
 from cocoon_relay.relay_store import RelayStore, open_store
-from cocoon_relay.store import TopicInfo
+from cocoon_relay.sharded_store import ShardedStore
+from cocoon_relay.store import LogStore, TopicInfo
 
 START = time.time()
 LIMITS = replace(Limits(), free_bytes=0)
@@ -46,6 +48,21 @@ async def make_topic(store: RelayStore) -> TopicInfo:
     info = await store.log.open_topic(TopicId(os.urandom(32)), create=True)
     assert info is not None
     return info
+
+
+def put_into(
+    log: LogStore,
+    info: TopicInfo,
+    envelopes: tuple[bytes, ...],
+    seal: bool,
+    expect: int | None,
+    limits: Limits | None = None,
+) -> asyncio.Future[tuple[int, ...]]:
+    """Put, and wait for the sequence numbers. Without limits of who puts, the store's own hold."""
+    answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+    own: Limits = getattr(log._shards[0] if isinstance(log, ShardedStore) else log, "_limits", LIMITS)
+    log.submit(info, envelopes, seal, expect, limits or own, answer)
+    return answer
 
 
 async def put_blob(store: RelayStore, info: TopicInfo, data: bytes) -> BlobHash:

@@ -29,7 +29,7 @@ from tests.support.movers import Reader, Writer
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key, topic_of
 from tests.support.relay_process import RelayProcess, relay_command, relay_environment, serve_node
 from tests.support.servers import PostgresServer, free_ports
-from tests.support.stores import LIMITS, Backing, Clock, envelopes, make_topic, places_of, put_blob, read_blob
+from tests.support.stores import LIMITS, Backing, Clock, envelopes, make_topic, places_of, put_blob, put_into, read_blob
 
 Http = aiohttp.ClientSession
 MakeBacking = Callable[[], Awaitable[Backing]]
@@ -220,7 +220,7 @@ class TestCollecting:
             datas = [random.randbytes(200) for _ in range(120)]
             blobs = await asyncio.gather(*(put_blob(stores[n % 2], open_topic, data) for n, data in enumerate(datas)))
             topics = [await make_topic(stores[n % 2]) for n in range(60)]
-            await asyncio.gather(*(stores[0].log.put(topic, envelopes(3), False, None) for topic in topics))
+            await asyncio.gather(*(put_into(stores[0].log, topic, envelopes(3), False, None) for topic in topics))
             backing.clock.now += LIMITS.blob_lease + DAY
             renewed: set[bytes] = set()
             touched: set[bytes] = set()
@@ -282,7 +282,7 @@ class TestSharding:
         store = await before.open()
         topics = [await make_topic(store) for _ in range(12)]
         for topic in topics:
-            await store.log.put(topic, envelopes(2), False, None)
+            await put_into(store.log, topic, envelopes(2), False, None)
         blobs = [await put_blob(store, topics[0], random.randbytes(50)) for _ in range(12)]
         await store.close()
         store = await Backing(tmp_path / "data", (first, second), None, before.clock).open()
@@ -291,7 +291,7 @@ class TestSharding:
                 found = await store.log.open_topic(topic.topic, create=True)
                 assert found is not None
                 assert (found.incarnation, found.last) == (topic.incarnation, 2)
-                assert await store.log.put(found, envelopes(1), False, 2) == (3,)
+                assert await put_into(store.log, found, envelopes(1), False, 2) == (3,)
             assert await store.have_blobs(blobs, renew=True) == blobs
             added = [await make_topic(store) for _ in range(12)]
             assert len({shard_of(topic.handle) for topic in added}) == 2

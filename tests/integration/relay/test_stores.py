@@ -26,6 +26,7 @@ from tests.support.stores import (
     make_topic,
     places_of,
     put_blob,
+    put_into,
     read_blob,
 )
 
@@ -71,7 +72,7 @@ async def test_what_was_put_is_there_after_reopening(open_store: OpenStore) -> N
     store = await open_store()
     info = await make_topic(store)
     items = envelopes(200)
-    assert await store.log.put(info, items, False, None) == tuple(range(1, 201))
+    assert await put_into(store.log, info, items, False, None) == tuple(range(1, 201))
     await store.close()
     again = await open_store()
     found = await again.log.open_topic(info.topic, create=False)
@@ -79,7 +80,7 @@ async def test_what_was_put_is_there_after_reopening(open_store: OpenStore) -> N
     assert (found.incarnation, found.last) == (info.incarnation, 200)
     batch = await again.log.read(found.handle, 0, 1000, 10**9)
     assert (batch.first, batch.envelopes) == (1, items)
-    assert await again.log.put(found, items[:3], False, None) == (1, 2, 3)
+    assert await put_into(again.log, found, items[:3], False, None) == (1, 2, 3)
 
 
 async def test_puts_that_wait_together_share_one_commit(open_store: OpenStore) -> None:
@@ -88,7 +89,7 @@ async def test_puts_that_wait_together_share_one_commit(open_store: OpenStore) -
     seen: list[Committed] = []
     store.log.listen(seen.extend)
     before = store.log.commits
-    answers = await asyncio.gather(*(store.log.put(info, envelopes(1), False, None) for _ in range(500)))
+    answers = await asyncio.gather(*(put_into(store.log, info, envelopes(1), False, None) for _ in range(500)))
     assert sorted(answers) == [(n,) for n in range(1, 501)]
     assert store.log.commits - before < 50
     assert [seq for commit in seen for seq in range(commit.batch.first, commit.batch.last + 1)] == list(range(1, 501))
@@ -99,9 +100,11 @@ async def test_one_refused_put_leaves_its_neighbours_of_the_same_commit_alone(op
     info = await make_topic(store)
     one, two, three = (envelopes(2) for _ in range(3))
     answers = await asyncio.gather(
-        store.log.put(info, one, False, 0), store.log.put(info, two, False, 0), store.log.put(info, three, True, 2),
+        put_into(store.log, info, one, False, 0),
+        put_into(store.log, info, two, False, 0),
+        put_into(store.log, info, three, True, 2),
         return_exceptions=True,
-    )  # fmt: skip
+    )
     assert answers[0] == (1, 2)
     assert isinstance(answers[1], Refusal)
     assert (answers[1].code, answers[1].last) == (ErrorCode.EXPECT, 2)
@@ -112,7 +115,7 @@ async def test_one_refused_put_leaves_its_neighbours_of_the_same_commit_alone(op
 async def test_reads_keep_to_their_limits_and_always_give_one(open_store: OpenStore) -> None:
     store = await open_store()
     info = await make_topic(store)
-    await store.log.put(info, envelopes(10), False, None)
+    await put_into(store.log, info, envelopes(10), False, None)
     assert len((await store.log.read(info.handle, 0, 3, 10**9)).envelopes) == 3
     assert len((await store.log.read(info.handle, 4, 99, 900)).envelopes) == 3
     assert len((await store.log.read(info.handle, 4, 99, 1)).envelopes) == 1
@@ -124,12 +127,12 @@ async def test_a_topic_keeps_to_its_quota(open_store: OpenStore, limits: Limits)
     store = await open_store(limits)
     info, other = await make_topic(store), await make_topic(store)
     kept = envelopes(3)
-    await store.log.put(info, kept, False, None)
+    await put_into(store.log, info, kept, False, None)
     with pytest.raises(Refusal) as caught:
-        await store.log.put(info, envelopes(1), False, None)
+        await put_into(store.log, info, envelopes(1), False, None)
     assert caught.value.code is ErrorCode.QUOTA
-    assert await store.log.put(info, kept, False, None) == (1, 2, 3)
-    assert await store.log.put(other, envelopes(1), False, None) == (1,)
+    assert await put_into(store.log, info, kept, False, None) == (1, 2, 3)
+    assert await put_into(store.log, other, envelopes(1), False, None) == (1,)
 
 
 @pytest.mark.parametrize("limits", [replace(LIMITS, topic_entries=3), replace(LIMITS, topic_bytes=1000)])
@@ -137,23 +140,23 @@ async def test_a_full_topic_can_still_be_sealed_and_then_takes_nothing(open_stor
     """A hostile holder of the topic key can fill it, but not so keep the others from leaving it."""
     store = await open_store(limits)
     info = await make_topic(store)
-    await store.log.put(info, envelopes(3), False, None)
+    await put_into(store.log, info, envelopes(3), False, None)
     for more in (envelopes(1), envelopes(2)):
         with pytest.raises(Refusal) as caught:
-            await store.log.put(info, more, False, None)
+            await put_into(store.log, info, more, False, None)
         assert caught.value.code is ErrorCode.QUOTA
     rotation = envelopes(2)
-    assert await store.log.put(info, rotation, True, 3) == (4, 5)
-    assert await store.log.put(info, rotation, True, 3) == (4, 5)
+    assert await put_into(store.log, info, rotation, True, 3) == (4, 5)
+    assert await put_into(store.log, info, rotation, True, 3) == (4, 5)
     with pytest.raises(Refusal) as caught:
-        await store.log.put(info, envelopes(1), True, None)
+        await put_into(store.log, info, envelopes(1), True, None)
     assert caught.value.code is ErrorCode.SEALED
 
 
 async def test_the_operators_ceiling_is_a_full_disk(open_store: OpenStore) -> None:
     store = await open_store(replace(LIMITS, stored_bytes=1))
     info = await make_topic(store)
-    await store.log.put(info, envelopes(1), False, None)
+    await put_into(store.log, info, envelopes(1), False, None)
     with pytest.raises(Refusal) as caught:
         await put_blob(store, info, b"x" * 100)
     assert caught.value.code is ErrorCode.FULL
@@ -166,7 +169,7 @@ class TestLeases:
         store = await open_store()
         info, kept = await make_topic(store), await make_topic(store)
         for topic in (info, kept):
-            await store.log.put(topic, envelopes(3_000 if topic is info else 2), False, None)
+            await put_into(store.log, topic, envelopes(3_000 if topic is info else 2), False, None)
         clock.now += LIMITS.topic_lease - DAY
         await store.log.open_topic(kept.topic, create=False)
         assert await store.gc() == Collected()
@@ -174,7 +177,7 @@ class TestLeases:
         assert await store.gc() == Collected(topics=1, entries=3_000)
         assert await store.log.open_topic(info.topic, create=False) is None
         with pytest.raises(Refusal) as caught:
-            await store.log.put(info, envelopes(1), False, None)
+            await put_into(store.log, info, envelopes(1), False, None)
         assert caught.value.code is ErrorCode.NOT_OPEN
         again = await store.log.open_topic(info.topic, create=True)
         assert again is not None
@@ -204,7 +207,7 @@ class TestLeases:
         store = await open_store()
         info = await make_topic(store)
         items = envelopes(10)
-        await store.log.put(info, items, True, None)
+        await put_into(store.log, info, items, True, None)
         clock.now += LIMITS.topic_lease + DAY
         assert await store.gc() == Collected(entries=9)
         batch = await store.log.read(info.handle, 0, 99, 10**9)
@@ -212,7 +215,7 @@ class TestLeases:
         found = await store.log.open_topic(info.topic, create=False)
         assert found is not None
         assert (found.first, found.last, found.sealed) == (10, 10, True)
-        assert await store.log.put(found, items[-1:], True, 0) == (10,)
+        assert await put_into(store.log, found, items[-1:], True, 0) == (10,)
         assert await store.log.totals() == Totals(1, 1, 300, 0, 0)
         clock.now += LIMITS.sealed_topic_lease + DAY
         assert (await store.gc()).topics == 1
@@ -223,7 +226,7 @@ class TestLeases:
         limits = replace(LIMITS, topic_lease=1000 * DAY, sealed_topic_lease=10 * DAY)
         store = await open_store(limits)
         info = await make_topic(store)
-        await store.log.put(info, envelopes(5), True, None)
+        await put_into(store.log, info, envelopes(5), True, None)
         clock.now += 990 * DAY
         assert await store.gc() == Collected()
         clock.now += 20 * DAY
@@ -234,7 +237,7 @@ class TestLeases:
     ) -> None:
         store = await open_store()
         info = await make_topic(store)
-        await store.log.put(info, envelopes(5), True, None)
+        await put_into(store.log, info, envelopes(5), True, None)
         for days in (91, 300, 338):
             clock.now += days * DAY
             await store.gc()
@@ -307,7 +310,7 @@ class TestBlobs:
         upload = await store.begin_blob(info, len(data))
         upload.write(data)
         upload.finish(blob)
-        await store.log.put(info, envelopes(1), True, None)
+        await put_into(store.log, info, envelopes(1), True, None)
         with pytest.raises(Refusal) as caught:
             await store.commit_blob(info, blob, upload)
         upload.discard()

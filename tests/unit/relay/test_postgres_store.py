@@ -21,7 +21,7 @@ from cocoon_relay.refusal import Refusal
 from cocoon_relay.settings import read_settings
 from cocoon_relay.store import TopicInfo, Totals
 from tests.support.servers import PostgresServer, free_ports
-from tests.support.stores import LIMITS, envelopes
+from tests.support.stores import LIMITS, envelopes, put_into
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_every_statement_finds_its_rows_by_key(database: str, store: Postg
     for filled in (False, True):
         if filled:
             for number in range(3):
-                await store.put(await make_topic(store, number), envelopes(200), False, None)
+                await put_into(store, await make_topic(store, number), envelopes(200), False, None)
         db = await connect(database, "test")
         await db.execute("ANALYZE")
         for statement, parameters in statements.items():
@@ -96,10 +96,10 @@ async def test_a_database_that_stays_away_refuses_and_goes_on_when_it_is_back(
 ) -> None:
     monkeypatch.setattr("cocoon_relay.postgres_schema._PATIENCE", 0.2)
     info = await make_topic(store)
-    assert await store.put(info, envelopes(1), False, None) == (1,)
+    assert await put_into(store, info, envelopes(1), False, None) == (1,)
     postgres.stop()
     try:
-        for work in (store.put(info, envelopes(1), False, None), store.read(info.handle, 0, 9, 10**6)):
+        for work in (put_into(store, info, envelopes(1), False, None), store.read(info.handle, 0, 9, 10**6)):
             with pytest.raises(Refusal) as caught:
                 await work
             assert caught.value.code is ErrorCode.BUSY
@@ -107,7 +107,7 @@ async def test_a_database_that_stays_away_refuses_and_goes_on_when_it_is_back(
     finally:
         postgres.start()
     monkeypatch.setattr("cocoon_relay.postgres_schema._PATIENCE", 10.0)
-    assert await store.put(info, envelopes(1), False, 1) == (2,)
+    assert await put_into(store, info, envelopes(1), False, 1) == (2,)
     assert (await store.read(info.handle, 0, 9, 10**6)).last == 2
 
 
@@ -129,7 +129,7 @@ async def test_a_commit_whose_answer_was_lost_is_found_to_be_stored(
 
     monkeypatch.setattr(postgres_writer.PostgresWriter, "_try", lose_the_answer)
     items = envelopes(3)
-    assert await store.put(info, items, True, 0) == (1, 2, 3)
+    assert await put_into(store, info, items, True, 0) == (1, 2, 3)
     assert lost == 2
     assert (await store.read(info.handle, 0, 99, 10**6)).envelopes == items
     found = await store.open_topic(info.topic, create=False)
@@ -154,21 +154,21 @@ async def test_one_statement_does_it_while_nobody_else_puts(
         info = await make_topic(store)
         items = [envelopes(1) for _ in range(12)]
         for seq, item in enumerate(items[:6], start=1):
-            assert await store.put(info, item, False, seq - 1) == (seq,)
+            assert await put_into(store, info, item, False, seq - 1) == (seq,)
         assert looked == [store._writer]
-        assert await other.put(info, items[6], False, 6) == (7,)
-        assert await other.put(info, items[7], False, None) == (8,)
+        assert await put_into(other, info, items[6], False, 6) == (7,)
+        assert await put_into(other, info, items[7], False, None) == (8,)
         assert looked == [store._writer, other._writer]
         # It is behind now: its own put goes after those of the other; what is stored is found; a seal is seen.
-        assert await store.put(info, items[8], False, None) == (9,)
-        assert await store.put(info, items[7] + items[8], False, None) == (8, 9)
-        assert await other.put(info, items[9], True, 9) == (10,)
+        assert await put_into(store, info, items[8], False, None) == (9,)
+        assert await put_into(store, info, items[7] + items[8], False, None) == (8, 9)
+        assert await put_into(other, info, items[9], True, 9) == (10,)
         with pytest.raises(Refusal) as caught:
-            await store.put(info, items[10], False, None)
+            await put_into(store, info, items[10], False, None)
         assert (caught.value.code, caught.value.last) == (ErrorCode.SEALED, 10)
         assert await other.drop({info.topic}) is not None
         with pytest.raises(Refusal) as caught:
-            await other.put(info, items[11], False, None)
+            await put_into(other, info, items[11], False, None)
         assert caught.value.code is ErrorCode.NOT_OPEN
         assert await store.totals() == Totals(0, 0, 0, 0, 0)
     finally:
@@ -179,10 +179,10 @@ async def test_the_operators_ceiling_holds_for_entries_too(database: str) -> Non
     store = await PostgresStore.open(database, replace(LIMITS, stored_bytes=600))
     try:
         info = await make_topic(store)
-        await store.put(info, envelopes(2), False, None)
+        await put_into(store, info, envelopes(2), False, None)
         store._writer._stored_checked = -1e9
         with pytest.raises(Refusal) as caught:
-            await store.put(info, envelopes(1), False, None)
+            await put_into(store, info, envelopes(1), False, None)
         assert caught.value.code is ErrorCode.FULL
     finally:
         await store.close()

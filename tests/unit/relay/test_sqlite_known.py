@@ -17,7 +17,7 @@ from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_gc import condemn_topics
 from cocoon_relay.sqlite_schema import DATABASE_NAME, connect_writer, place_of
 from cocoon_relay.store import TopicInfo, hash_envelope
-from tests.support.stores import LIMITS, Clock
+from tests.support.stores import LIMITS, Clock, put_into
 
 
 class Story:
@@ -37,7 +37,7 @@ class Story:
         old = self.chance.sample(stored, min(len(stored), self.chance.randrange(4)))
         envelopes = old + [self.chance.randbytes(300) for _ in range(self.chance.randrange(6))]
         self.chance.shuffle(envelopes)
-        seqs = await self.store.log.put(info, tuple(envelopes), False, None)
+        seqs = await put_into(self.store.log, info, tuple(envelopes), False, None)
         stored += [envelope for envelope in envelopes if envelope not in stored]
         assert list(seqs) == [stored.index(envelope) + 1 for envelope in envelopes]
 
@@ -72,7 +72,7 @@ async def test_hashes_go_into_the_table_in_portions_and_each_once(
     await story.make_topic()
     info, _ = story.topics[0]
     for _ in range(5):
-        await store.log.put(info, tuple(story.chance.randbytes(300) for _ in range(1_000)), False, None)
+        await put_into(store.log, info, tuple(story.chance.randbytes(300) for _ in range(1_000)), False, None)
     await store.close()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
         (indexed,) = db.execute("SELECT indexed FROM topics").fetchone()
@@ -99,13 +99,13 @@ async def test_what_another_process_did_to_a_topic_is_seen(tmp_path: Path) -> No
     await story.make_topic()
     info, _ = story.topics[0]
     envelope = story.chance.randbytes(300)
-    await store.log.put(info, (envelope,), False, None)
+    await put_into(store.log, info, (envelope,), False, None)
     with closing(connect_writer(tmp_path / DATABASE_NAME)) as db:
         db.execute("BEGIN IMMEDIATE")
         condemn_topics(db, [info.topic])
         db.execute("COMMIT")
     with pytest.raises(Refusal, match="expired"):
-        await store.log.put(info, (envelope,), False, None)
+        await put_into(store.log, info, (envelope,), False, None)
     await store.close()
 
 
@@ -116,12 +116,12 @@ async def test_what_gc_took_of_a_sealed_topic_is_not_known(tmp_path: Path) -> No
     await story.make_topic()
     info, _ = story.topics[0]
     first, last = story.chance.randbytes(300), story.chance.randbytes(300)
-    await store.log.put(info, (first, last), True, 0)
+    await put_into(store.log, info, (first, last), True, 0)
     clock.now += LIMITS.topic_lease + 2 * DAY
     await store.log.collect()
-    assert await store.log.put(info, (last,), True, 0) == (2,)
+    assert await put_into(store.log, info, (last,), True, 0) == (2,)
     with pytest.raises(Refusal, match="sealed"):
-        await store.log.put(info, (first,), False, None)
+        await put_into(store.log, info, (first,), False, None)
     await store.close()
 
 
@@ -140,8 +140,8 @@ async def test_a_transaction_that_was_undone_leaves_nothing_known(
     with monkeypatch.context() as broken:
         broken.setattr(sqlite_known.KnownTopics, "shrink", fail)
         with pytest.raises(ValueError, match="last step"):
-            await store.log.put(info, (envelope,), False, None)
-    assert await store.log.put(info, (other, envelope), False, None) == (1, 2)
+            await put_into(store.log, info, (envelope,), False, None)
+    assert await put_into(store.log, info, (other, envelope), False, None) == (1, 2)
     await store.close()
 
 
@@ -152,7 +152,7 @@ async def test_the_data_of_an_older_relay_keeps_what_it_knew(tmp_path: Path) -> 
     await story.make_topic()
     info, _ = story.topics[0]
     envelopes = tuple(story.chance.randbytes(300) for _ in range(3))
-    await store.log.put(info, envelopes, False, None)
+    await put_into(store.log, info, envelopes, False, None)
     await store.close()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db, db:
         for seq, envelope in enumerate(envelopes, start=1):
@@ -161,7 +161,7 @@ async def test_the_data_of_an_older_relay_keeps_what_it_knew(tmp_path: Path) -> 
         db.execute("ALTER TABLE topics DROP COLUMN indexed")
         db.execute("PRAGMA user_version = 2")
     await story.reopen(tmp_path)
-    assert await story.store.log.put(info, envelopes[::-1], False, None) == (3, 2, 1)
+    assert await put_into(story.store.log, info, envelopes[::-1], False, None) == (3, 2, 1)
     await story.store.close()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
         assert db.execute("SELECT count(*) FROM entries WHERE place > ?", (place_of(1, 3),)).fetchone() == (0,)

@@ -20,7 +20,7 @@ from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS
 from cocoon_relay.sqlite_store import read_stats
 from cocoon_relay.store import Collected, Totals
-from tests.support.stores import LIMITS, START, Clock, envelopes, make_topic, put_blob
+from tests.support.stores import LIMITS, START, Clock, envelopes, make_topic, put_blob, put_into
 
 OpenStore = Callable[..., Awaitable[RelayStore]]
 
@@ -55,7 +55,7 @@ async def test_a_reserve_of_the_disk_is_left_alone(open_store: OpenStore, tmp_pa
     store = await open_store(replace(LIMITS, free_bytes=2**60))
     info = await make_topic(store)
     with pytest.raises(Refusal) as caught:
-        await store.log.put(info, envelopes(1), False, None)
+        await put_into(store.log, info, envelopes(1), False, None)
     assert caught.value.code is ErrorCode.FULL
     assert read_stats(tmp_path / "data")[0] == Totals(1, 0, 0, 0, 0)
 
