@@ -199,6 +199,28 @@ def seal_bulk(key: Secret, nonce: bytes, plaintext: bytes | bytearray | memoryvi
     return ChaCha20Poly1305(key.reveal()).encrypt(nonce, plaintext, ad)
 
 
+def seal_bulk_into(
+    key: Secret, nonce: bytes, plaintext: bytes | bytearray | memoryview, ad: bytes, out: memoryview
+) -> None:
+    """`seal_bulk` into memory that the caller has, 16 bytes longer than the plaintext: no page of it is made anew."""
+    ChaCha20Poly1305(key.reveal()).encrypt_into(nonce, plaintext, ad, out)
+
+
+def open_bulk_into(
+    key: Secret, nonce: bytes, ciphertext: bytes | bytearray | memoryview, ad: bytes, out: memoryview
+) -> None:
+    """`open_bulk` into memory that the caller has, 16 bytes shorter than the ciphertext. What a failure leaves there is
+    nothing to use.
+
+    Raises:
+        DecryptionError: as `open_bulk`.
+    """
+    try:
+        ChaCha20Poly1305(key.reveal()).decrypt_into(nonce, ciphertext, ad, out)
+    except (InvalidTag, ValueError) as error:
+        raise DecryptionError(f"{len(ciphertext)} bytes do not open under this key") from error
+
+
 def open_bulk(key: Secret, nonce: bytes, ciphertext: bytes | bytearray | memoryview, ad: bytes) -> bytes:
     """Undo `seal_bulk`.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from cocoon_core.errors import DecryptionError, MalformedError, UsageError
 from cocoon_core.protocol.constants import (
@@ -30,7 +30,17 @@ from cocoon_core.protocol.constants import (
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.envelope import padded_size
 from cocoon_core.protocol.ids import BlobHash, GroupId
-from cocoon_core.protocol.primitives import Secret, derive, hash_bytes, keyed_hash, open_bulk, seal_bulk, sha256
+from cocoon_core.protocol.primitives import (
+    Secret,
+    derive,
+    hash_bytes,
+    keyed_hash,
+    open_bulk,
+    open_bulk_into,
+    seal_bulk,
+    seal_bulk_into,
+    sha256,
+)
 
 NAME_BYTES: Final = BlobHash.LENGTH
 _LIST_NAMES: Final = CHUNK_BYTES // NAME_BYTES  # names in one chunk of a list
@@ -77,10 +87,15 @@ def list_key(file_key: Secret) -> Secret:
     return derive(file_key, LABEL_VAULT_LIST)
 
 
-def seal_chunk(key: Secret, size: int, number: int, data: Data) -> bytes:
+@overload
+def seal_chunk(key: Secret, size: int, number: int, data: Data) -> bytes: ...
+@overload
+def seal_chunk(key: Secret, size: int, number: int, data: Data, out: memoryview) -> memoryview: ...
+def seal_chunk(key: Secret, size: int, number: int, data: Data, out: memoryview | None = None) -> bytes | memoryview:
     """Seal one chunk of a file of `size` bytes.
 
     Args:
+        out: memory for a whole chunk's blob, to be written over; the blob is then this memory, or a part of it.
         key: of the chunks or of the list, made from a file key that was drawn for this file alone. The caller sees to
             it that no two contents are ever sealed in one place under one key.
         data: the file's bytes in that place.
@@ -94,15 +109,28 @@ def seal_chunk(key: Secret, size: int, number: int, data: Data) -> bytes:
     length = data_length(size, number)
     if number < 0 or len(data) != length:
         raise UsageError(f"chunk {number} of {size} bytes has {length} bytes, not {len(data)}")
-    if length == CHUNK_BYTES:
-        return seal_bulk(key, _nonce(number, last=False), data, b"")
-    return seal_bulk(key, _nonce(number, last=True), _pad(data), b"")
+    last = length < CHUNK_BYTES
+    plain = _pad(data) if last else data
+    if out is None:
+        return seal_bulk(key, _nonce(number, last=last), plain, b"")
+    blob = out[: len(plain) + TAG_BYTES]
+    seal_bulk_into(key, _nonce(number, last=last), plain, b"", blob)
+    return blob
 
 
-def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash | None) -> bytes:
+@overload
+def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash | None) -> bytes: ...
+@overload
+def open_chunk(
+    key: Secret, size: int, number: int, blob: Data, name: BlobHash | None, out: memoryview
+) -> memoryview: ...
+def open_chunk(
+    key: Secret, size: int, number: int, blob: Data, name: BlobHash | None, out: memoryview | None = None
+) -> bytes | memoryview:
     """Undo `seal_chunk`, in this order: length, name, key and place, padding.
 
     Args:
+        out: memory for a whole chunk, to be written over; the data is then this memory, or a part of it.
         name: None where it was just compared with what was named.
 
     Raises:
@@ -116,11 +144,15 @@ def open_chunk(key: Secret, size: int, number: int, blob: Data, name: BlobHash |
     if name is not None and sha256(blob) != name:
         raise DecryptionError(f"a blob of {len(blob)} bytes is not the chunk that was named")
     length = data_length(size, number)
-    if length == CHUNK_BYTES:
-        return open_bulk(key, _nonce(number, last=False), blob, b"")
-    padded = open_bulk(key, _nonce(number, last=True), blob, b"")
+    last = length < CHUNK_BYTES
+    padded: bytes | memoryview
+    if out is None:
+        padded = open_bulk(key, _nonce(number, last=last), blob, b"")
+    else:
+        padded = out[: len(blob) - TAG_BYTES]
+        open_bulk_into(key, _nonce(number, last=last), blob, b"", padded)
     data = padded[:length]
-    if padded != _pad(data):
+    if last and padded != _pad(data):
         raise MalformedError("the padding of a chunk is not the permitted one")
     return data
 

@@ -36,19 +36,22 @@ class ContentFile:
         if make:
             sync_directory(path.parent)
 
-    def read(self, place: int, length: int) -> bytes:
-        """What stands in a place; shorter where the file ends before."""
+    def read(self, place: int, length: int, into: memoryview | None = None) -> memoryview:
+        """What stands in a place; shorter where the file ends before.
+
+        Args:
+            into: memory of the caller's, of which the answer is then a part.
+        """
+        blob = memoryview(bytearray(length)) if into is None else into[:length]
+        left, start = blob, place * STRIDE
         try:
-            data = os.pread(self._descriptor, length, place * STRIDE)
-            while len(data) < length and (
-                more := os.pread(self._descriptor, length - len(data), place * STRIDE + len(data))
-            ):
-                data += more
+            while left and (count := os.preadv(self._descriptor, [left], start)):
+                left, start = left[count:], start + count
         except OSError as error:
             raise convert_os_error(error, self._name) from error
-        return data
+        return blob[: len(blob) - len(left)]
 
-    def write(self, place: int, blob: bytes) -> None:
+    def write(self, place: int, blob: bytes | bytearray | memoryview) -> None:
         """Write a blob into its place; it is durable after `sync`."""
         left, start = memoryview(blob), place * STRIDE
         try:

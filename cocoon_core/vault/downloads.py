@@ -21,7 +21,7 @@ from cocoon_core.vault.holding import NAMES_A_LIST, Holding
 from cocoon_core.vault.places import NameRow, length_at, require_length
 from cocoon_core.vault.progress import Meter, Tell
 from cocoon_core.vault.relays import NowhereError, OpenRelays
-from cocoon_core.vault.threads import finished, in_thread
+from cocoon_core.vault.threads import buffers, finished, in_thread
 
 LOT: Final = 16  # blobs that are made durable together
 
@@ -134,7 +134,7 @@ class _Fetching:
         record, ref = self._record, self._ref
         require_length(record.size, place, blob)
         if place < ref.chunks:
-            open_chunk(self._key, record.size, place, blob, None)
+            open_chunk(self._key, record.size, place, blob, None, buffers()[0])
         else:
             open_list(ref, place - ref.chunks, blob)
         self._file.write(place, blob)

@@ -86,7 +86,7 @@ class Holding:
         def read() -> bytes:
             file = self.store.open(record.place)
             try:
-                return file.read(place, length_at(record.size, place))
+                return bytes(file.read(place, length_at(record.size, place)))
             finally:
                 file.close()
 

@@ -24,7 +24,7 @@ from cocoon_core.storage.paths import convert_os_error, sync_descriptor, sync_di
 from cocoon_core.vault.content import ContentFile
 from cocoon_core.vault.places import length_at
 from cocoon_core.vault.progress import Meter, Tell
-from cocoon_core.vault.threads import in_lots, in_thread, work_through
+from cocoon_core.vault.threads import buffers, in_lots, in_thread, work_through
 
 LOT: Final = 32  # chunks between two looks at whether to go on
 _TEMPORARY: Final = getattr(os, "O_TMPFILE", 0)  # a file without a name, on Linux
@@ -47,23 +47,27 @@ class Opener:
         self._ref, self._names, self._file = ref, names, file
         self._key: Secret = chunk_key(ref.key)
 
-    def open(self, place: int) -> bytes:
-        """The bytes of one chunk. From any thread.
+    def open(self, place: int) -> memoryview:
+        """The bytes of one chunk. From any thread, whose memory they are in until it opens another.
 
         Raises:
             DamagedError: the disk has not what it was given.
             DecryptionError, MalformedError: whoever made the file broke it.
         """
         size, name = self._ref.size, self._names[place]
-        blob = self._file.read(place, length_at(size, place))
+        data, room = buffers()
+        blob = self._file.read(place, length_at(size, place), room)
         if len(blob) != length_at(size, place):
             raise DamagedError([place])
         try:
-            return open_chunk(self._key, size, place, blob, name)
+            return open_chunk(self._key, size, place, blob, name, data)
         except DecryptionError:
             if sha256(blob) != name:
                 raise DamagedError([place]) from None
             raise
+
+    def _copy(self, place: int) -> bytes:
+        return bytes(self.open(place))
 
     async def write_to(self, target: Path, *, replace: bool = False, tell: Tell | None = None) -> None:
         """Write the file.
@@ -93,7 +97,7 @@ class Opener:
         stop = min(stop, self._ref.size)
         while start < stop:
             place = start // CHUNK_BYTES
-            data = await in_thread(partial(self.open, place))
+            data = await in_thread(partial(self._copy, place))
             first = place * CHUNK_BYTES
             yield data[start - first : stop - first]
             start = first + len(data)
@@ -130,7 +134,7 @@ class _Output:
     def _name_beside(self) -> Path:
         return self._target.with_name(f".{secrets.token_hex(8)}.cocoon-part")
 
-    def write(self, start: int, data: bytes) -> None:
+    def write(self, start: int, data: memoryview) -> None:
         left = memoryview(data)
         try:
             while left:

@@ -24,8 +24,8 @@ from cocoon_core.storage.vault_contents import ContentRecord, ContentTable
 from cocoon_core.vault.content import ContentFile, ContentStore
 from cocoon_core.vault.places import NameRow, count_places
 from cocoon_core.vault.progress import Meter, Tell
-from cocoon_core.vault.sources import NOWHERE, Source
-from cocoon_core.vault.threads import finished, in_lots, in_thread, work_through
+from cocoon_core.vault.sources import NOWHERE, Source, read_into
+from cocoon_core.vault.threads import buffers, finished, in_lots, in_thread, work_through
 
 LOT: Final = 32  # chunks that are made durable together
 
@@ -203,14 +203,16 @@ class _Sealing:
     def _seal_one(self, file: ContentFile, place: int) -> Blob:
         """On a thread."""
         size = self._record.size
-        data = self._source.read(place * CHUNK_BYTES, data_length(size, place))
-        blob = seal_chunk(self._key, size, place, data)
-        name = BlobHash.unchecked(sha256(blob))
+        data, blob = buffers()
+        data = data[: data_length(size, place)]
+        read_into(self._source, place * CHUNK_BYTES, data)
+        sealed = seal_chunk(self._key, size, place, data, blob)
+        name = BlobHash.unchecked(sha256(sealed))
         if self._expected is not None and self._expected[place] != name:
             raise _DiffersError
         if not self._here.has(place):
-            file.write(place, blob)
-        return place, name, len(blob)
+            file.write(place, sealed)
+        return place, name, len(sealed)
 
     async def _keep(self, file: ContentFile, done: list[Blob]) -> None:
         """Have them durable, and then count."""

@@ -115,15 +115,20 @@ class FileSource:
         return encode([os.fsencode(self._path), seen.st_size, *times, seen.st_dev % 2**63, seen.st_ino % 2**63])
 
     def read(self, start: int, length: int) -> bytes:
+        data = bytearray(length)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, into: memoryview) -> None:
+        """`read` into memory that the caller has."""
         try:
-            data = os.pread(self._descriptor, length, start)
-            while len(data) < length and (more := os.pread(self._descriptor, length - len(data), start + len(data))):
-                data += more
+            while into:
+                count = os.preadv(self._descriptor, [into], start)
+                if not count:
+                    raise self._changed()
+                into, start = into[count:], start + count
         except OSError as error:
             raise convert_os_error(error, str(self._path)) from error
-        if len(data) != length:
-            raise self._changed()
-        return data
 
     def require_unchanged(self) -> None:
         now, seen = self._look(), self._seen
@@ -141,6 +146,14 @@ class FileSource:
 
     def _changed(self) -> FileChangedError:
         return FileChangedError(f"{self._path} was changed while it was read; add it again when nothing writes to it")
+
+
+def read_into(source: Source, start: int, into: memoryview) -> None:
+    """Fill memory with the bytes from there on. Raises as `Source.read`."""
+    if isinstance(source, FileSource):
+        source.read_into(start, into)
+    else:
+        into[:] = source.read(start, len(into))
 
 
 def digest_source(group: GroupId, source: Source) -> bytes:

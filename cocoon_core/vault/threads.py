@@ -9,11 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from threading import Event, Lock
+from threading import Event, Lock, local
 from typing import Any, Final, TypeVar
+
+from cocoon_core.protocol.constants import CHUNK_BYTES, TAG_BYTES
 
 THREADS: Final = 2
 T = TypeVar("T")
+_OWN: Final = local()
+
+
+def buffers() -> tuple[memoryview, memoryview]:
+    """This thread's memory for one chunk and for one blob, to be written over: a mebibyte that is given back and taken
+    anew each time costs more in pages than the cipher takes.
+    """
+    if not hasattr(_OWN, "made"):
+        _OWN.made = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytearray(CHUNK_BYTES + TAG_BYTES))
+    made: tuple[memoryview, memoryview] = _OWN.made
+    return made
 
 
 async def work_through(places: Iterable[int], work: Callable[[int], T]) -> list[T]:

@@ -21,7 +21,7 @@ from cocoon_core.vault.holding import Holding
 from cocoon_core.vault.places import NameRow, length_at, length_of_all
 from cocoon_core.vault.progress import Meter, Tell
 from cocoon_core.vault.relays import NowhereError, OpenRelays
-from cocoon_core.vault.threads import work_through
+from cocoon_core.vault.threads import buffers, work_through
 
 
 async def send_file(holding: Holding, relays: OpenRelays, url: str, ref: FileRef, tell: Tell | None = None) -> int:
@@ -103,7 +103,7 @@ async def drop_damaged(holding: Holding, record: ContentRecord) -> int:
     damaged: list[int] = []
 
     def check(place: int) -> None:
-        if sha256(file.read(place, length_at(record.size, place))) != here[place]:
+        if sha256(file.read(place, length_at(record.size, place), buffers()[1])) != here[place]:
             damaged.append(place)
 
     try:

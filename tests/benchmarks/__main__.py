@@ -23,6 +23,7 @@ from tests.benchmarks.roster import measure_rosters
 from tests.benchmarks.rotating_relay import measure_rotating_relay
 from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.table import Row, print_rows
+from tests.benchmarks.vault import measure_vault
 from tests.benchmarks.wrapping import measure_wrapping
 
 Measure = Callable[[Path], Awaitable[list[Row]]]
@@ -39,6 +40,7 @@ LINES: dict[str, Measure] = {
     "10": measure_newcomers,
     "11": measure_compaction,
     "12": measure_gaps,
+    "13": measure_vault,
 }
 
 
