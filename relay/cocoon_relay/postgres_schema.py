@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ MOST_SHARDS: Final = 1 << _SHARD_BITS
 _PATIENCE: Final = 8.0  # seconds for which something is tried again before it is refused
 _PAUSES: Final = (0.0, 0.05, 0.2, 0.5, 1.0)  # seconds before each further try; the last one repeats
 _MIGRATION_LOCK: Final = 0x636F636F6F6E  # of this application's, for advisory locks
+_X509_HOSTNAME_MISMATCH: Final = 62  # of OpenSSL
 _SLOTS: Final = 64  # rows that totals are spread over, so that nodes do not wait for each other's
 
 Connection = Any  # asyncpg's, which is not typed
@@ -153,7 +155,8 @@ async def migrate(url: str) -> None:
         version = await connection.fetchval("SELECT coalesce(max(number), 0) FROM form")
         if version > len(MIGRATIONS):
             raise ProfileDamagedError(
-                f"the relay's tables in this database have form {version}; this relay knows {len(MIGRATIONS)} at most"
+                f"a newer relay made the tables in this database: they have form {version}, and this relay knows"
+                f" {len(MIGRATIONS)} at most; start the newer one, or put a dump back that was made before"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             async with connection.transaction():
@@ -171,6 +174,13 @@ def describe_error(error: BaseException) -> str:
     """
     if isinstance(error, asyncpg.PostgresError):
         return f"{type(error).__name__} ({error.sqlstate})"
+    if isinstance(error, ssl.SSLCertVerificationError):  # an OSError too, with numbers of its own
+        mismatch = error.verify_code == _X509_HOSTNAME_MISMATCH
+        return f"its certificate is {'for another name' if mismatch else f'not trusted: {error.verify_message}'}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or type(error).__name__})"
+    if isinstance(error, FileNotFoundError):
+        return "a file or socket that its URL names is not there"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return type(error).__name__

@@ -9,6 +9,7 @@ Implements specs/relay.md §6 behind the interface of store.py.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ _VARIABLES: Final = (
     "AWS_ENDPOINT_URL_S3",
 )  # fmt: skip
 _FAULTS: Final = (BaseError, OSError, TimeoutError)
+_S3_CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
 
 
 class S3Blobs:
@@ -69,7 +71,7 @@ class S3Blobs:
                 break
         except _FAULTS as error:
             raise LocalStateError(
-                f"the bucket for blobs cannot be used ({type(error).__name__}); its keys, region and endpoint come from"
+                f"the bucket for blobs cannot be used ({_describe(error)}); its keys, region and endpoint come from"
                 " AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
             ) from error
 
@@ -156,6 +158,14 @@ async def _stream(found: obstore.GetResult) -> AsyncIterator[bytes]:
         if piece is None:
             return
         yield bytes(piece)
+
+
+def _describe(error: BaseException) -> str:
+    """The code that the server gave, or the kind of error. Nothing else of it: it may quote keys."""
+    code = _S3_CODE.search(str(error))
+    if code is not None:
+        return code[1]
+    return "no answer from its endpoint" if "HTTP error" in str(error) else type(error).__name__
 
 
 def _refuse() -> Refusal:

@@ -56,7 +56,7 @@ def back_up(data: Path, target: Path) -> Copied:
         UsageError: there is something at the target.
         OSError, sqlite3.Error: it cannot be read or written.
     """
-    with _making(target) as draft:
+    with _making(target.resolve()) as draft:
         database = draft / DATABASE_NAME
         with closing(connect_reader(data / DATABASE_NAME)) as source, closing(sqlite3.connect(database)) as copy:
             source.backup(copy)  # in one step, so nothing that is put meanwhile makes it begin again
@@ -82,7 +82,7 @@ def restore(source: Path, data: Path) -> Copied:
         OSError, sqlite3.Error: it cannot be read or written.
     """
     description = _read_description(source)
-    with _making(data) as draft:
+    with _making(data.resolve()) as draft:  # of a systemd unit it is a link, which stays one
         database = draft / DATABASE_NAME
         _copy_file(source / DATABASE_NAME, database)
         if _hash_file(database) != description["database"]:

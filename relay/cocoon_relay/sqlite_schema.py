@@ -114,6 +114,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
-        raise ProfileDamagedError(f"this data directory has form {version}; this relay knows {len(MIGRATIONS)} at most")
+        raise ProfileDamagedError(
+            f"a newer relay made this data directory: it has form {version}, and this relay knows {len(MIGRATIONS)} at"
+            " most; start the newer one, or restore a backup that this one made"
+        )
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

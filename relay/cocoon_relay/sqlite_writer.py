@@ -65,6 +65,7 @@ class SqliteWriter:
         self._known = KnownTopics()
         self._free_checked = -_FREE_SPACE_SECONDS
         self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept
+        self._written = 0  # bytes of envelopes since these two were looked at
         self._closing = False
         self.backlog_bytes = 0
         self.commits = 0
@@ -172,13 +173,18 @@ class SqliteWriter:
         return plan_job(log, job, self._is_disk_low)
 
     def _is_disk_low(self, limits: Limits) -> bool:
-        """Whether the reserve of these limits is reached; the disk is looked at once a second at most."""
+        """Whether the reserve of these limits is reached; the disk is looked at once a second at most.
+
+        What was written since counts twice: it goes into the log, and from there into the database.
+        """
         now = time.monotonic()
         if now - self._free_checked >= _FREE_SPACE_SECONDS:
             self._free_checked = now
             self._free = disk_usage(self._path.parent).free
             (self._stored,) = self._db.execute("SELECT bytes + blob_bytes FROM totals").fetchone()
-        return self._free < limits.free_bytes or 0 < limits.stored_bytes <= self._stored
+            self._written = 0
+        is_low = self._free - 2 * self._written < limits.free_bytes
+        return is_low or 0 < limits.stored_bytes <= self._stored + self._written
 
     def _write_logs(self, logs: Sequence[TopicLog]) -> list[Committed]:
         committed = []
@@ -194,6 +200,7 @@ class SqliteWriter:
             size += sum(map(len, log.added))
             topics.append((log.last, log.size, log.sealed, self._known.add(self._db, log), hour, number))
             committed.append(Committed(number, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
+        self._written += size
         self._db.executemany(_UPDATE_TOPIC, topics)
         for statement, rows in portions(_INSERT_ENTRIES, entries, 2):
             self._db.execute(statement, rows)

@@ -147,6 +147,21 @@ def test_nothing_is_written_over_and_what_is_no_backup_is_refused(tmp_path: Path
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, "0 blobs, 0 bytes")
 
 
+def test_a_link_where_the_data_directory_was_stays_one(tmp_path: Path) -> None:
+    """As systemd makes it for DynamicUser: what is put in its place must be where it leads."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "data").symlink_to("private/data")
+    with RelayProcess(tmp_path / "private" / "data"):
+        pass
+    back_up(tmp_path / "data", tmp_path / "copy")
+    (tmp_path / "private" / "data").rename(tmp_path / "old")
+    done = run("restore", str(tmp_path / "copy"), "--data", str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data").readlink() == Path("private/data")
+    assert (tmp_path / "private" / "data" / DATABASE_NAME).is_file()
+    assert not list(tmp_path.glob("**/*.part"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "swapped", "description"])
 def test_a_damaged_backup_restores_nothing(tmp_path: Path, damage: str) -> None:
     with RelayProcess(tmp_path / "data"):

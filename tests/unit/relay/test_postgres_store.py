@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -15,11 +16,12 @@ from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay import postgres_gc, postgres_news, postgres_reads, postgres_writer
 from cocoon_relay.config import parse_database
-from cocoon_relay.postgres_schema import MIGRATIONS, connect, migrate
+from cocoon_relay.postgres_schema import MIGRATIONS, connect, describe_error, migrate
 from cocoon_relay.postgres_store import PostgresStore
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.settings import read_settings
 from cocoon_relay.store import TopicInfo, Totals
+from tests.support.certificates import fail_handshake, make_certificates
 from tests.support.servers import PostgresServer, free_ports
 from tests.support.stores import LIMITS, envelopes, put_into
 
@@ -72,7 +74,7 @@ async def test_tables_of_a_newer_relay_are_left_alone(database: str) -> None:
     assert await db.fetchval("SELECT count(*) FROM form") == len(MIGRATIONS)
     await db.execute("INSERT INTO form VALUES ($1)", len(MIGRATIONS) + 1)
     await db.close()
-    with pytest.raises(ProfileDamagedError, match="this relay knows"):
+    with pytest.raises(ProfileDamagedError, match="a newer relay made"):
         await PostgresStore.open(database, LIMITS)
 
 
@@ -89,6 +91,19 @@ async def test_a_database_that_is_not_there_is_told_without_its_address() -> Non
         await PostgresStore.open(f"postgresql://somebody@127.0.0.1:{port}/nothing", LIMITS)
     assert str(port) not in str(caught.value)
     assert "somebody" not in str(caught.value)
+
+
+def test_a_certificate_that_is_not_the_databases_is_told() -> None:
+    """An error of a certificate is an error of the system too, whose number means something else there."""
+    authority, certificate = make_certificates("db.example")
+    trusted = ssl.create_default_context(cadata=authority)
+    assert "not trusted" in describe_error(fail_handshake(ssl.create_default_context(), certificate, "db.example"))
+    assert "for another name" in describe_error(fail_handshake(trusted, certificate, "localhost"))
+
+
+async def test_a_file_that_a_url_names_is_missing() -> None:
+    with pytest.raises(LocalStateError, match="a file or socket that its URL names is not there"):
+        await PostgresStore.open("postgresql://u@127.0.0.1:1/d?sslmode=verify-full&sslrootcert=/none.pem", LIMITS)
 
 
 async def test_a_database_that_stays_away_refuses_and_goes_on_when_it_is_back(

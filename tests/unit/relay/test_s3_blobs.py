@@ -67,12 +67,14 @@ async def test_removing_what_is_not_there_is_no_fault(s3: S3Server, tmp_path: Pa
 
 async def test_a_bucket_that_lets_nobody_in_is_told_at_the_start_without_a_key(s3: S3Server, tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    for variables in (
-        s3.variables | {"AWS_SECRET_ACCESS_KEY": "geheim"},
-        s3.variables | {"AWS_SECRET_ACCESS_KEY": "geheim", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"},
+    wrong = s3.variables | {"AWS_SECRET_ACCESS_KEY": "geheim"}
+    for url, variables, why in (
+        ("s3://relay", wrong, "SignatureDoesNotMatch"),
+        ("s3://none", s3.variables, "NoSuchBucket"),
+        ("s3://relay", wrong | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}, "no answer from its endpoint"),
     ):
-        with pytest.raises(LocalStateError, match="AWS_SECRET_ACCESS_KEY") as caught:
-            await open_blobs(tmp_path, "s3://relay", variables)
+        with pytest.raises(LocalStateError, match=rf"cannot be used \({why}\).*AWS_SECRET_ACCESS_KEY") as caught:
+            await open_blobs(tmp_path, url, variables)
         assert "geheim" not in str(caught.value)
         assert str(port) not in str(caught.value)
 

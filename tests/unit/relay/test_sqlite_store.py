@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cocoon_core.errors import ProfileDamagedError
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_relay.limits import DAY, Limits
+from cocoon_relay.limits import DAY, MIB, Limits
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS
@@ -58,6 +59,23 @@ async def test_a_reserve_of_the_disk_is_left_alone(open_store: OpenStore, tmp_pa
         await put_into(store.log, info, envelopes(1), False, None)
     assert caught.value.code is ErrorCode.FULL
     assert read_stats(tmp_path / "data")[0] == Totals(1, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("limits", "most"), [({"stored_bytes": 2_000_000}, 2), ({"free_bytes": 8 * MIB}, 4)])
+async def test_what_is_written_within_a_second_counts_against_the_reserve(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], most: int
+) -> None:
+    """The disk is looked at once a second; whoever puts faster than that stays out of the reserve all the same."""
+    monkeypatch.setattr("cocoon_relay.sqlite_writer._FREE_SPACE_SECONDS", 3600.0)
+    monkeypatch.setattr("cocoon_relay.sqlite_writer.disk_usage", lambda path: SimpleNamespace(free=16 * MIB))
+    store = await open_store(replace(LIMITS, **limits))
+    info = await make_topic(store)
+    for _ in range(most):
+        await put_into(store.log, info, (os.urandom(MIB),), False, None)
+    with pytest.raises(Refusal) as caught:
+        for _ in range(1 if "stored_bytes" in limits else 2):
+            await put_into(store.log, info, (os.urandom(MIB),), False, None)
+    assert caught.value.code is ErrorCode.FULL
 
 
 class TestBlobs:
@@ -107,7 +125,7 @@ async def test_data_of_a_newer_relay_is_left_alone(open_store: OpenStore, tmp_pa
     await (await open_store()).close()
     with closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(ProfileDamagedError, match="this relay knows"):
+    with pytest.raises(ProfileDamagedError, match="a newer relay made"):
         await open_store()
 
 
