@@ -101,11 +101,24 @@ def test_a_film_that_plays_another_file_is_refused() -> None:
         strip(_with_path(film("mp4")), "a.mp4")
 
 
-def _with_path(raw: bytes) -> bytes:
+def test_a_path_in_a_film_that_plays_itself_goes_and_so_does_the_name_of_its_encoder() -> None:
+    raw = bytearray(_with_path(film("mp4"), is_itself=True))
+    at = raw.index(b"mp4v", raw.index(b"stsd")) - 4
+    raw[at + 50 : at + 82] = b"\x0d" + CANARY.encode().ljust(31)
+    raw[at + 20 : at + 24] = b"cnry"
+    out, _ = strip(bytes(raw), "a.mp4")
+    require_no_canary(out)
+    assert b"/home/x" in raw
+    assert b"/home/x" not in out
+    assert b"cnry" not in out
+    assert packets(out) == packets(bytes(raw))
+
+
+def _with_path(raw: bytes, *, is_itself: bool = False) -> bytes:
     """The reference of the first track names a path; the boxes around it grow by its length."""
     path = b"file:///home/x/film"
     at = raw.index(b"url \0\0\0\1")
-    out = bytearray(raw[: at + 7] + b"\0" + path + raw[at + 8 :])
+    out = bytearray(raw[: at + 7] + bytes((is_itself,)) + path + raw[at + 8 :])
     for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref", b"url "):
         place = out.index(name) - 4
         out[place : place + 4] = struct.pack(">I", struct.unpack_from(">I", out, place)[0] + len(path))
@@ -117,6 +130,15 @@ def test_free_space_and_boxes_that_nobody_knows_are_blanked() -> None:
     for name in (b"free", b"skip", b"uuid", b"XMP_", b"thum"):
         out, _ = strip(raw + struct.pack(">I4s", 8 + len(CANARY), name) + CANARY.encode(), "a.mp4")
         require_no_canary(out)
+
+
+def test_what_is_void_in_a_webm_is_blanked() -> None:
+    raw = bytearray(film("webm"))
+    at = raw.index(b"\xec\x01\0\0")
+    length = int.from_bytes(raw[at + 2 : at + 9])
+    assert length > len(CANARY)
+    raw[at + 9 : at + 9 + len(CANARY)] = CANARY.encode()
+    require_no_canary(strip(bytes(raw), "a.webm")[0])
 
 
 def test_a_film_of_any_size_is_a_few_pieces_and_is_read_in_place(tmp_path: Path) -> None:
@@ -156,7 +178,8 @@ def test_tags_before_and_behind_a_sound_go_and_flac_behind_them_is_seen() -> Non
     apart = struct.pack("<8sIIII8x", b"APETAGEX", 2000, 32 + len(CANARY), 1, 0)
     v1 = b"TAG" + CANARY.encode().ljust(125, b"\0")
     lyrics = b"LYRICSBEGIN" + CANARY.encode()
-    behind = CANARY.encode() + apart + lyrics + b"%06dLYRICS200" % len(lyrics) + v1
+    plus = b"TAG+" + CANARY.encode().ljust(223, b"\0")
+    behind = CANARY.encode() + apart + lyrics + b"%06dLYRICS200" % len(lyrics) + plus + v1
     id3 = b"ID3\4\0\0\0\0\0" + bytes((len(CANARY) + 4,)) + CANARY.encode() + bytes(4)
     assert strip(id3 + raw + behind, "a.mp3")[0] == raw
     flac = film("flac")

@@ -50,6 +50,8 @@ def test_a_photo_keeps_its_pixels_and_way_up_and_loses_all_else(name: str) -> No
         assert set(fields) <= {0x0112}
         assert image.getexif().get_ifd(0x8825) == {}
         assert not set(image.info) & {"comment", "Author", "XML:com.adobe.xmp"}
+        if name not in ("gif", "avif", "heic"):
+            assert image.info["icc_profile"] == clean_profile(profile())
         assert b"CNRY" not in image.info.get("icc_profile", b"")
         assert image.size == ((32, 48) if name == "heic" else (48, 32))  # which libheif turns, and Pillow does not
         assert fields.get(0x0112) == (None if name in ("gif", "heic") else 6)
@@ -144,6 +146,20 @@ def test_chunks_that_nobody_knows_go_also_within_a_picture_of_an_animation() -> 
     hidden += raw[at + 8 + length :]
     hidden = b"RIFF" + struct.pack("<I", len(hidden) - 8) + hidden[8:]
     assert strip(hidden, "")[0] == strip(raw, "")[0]
+
+
+def test_a_photo_for_print_keeps_how_its_colours_are_meant() -> None:
+    raw = io.BytesIO()
+    picture().convert("CMYK").save(raw, "JPEG", comment=CANARY)
+    out, _ = strip(raw.getvalue(), "a.jpg")
+    assert b"Adobe" in out
+    assert pixels(out) == pixels(raw.getvalue())
+    require_no_canary(out)
+
+
+def test_a_webp_says_of_its_parts_what_it_has() -> None:
+    for orientation, flags in ((6, 0x28), (1, 0x20)):
+        assert strip(photo("lossless.webp", orientation), "")[0][20] == flags
 
 
 def test_a_heic_keeps_its_places_and_its_picture_and_says_nothing_more() -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from cocoon_core.vault.images import (
     require_thumbnail,
 )
 from cocoon_core.vault.preparing import prepare
-from tests.support.media_files import FILMS, film, heic, kind_of, photo, picture, require_no_canary, strip
+from tests.support.media_files import FILMS, film, heic, kind_of, photo, picture, profile, require_no_canary, strip
 
 
 def corners(image: Image.Image) -> str:
@@ -89,6 +90,28 @@ def test_pictures_of_every_kind_of_pixel_are_made_small(mode: str) -> None:
     preview = make_preview(raw, kind_of(raw.getvalue(), ""), strip(raw.getvalue(), "")[1])
     assert preview is not None
     assert (preview.width, preview.height) == (48, 32)
+
+
+def test_colours_are_shown_as_the_profile_means_them() -> None:
+    """A profile in which red and blue have changed places."""
+    swapped = bytearray(profile())
+    red, blue = (swapped.index(name, 128) for name in (b"rXYZ", b"bXYZ"))
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    for given, shown in ((profile(), (255, 0, 0)), (bytes(swapped), (0, 0, 255))):
+        raw = io.BytesIO()
+        Image.new("RGB", (32, 32), (255, 0, 0)).save(raw, "PNG", icc_profile=given)
+        preview = make_preview(raw, kind_of(raw.getvalue(), ""), strip(raw.getvalue(), "")[1])
+        assert preview is not None
+        with Image.open(io.BytesIO(preview.thumb)) as image:
+            pixel = image.convert("RGB").getpixel((16, 16))
+        assert isinstance(pixel, tuple)
+        assert max(abs(one - two) for one, two in zip(pixel, shown, strict=True)) < 40
+
+
+def test_a_photo_that_says_two_sizes_has_no_small_picture() -> None:
+    raw = photo("jpg")
+    with pytest.raises(MalformedError, match="two different sizes"):
+        make_preview(io.BytesIO(raw), kind_of(raw, ""), replace(strip(raw, "")[1], width=10, height=10))
 
 
 def test_blurs_that_are_none_are_refused() -> None:
