@@ -138,16 +138,26 @@ async def _get(session: aiohttp.ClientSession, url: URL, max_bytes: int, *, whol
     for _ in range(MOST_HOPS + 1):
         async with session.get(url, allow_redirects=False) as answer:
             if answer.status in _MOVED:
-                onward = read_address(str(url.join(URL(answer.headers.get("Location", ""), encoded=False))))
-                if url.scheme == "https" and onward.scheme != "https":
-                    raise PageError(f"{url.raw_host} leads from HTTPS to HTTP; it is not followed")
-                url = onward
+                url = read_onward(url, answer.headers.get("Location", ""))
                 continue
             if answer.status != 200:
                 raise PageError(f"{url.raw_host} answers with {answer.status}")
             body = await _read(answer, max_bytes, whole=whole)
             return _Answer(url, answer.content_type.lower(), answer.charset, body)
     raise PageError(f"{url.raw_host} leads on more than {MOST_HOPS} times")
+
+
+def read_onward(url: URL, location: str) -> URL:
+    """Where a redirect leads.
+
+    Raises:
+        PageError: to what is no address of the web, or from HTTPS to HTTP.
+        ValueError: to what is no address at all.
+    """
+    onward = read_address(str(url.join(URL(location))))
+    if url.scheme == "https" and onward.scheme != "https":
+        raise PageError(f"{url.raw_host} leads from HTTPS to HTTP; it is not followed")
+    return onward
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int, *, whole: bool) -> bytes:

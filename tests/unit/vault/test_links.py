@@ -15,6 +15,7 @@ from cocoon_core.errors import PageError
 from cocoon_core.vault import links
 from cocoon_core.vault.addresses import read_address
 from cocoon_core.vault.images import require_thumbnail
+from cocoon_core.vault.links import read_onward
 from cocoon_core.vault.pages import MAX_PAGE_BYTES, PageHead, decode_page, read_head
 from tests.support.media_files import photo, require_no_canary
 from tests.support.web_site import Site, here_too, never, serve_site
@@ -70,9 +71,26 @@ async def test_a_page_may_be_packed_as_servers_do_that_do_not_listen(site: Site)
             await here_too().fetch(site.url("/b"))
 
 
-async def test_redirects_are_followed_a_few_times_and_never_from_https_to_http(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redirect_leads_to_pages_of_the_web_alone_and_never_from_https_to_http() -> None:
+    url = read_address("https://a.example/x/y?z")
+    for location, onward in (("/b", "https://a.example/b"), ("c?d", "https://a.example/x/c?d"), ("//b.example", None)):
+        assert str(read_onward(url, location)) == (onward or "https://b.example")
+    assert str(read_onward(read_address("http://a.example"), "https://a.example/")) == "https://a.example/"
+    for location in (
+        *(
+            "http://a.example/",
+            "javascript:alert(1)",
+            "file:///etc/passwd",
+            "https://u:p@a.example/",
+            "ftp://a.example/",
+        ),
+        *("https://a.example:22/", "https://localhost/", "https://0x7f.1/", "data:text/html,x"),
+    ):
+        with pytest.raises(PageError):
+            read_onward(url, location)
+
+
+async def test_redirects_are_followed_a_few_times(site: Site) -> None:
     site.page("/0", PAGE)
     for number in range(1, 8):
         site.moved(f"/{number}", f"/{number - 1}", 301 + number % 3)
