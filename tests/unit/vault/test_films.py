@@ -10,7 +10,7 @@ import pytest
 
 from cocoon_core.errors import MetadataError
 from cocoon_core.vault.file_types import SNIFFED_BYTES
-from cocoon_core.vault.splicing import Span, SplicedFile, Zeros
+from cocoon_core.vault.splicing import Span, SplicedFile, Zeros, patch
 from cocoon_core.vault.stripping import strip_metadata
 from tests.support.media_files import (
     CANARY,
@@ -200,6 +200,13 @@ def test_pieces_are_read_from_any_place() -> None:
     short = SplicedFile(io.BytesIO(source[:12]), [Span(10, 5)])
     with pytest.raises(OSError, match="changed"):
         short.read()
+
+
+def test_patches_that_overlap_or_lie_outside_are_refused() -> None:
+    assert patch(10, [(4, b"xy"), (2, Zeros(2)), (9, b"z")]).pieces == [Span(0, 2), Zeros(2), b"xy", Span(6, 3), b"z"]
+    for patches in ([(2, b"abc"), (4, b"x")], [(9, b"ab")], [(3, Zeros(2)), (3, Zeros(2))]):
+        with pytest.raises(MetadataError, match="overlap"):
+            patch(10, patches)
 
 
 def test_the_judge_sees_what_is_left_in() -> None:
