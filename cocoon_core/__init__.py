@@ -33,19 +33,31 @@ if TYPE_CHECKING:
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.relays import RelayInfo
     from cocoon_core.social.feed import Feed, Post
+    from cocoon_core.social.item import Album
+    from cocoon_core.social.item import Item as VaultItem
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
     from cocoon_core.sync.events import AlarmRaised, DocumentChanged, EntriesWithdrawn, GroupEvent, RosterChanged
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
+    from cocoon_core.vault.progress import Progress as ByteProgress
+    from cocoon_core.vault.reports import Transfer, VaultCheck
+    from cocoon_core.vault_adding import AddedFile, AddProgress, AddReport, SkippedFile
+    from cocoon_core.vault_fetching import OpenedFile
+    from cocoon_core.vaulting import Vault, VaultStatus
     from cocoon_core.verification import SafetyInfo
 
 __all__ = [
     "AcceptReport",
+    "AddProgress",
+    "AddReport",
+    "AddedFile",
     "AlarmRaised",
+    "Album",
     "AppendProbe",
     "ArchiveReport",
     "AuditReport",
     "BackupReport",
+    "ByteProgress",
     "CheckReport",
     "Cocoon",
     "DeviceInfo",
@@ -65,6 +77,7 @@ __all__ = [
     "LostRequestInfo",
     "MemberInfo",
     "NewPhrase",
+    "OpenedFile",
     "PendingJoinInfo",
     "Policy",
     "Post",
@@ -77,12 +90,30 @@ __all__ = [
     "RestoreReport",
     "RosterChanged",
     "SafetyInfo",
+    "SkippedFile",
     "SyncReport",
+    "Transfer",
+    "Vault",
+    "VaultCheck",
+    "VaultItem",
+    "VaultStatus",
     "WithheldInfo",
     "errors",
 ]
 
 _HOMES = {
+    "AddProgress": "cocoon_core.vault_adding",
+    "AddReport": "cocoon_core.vault_adding",
+    "AddedFile": "cocoon_core.vault_adding",
+    "Album": "cocoon_core.social.item",
+    "ByteProgress": "cocoon_core.vault.progress",
+    "OpenedFile": "cocoon_core.vault_fetching",
+    "SkippedFile": "cocoon_core.vault_adding",
+    "Transfer": "cocoon_core.vault.reports",
+    "Vault": "cocoon_core.vaulting",
+    "VaultCheck": "cocoon_core.vault.reports",
+    "VaultItem": "cocoon_core.social.item",
+    "VaultStatus": "cocoon_core.vaulting",
     "AcceptReport": "cocoon_core.device_linking",
     "AlarmRaised": "cocoon_core.sync.events",
     "AppendProbe": "cocoon_core.auditing",
@@ -124,10 +155,12 @@ _HOMES = {
     "WithheldInfo": "cocoon_core.syncing",
 }
 
+_RENAMED = {"VaultItem": "Item", "ByteProgress": "Progress"}  # short where they are made, clear where they are used
+
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("cocoon_core.errors")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), _RENAMED.get(name, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from cocoon_core.cocoon_part import CocoonPart
-from cocoon_core.errors import LocalStateError, UsageError
+from cocoon_core.errors import CocoonError, LocalStateError, RelayUnavailable, StorageFullError, UsageError
 from cocoon_core.group import Group
-from cocoon_core.social.archive import GroupArchive, GroupFacts, GroupWriter, slug, stamp, write_text
+from cocoon_core.social.archive import GroupArchive, GroupFacts, GroupWriter
+from cocoon_core.social.archive_files import slug, stamp, write_text
 from cocoon_core.social.archive_pages import WARNING, index_page
+from cocoon_core.social.archive_vault import FILES, VaultWriter, file_of
+from cocoon_core.social.item import Item
+from cocoon_core.social.item_view import LINK
 from cocoon_core.storage.paths import convert_os_error, sync_descriptor
 
 FORMAT: Final = "cocoon-archive"
@@ -34,13 +38,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ArchiveReport:
-    """An archive that was written."""
+    """An archive that was written. `absent` counts items of which the file could not be had."""
 
     path: Path
     groups: int
     posts: int
     files: int
     bytes: int
+    items: int = 0
+    absent: int = 0
 
 
 class Archiving(CocoonPart):
@@ -52,6 +58,7 @@ class Archiving(CocoonPart):
         groups: Sequence[Group],
         *,
         replace: bool = False,
+        files: bool = True,
         progress: Progress | None = None,
     ) -> ArchiveReport:
         """Write groups as a folder of pages and JSON that everybody who gets it can read.
@@ -62,7 +69,9 @@ class Archiving(CocoonPart):
 
         Args:
             replace: an archive that stands there already. Nothing else is ever replaced.
-            progress: called with (posts written, posts there are).
+            files: with the files of the vault; those that are not on this device are fetched. One that cannot be had is
+                named as such, and keeps no archive from being written.
+            progress: called with (posts and items written, posts and items there are).
 
         Raises:
             UsageError: the folder holds something, or its parent is not there.
@@ -72,34 +81,94 @@ class Archiving(CocoonPart):
         _require_place(target, replace)
         fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
         exported = datetime.fromtimestamp(self._clock() / 1000, UTC)
-        total = sum(group.replica.database.query_value(_COUNT, (group.replica.record.number,)) for group in groups)
+        total = sum(_count(group) for group in groups)
+        told = _Told(total, progress)
         try:
             with _converting(target):
                 fresh.mkdir(mode=0o700)
-                written = [await self._write_group(fresh, group, exported, total, progress) for group in groups]
+                written = [await self._write_group(fresh, group, exported, files, told) for group in groups]
                 _write_index(fresh, groups, written, exported)
-                files, size = _sync_tree(fresh)
+                count, size = _sync_tree(fresh)
                 _put_in_place(fresh, target)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        return ArchiveReport(target, len(groups), sum(one.posts for one in written), files, size)
+        posts, items = sum(one.posts for one in written), sum(one.items for one in written)
+        absent = sum(one.absent for one in written)
+        return ArchiveReport(target, len(groups), posts, count, size, items, absent)
 
     async def _write_group(
-        self, fresh: Path, group: Group, exported: datetime, total: int, progress: Progress | None
+        self, fresh: Path, group: Group, exported: datetime, files: bool, told: _Told
     ) -> GroupArchive:
         folder = fresh / f"{slug(group.name)}-{group.id.hex()[:8]}"
         folder.mkdir(mode=0o700)
-        writer = GroupWriter(folder, _facts(group), group.replica, group.feed, exported)
+        vault, names = await _write_vault(folder, group, exported, files, told)
+        writer = GroupWriter(folder, _facts(group), group.replica, group.feed, exported, vault)
+        before = told.done
         for number, done in enumerate(writer.write()):
             if number % _THREADS_A_TURN == 0:
-                if progress is not None:
-                    progress(done, max(total, done))
+                told.tell(before + done)
                 await asyncio.sleep(0)
+        told.tell(before + writer.written.posts)
+        writer.written.files += names
         return writer.written
 
 
-_COUNT: Final = "SELECT count(*) FROM posts WHERE group_no=?"
+class _Told:
+    """How far all of it is."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self.done = 0
+
+    def tell(self, done: int) -> None:
+        self.done = done
+        if self._progress is not None:
+            self._progress(done, max(self._total, done))
+
+
+async def _write_vault(
+    folder: Path, group: Group, exported: datetime, files: bool, told: _Told
+) -> tuple[VaultWriter, list[str]]:
+    """The items of a group and their files; the names of all that was written."""
+    writer, names = VaultWriter(folder, group.name, exported), []
+    reached = True
+    try:
+        for item in group.vault.index.oldest_first():
+            problem = None
+            if item.kind != LINK:
+                problem = "files were left out"
+                if files:
+                    problem, reached = await _write_file(folder, group, item, fetch=reached)
+                if problem is None:
+                    names.append(file_of(item))
+            writer.add(item, problem)
+            told.tell(told.done + 1)
+            await asyncio.sleep(0)
+        return writer, [*writer.end(), *names]
+    finally:
+        writer.close()
+
+
+async def _write_file(folder: Path, group: Group, item: Item, *, fetch: bool) -> tuple[str | None, bool]:
+    """Write the file of an item; why that could not be done, and whether the relays could be reached."""
+    (folder / FILES).mkdir(mode=0o700, exist_ok=True)
+    target = folder / file_of(item)
+    try:
+        await group.vault.get(item.id, target, fetch=fetch)
+        target.chmod(0o600)
+    except StorageFullError:
+        raise
+    except RelayUnavailable as error:
+        return str(error), False
+    except CocoonError as error:
+        return str(error), fetch
+    return None, fetch
+
+
+def _count(group: Group) -> int:
+    sql = "SELECT (SELECT count(*) FROM posts WHERE group_no=?1) + (SELECT count(*) FROM vault_items WHERE group_no=?1)"
+    return int(group.replica.database.query_value(sql, (group.replica.record.number,)))
 
 
 def _facts(group: Group) -> GroupFacts:
@@ -120,7 +189,14 @@ def _facts(group: Group) -> GroupFacts:
 
 def _write_index(fresh: Path, groups: Sequence[Group], written: Sequence[GroupArchive], exported: datetime) -> None:
     listed: list[dict[str, Any]] = [
-        {"id": str(group.id), "name": group.name, "folder": one.folder, "posts": one.posts, "files": sorted(one.files)}
+        {
+            "id": str(group.id),
+            "name": group.name,
+            "folder": one.folder,
+            "posts": one.posts,
+            "items": one.items,
+            "files": sorted(one.files),
+        }
         for group, one in zip(groups, written, strict=True)
     ]
     shown = [{"name": one["name"], "folder": one["folder"], "posts": str(one["posts"])} for one in listed]

@@ -19,6 +19,8 @@ from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess, real_access
 from cocoon_core.sync.guests import forget_guests
 from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.content import ContentStore
+from cocoon_core.vaulting import read_limit
 
 
 def now_ms() -> int:
@@ -38,6 +40,7 @@ class CocoonPart:
         self._tokens = TokenTable(profile.database)
         self._table = GroupTable(profile.database)
         self._pending_joins = PendingJoinTable(profile.database)
+        self._store = ContentStore(profile.database, read_limit(profile.database))
         self._groups: dict[int, Group] = {}
 
     def _find_token(self, url: str) -> str | None:
@@ -96,7 +99,7 @@ class CocoonPart:
         if group is None:
             replica = Replica(self._profile.database, record, self._clock)
             forget_guests(replica)
-            group = self._groups[record.number] = Group(replica, self._dial)
+            group = self._groups[record.number] = Group(replica, self._dial, self._store)
         return group
 
     def _replica(self, record: GroupRecord) -> Replica:

@@ -25,6 +25,7 @@ from cocoon_core.social.feed import Feed
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
 from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
+from cocoon_core.vault.content import ContentStore
 from cocoon_core.vaulting import Vault
 from cocoon_core.verification import Verification
 
@@ -45,10 +46,10 @@ __all__ = [
 class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
-    def __init__(self, replica: Replica, dial: RelayAccess) -> None:
-        super().__init__(replica, dial)
-        self.vault = Vault(replica, dial)
-        self.feed = Feed(replica)
+    def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
+        super().__init__(replica, dial, store)
+        self.vault = Vault(replica, self._transfers)
+        self.feed = Feed(replica, self.vault.index, self.vault.attach)
         for view in (self.vault.index.view, self.feed.view):
             with suppress(LocalStateError):  # what cannot be computed now is shown as it was
                 view.catch_up()

@@ -15,6 +15,7 @@ from cocoon_core.protocol.operations import Create
 from cocoon_core.protocol.roster import Roster
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.content import ContentStore
 from cocoon_core.vault.transfers import Transfers
 
 HOUR_MS = 3_600_000
@@ -23,9 +24,9 @@ HOUR_MS = 3_600_000
 class GroupPart:
     """One subject of a group's façade."""
 
-    def __init__(self, replica: Replica, dial: RelayAccess) -> None:
+    def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
         self._replica, self._dial = replica, dial
-        self._transfers = Transfers(replica, dial)
+        self._transfers = Transfers(replica, dial, store)
 
     @property
     def replica(self) -> Replica:

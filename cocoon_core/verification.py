@@ -20,6 +20,7 @@ from cocoon_core.storage.verifications import VerificationTable
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.events import GroupEvent, RosterChanged
 from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.content import ContentStore
 
 ALARM = "verification"
 
@@ -53,8 +54,8 @@ class SafetyInfo:
 class Verification(Membership):
     """The part of a group that is about being sure of each other's keys."""
 
-    def __init__(self, replica: Replica, dial: RelayAccess) -> None:
-        super().__init__(replica, dial)
+    def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
+        super().__init__(replica, dial, store)
         self._marks = VerificationTable(replica.database, replica.record.number)
         self.check_marks()
         replica.listen(self._heard)

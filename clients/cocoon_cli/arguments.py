@@ -22,6 +22,7 @@ from cocoon_cli.standard_input import STANDARD_INPUT
 from cocoon_core.errors import LocalStateError, UsageError
 
 NOTE_COLUMNS = 78  # of a note that stands above examples
+_BYTES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -185,6 +186,14 @@ def duration(value: str) -> timedelta:
         raise argparse.ArgumentTypeError(sentence)
     with _reason(sentence):
         return int(match[1]) * _UNITS[match[2]]
+
+
+def byte_count(value: str) -> int:
+    """A number of bytes such as 500MiB, 20GiB or 1.5G; units are of 1024."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([kmgt]?)(?:i?b)?", value.strip(), re.ASCII | re.I)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{value!r} is no size; write 500MiB, 20GiB or a number of bytes")
+    return int(float(match[1]) * _BYTES[match[2].lower()])
 
 
 def positive(value: str) -> int:

@@ -10,10 +10,10 @@ import argparse
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.asking import ask_holder
 from cocoon_cli.hints import add_hint
@@ -53,6 +53,7 @@ class Context:
     stdin: StandardInput
     parse: Callable[[Sequence[str]], argparse.Namespace]
     sending: Callable[[Group], Awaitable[str]] | None = None  # of the watch that runs this call, if one does
+    stay_for: Callable[[Coroutine[Any, Any, None]], None] | None = None  # of that watch: goes on with something beside
     folder: Path = field(default_factory=current_folder)  # where the call was typed, which need not be where it is run
     answers: Mapping[str, str] = field(default_factory=dict)  # what was asked for there; see `ProfileCommand.prepare`
 

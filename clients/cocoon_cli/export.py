@@ -38,6 +38,9 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="all of the group as a relay holds it, sealed, to be carried by hand",
     )
+    export.add_argument(
+        "--no-files", action="store_true", help="leave the files of the vault out of an archive, and name them alone"
+    )
     export.add_argument("--force", action="store_true", help="replace an archive, or a file, of that name")
     taking = commands.add(
         "import",
@@ -55,4 +58,4 @@ async def export_groups(cocoon: Cocoon, context: Context, args: argparse.Namespa
     if args.bundle is not None:
         group = context.choose_group(cocoon)
         return await export_bundle(group, context, context.locate(args.bundle), force=args.force)
-    return await export_archive(cocoon, context, args.folder, force=args.force)
+    return await export_archive(cocoon, context, args.folder, force=args.force, files=not args.no_files)

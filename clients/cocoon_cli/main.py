@@ -29,6 +29,7 @@ from cocoon_cli import (
     relay,
     relays,
     sync,
+    vault,
     verify,
 )
 from cocoon_cli.arguments import Commands, Parser, global_options, read_words
@@ -122,7 +123,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
-    for family in (*people, posts, sync, export, audit, check, relay, demo):
+    for family in (*people, posts, vault, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cocoon_cli.bars import ByteProgress
 from cocoon_cli.text import as_sentence, columns, neutralise, neutralise_lines
 from cocoon_core.errors import CocoonError, LocalStateError
 
@@ -141,6 +142,10 @@ class Output:
         """A bar, where a person of this process sees it as it moves."""
         return Progress(label, self.err.isatty() and not self.as_json and self._terminal is None)
 
+    def byte_progress(self, label: str) -> ByteProgress:
+        """A bar of bytes, where a person of this process sees it as it moves."""
+        return ByteProgress(label, self.err.isatty() and not self.as_json and self._terminal is None)
+
     def finish(self, outcome: Outcome | Printed) -> int:
         """Print an outcome and give the exit code.
 
@@ -211,9 +216,15 @@ class Progress:
             self._task = self._bar.add_task(neutralise(self._label), total=total)
         self._bar.update(self._task, completed=done, total=total)
 
+    def end(self) -> None:
+        """It is done; nothing of it is shown any more."""
+        self._wanted = False
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.end()

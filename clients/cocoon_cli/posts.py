@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands, JoinWords, add_yes, positive
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import age, count, shorten_id, timestamp
-from cocoon_core.errors import UsageError
+from cocoon_cli.text import age, count, shorten_id, size, timestamp
+from cocoon_core.errors import UnknownItemError, UsageError
 
 if TYPE_CHECKING:
-    from cocoon_core import Group, Post
+    from cocoon_core import Group, Post, VaultItem
 
 INDENT = 4  # columns for each step of a thread
 DEEPEST = 6  # steps; deeper replies stand no further in
@@ -23,11 +24,30 @@ _TEXT_HELP = "what to say, in one or many words; - reads it from standard input"
 
 def add_commands(commands: Commands) -> None:
     """Add the commands about posts."""
-    post = commands.add("post", with_group(write_post), "write a post")
-    post.add_argument("text", metavar="TEXT", nargs="+", action=JoinWords, help=_TEXT_HELP)
+    post = commands.add(
+        "post",
+        with_group(write_post),
+        "write a post",
+        "What is attached is sealed, and stands in the vault too; what a photo, film or sound says of place, device "
+        "and maker is taken out of it.",
+        examples=[
+            "cocoon post Who has the ladder?",
+            "cocoon post 'The new greenhouse' --attach roof.jpg --attach plan.pdf",
+            "cocoon post --attach 4f1c93      (an item of the vault, without words)",
+        ],
+    )
+    post.add_argument("text", metavar="TEXT", nargs="*", action=JoinWords, default="", help=_TEXT_HELP)
     reply = commands.add("reply", with_group(write_reply), "answer a post or a reply")
     reply.add_argument("post", metavar="ID", help="the id of what you answer, or the beginning of it")
-    reply.add_argument("text", metavar="TEXT", nargs="+", action=JoinWords, help=_TEXT_HELP)
+    reply.add_argument("text", metavar="TEXT", nargs="*", action=JoinWords, default="", help=_TEXT_HELP)
+    for writing in (post, reply):
+        writing.add_argument(
+            "--attach",
+            action="append",
+            default=[],
+            metavar="PATH|ID",
+            help="attach a file, which is added to the vault, or an item that is in it; may be given more than once",
+        )
     erase = commands.add(
         "erase",
         with_group(erase_posts, _ask_to_erase),
@@ -57,27 +77,59 @@ def post_data(post: Post) -> dict[str, Any]:
         "time": timestamp(post.time),
         "edited": post.edited,
         "hidden": post.hidden,
-        "attachments": list(post.attachments),
+        "attachments": [attachment_data(item) for item in post.attachments],
+        "missing": post.missing,
         "replies": post.replies,
         "parent": post.parent,
         "erased": post.erased,
     }
 
 
+def attachment_data(item: VaultItem) -> dict[str, Any]:
+    """What is attached to a post as scripts see it; `vault list` says more."""
+    return {"id": item.id, "name": item.name, "kind": item.kind, "size": item.size, "mime": item.mime}
+
+
 async def write_post(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Write a post."""
-    return await _written(await group.feed.post(_require_words(args.text)), group, context)
+    things = await _attached(group, context, args)
+    text = _require_words(args.text, bare=bool(things))
+    with context.output.byte_progress("Sealing") as bar:
+        post = await group.feed.post(text, things, lambda far: bar(far.done, far.total))
+    return await _written(post, group, context)
 
 
 async def write_reply(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Answer a post."""
-    return await _written(await group.feed.reply(args.post, _require_words(args.text)), group, context)
+    things = await _attached(group, context, args)
+    text = _require_words(args.text, bare=bool(things))
+    with context.output.byte_progress("Sealing") as bar:
+        post = await group.feed.reply(args.post, text, things, lambda far: bar(far.done, far.total))
+    return await _written(post, group, context)
 
 
-def _require_words(text: str) -> str:
-    if not text.strip():
-        raise UsageError("There is nothing in it: a post needs at least one word.")
+def _require_words(text: str, *, bare: bool) -> str:
+    """Args:
+    bare: something is attached, which may speak for itself.
+    """
+    if not text.strip() and not bare:
+        raise UsageError("There is nothing in it: a post needs at least one word, or something that is attached.")
     return text
+
+
+async def _attached(group: Group, context: Context, args: argparse.Namespace) -> list[Path | VaultItem]:
+    """What was named: a file where there is one, else an item of the vault."""
+    found: list[Path | VaultItem] = []
+    for thing in args.attach:
+        path = context.locate(Path(thing))
+        if path.exists():
+            found.append(path)
+            continue
+        try:
+            found.append(await group.vault.item(thing))
+        except UnknownItemError:
+            raise UsageError(f"There is no file {thing!r} here, and no such item in the vault.") from None
+    return found
 
 
 async def _written(post: Post, group: Group, context: Context) -> Outcome:
@@ -175,5 +227,16 @@ def draw_post(screen: Screen, post: Post, depth: int, now: datetime, elsewhere: 
     )
     if not post.erased:
         screen.body(post.text, indent + 2)
-    for attachment in post.attachments:
-        screen.line((f"[{attachment}]", "dim"), indent=indent + 2)
+    for item in post.attachments:
+        extent = "" if item.kind == "link" else f", {size(item.size)}"
+        screen.line(
+            ("⎘ ", "dim"),
+            item.name,
+            (f"  {item.kind}{extent}  ", "dim"),
+            (shorten_id(item.id), "cyan"),
+            indent=indent + 2,
+        )
+    if post.missing:
+        screen.line(
+            (f"⎘ {count(post.missing, 'attachment')} not here: removed, or not yet read", "dim"), indent=indent + 2
+        )

@@ -6,13 +6,15 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands
+from cocoon_cli.bars import ByteProgress
 from cocoon_cli.context import Context, with_profile
 from cocoon_cli.network import sync_network
-from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import shorten_id, timestamp
+from cocoon_cli.output import Outcome, Progress, Screen
+from cocoon_cli.text import count, shorten_id, timestamp
 from cocoon_cli.watch import OF_THE_PROFILE, watch_groups
 from cocoon_core.errors import (
     CocoonError,
@@ -21,7 +23,7 @@ from cocoon_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from cocoon_core import Cocoon, Group, SyncReport, WithheldInfo
+    from cocoon_core import Cocoon, Group, SyncReport, Transfer, WithheldInfo
 
 
 def add_commands(commands: Commands) -> None:
@@ -57,14 +59,37 @@ async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace
     groups = context.choose_groups(cocoon) if cocoon.groups() or not waits else []
     results: list[Result] = []
     for group in groups:
-        with context.output.progress(f"Catching up with {group.name}") as progress:
+        with (
+            context.output.progress(f"Catching up with {group.name}") as progress,
+            context.output.byte_progress("") as bar,
+        ):
             try:
-                results.append(Result(group, await group.sync(progress=progress, beacon=args.beacon)))
+                tell = partial(_tell_transfer, group, progress, bar)
+                report = await group.sync(progress=progress, beacon=args.beacon, on_transfer=tell)
+                results.append(Result(group, report))
             except (RelayUnavailable, LocalStateError) as error:
                 if len(groups) == 1 or isinstance(error, OF_THE_PROFILE):
                     raise
                 results.append(Result(group, error))
     return _report(results, [group.name for group in entered], waiting)
+
+
+def _tell_transfer(group: Group, before: Progress, bar: ByteProgress, one: Transfer) -> None:
+    """Show how far a file is, in the place of the bar before it."""
+    before.end()
+    name = group.vault.name_of(one.file) or "a small picture"
+    bar(one.progress.done, one.progress.total, f"{'Sending' if one.up else 'Fetching'} {name}")
+
+
+def files_data(reports: Sequence[SyncReport]) -> dict[str, Any]:
+    """What was done with files of the vault, as scripts see it."""
+    return {
+        "sent": sum(report.files.sent for report in reports),
+        "fetched": sum(report.files.fetched for report in reports),
+        "renewed": sum(report.files.renewed for report in reports),
+        "lost": sum(report.files.lost for report in reports),
+        "errors": [error for report in reports for error in report.files.errors],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +150,16 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
             failed.append(report)
         else:
             reached.append(report)
-            lines.append((title, f": sent {report.sent}, received {report.received}."))
+            moved = [(report.files.sent, "sent"), (report.files.fetched, "fetched")]
+            files = "".join(f" {count(number, 'file')} {what}." for number, what in moved if number)
+            lines.append((title, f": sent {report.sent}, received {report.received}.{files}"))
+            notes += [f"Not all files of {title} were moved: {error}." for error in dict.fromkeys(report.files.errors)]
+            if report.files.lost:
+                lost = count(report.files.lost, "file")
+                notes.append(f"Of {lost} of {title} parts are nowhere in reach; `cocoon vault check` says more.")
+            unsent = group.vault.status().waiting_files
+            if unsent:
+                notes.append(f"{count(unsent, 'file')} of {title} still to be sent: the next `cocoon sync` goes on.")
             notes += [f"{relay.url} was not reached: {relay.error}" for relay in report.relays if not relay.ok]
             asking = sum(not request.vouched for request in group.requests())
             if asking:
@@ -146,6 +180,7 @@ def _report(results: Sequence[Result], entered: Sequence[str], waiting: Sequence
         "relays": [relay for result in results for relay in result.relay_data()],
         "alarms": alarms,
         "withheld": withheld,
+        "files": files_data(reached),
         "unread": sum(report.unread for report in reached),
         "entered": list(entered),
         "waiting": list(waiting),

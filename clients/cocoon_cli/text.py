@@ -104,4 +104,13 @@ def size(number: int) -> str:
         return f"{number} B"
     if number < 1024 * 1024:
         return f"{number / 1024:.1f} KiB"
-    return f"{number / 1024 / 1024:.1f} MiB"
+    if number < 1024**3:
+        return f"{number / 1024 / 1024:.1f} MiB"
+    return f"{number / 1024**3:.1f} GiB"
+
+
+def duration_words(length: timedelta) -> str:
+    """How long something plays: `0:07`, `12:30`, `1:02:03`."""
+    seconds = int(length.total_seconds())
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

@@ -50,7 +50,9 @@ async def watch_groups(cocoon: Cocoon, context: Context, network: Sequence[str] 
             context.output.note("Looking for devices on this network too.")
         try:
             await stack.enter_async_context(
-                serve_commands(cocoon, replace(context, sending=watch.describe_sending), watch.look_again)
+                serve_commands(
+                    cocoon, replace(context, sending=watch.describe_sending, stay_for=watch.stay_for), watch.look_again
+                )
             )
         except LocalStateError as error:
             context.output.note(f"Other commands have to wait until this ends: {error}.")

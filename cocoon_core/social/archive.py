@@ -8,24 +8,25 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from cocoon_core.errors import CocoonError
 from cocoon_core.protocol.descriptor import DocumentKind
+from cocoon_core.social.archive_files import month_title, open_private, slug, stamp, write_text, writing
 from cocoon_core.social.archive_pages import MemberRow, MonthPage, Shown, group_page
+from cocoon_core.social.archive_vault import VaultWriter, link_to
 from cocoon_core.social.feed import Feed, Post
+from cocoon_core.social.item import Item
+from cocoon_core.social.item_view import VAULT_PREFIX
 from cocoon_core.social.post_view import FEED_PREFIX
 from cocoon_core.sync.replica import Replica
 
 PAGE_POSTS: Final = 500  # posts on a page; a thread is not cut
 SHOWN_BYTES: Final = 32 * 1024  # of a document on the group's page; a longer one is in its file alone
-_FILE_MODE: Final = 0o600
 
 Told = Callable[[int], None]
 
@@ -36,6 +37,8 @@ class GroupArchive:
 
     folder: str
     posts: int = 0
+    items: int = 0
+    absent: int = 0
     files: list[str] = field(default_factory=list)
 
 
@@ -55,10 +58,21 @@ class GroupFacts:
 class GroupWriter:
     """Writes one group into an empty folder of its own."""
 
-    def __init__(self, folder: Path, facts: GroupFacts, replica: Replica, feed: Feed, exported: datetime) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        facts: GroupFacts,
+        replica: Replica,
+        feed: Feed,
+        exported: datetime,
+        vault: VaultWriter,
+    ) -> None:
+        """Args:
+        vault: has written all items.
+        """
         self._folder, self._facts, self._replica, self._feed = folder, facts, replica, feed
-        self._exported = exported
-        self._written = GroupArchive(folder.name)
+        self._exported, self._vault = exported, vault
+        self._written = GroupArchive(folder.name, items=vault.items, absent=len(vault.absent))
 
     def write(self) -> Iterator[int]:
         """Write everything; gives the number of posts written so far after every thread, so that others get a turn.
@@ -69,10 +83,10 @@ class GroupWriter:
         listed: list[dict[str, Any]] = []
         shown: list[tuple[str, str, int]] = []
         for place, month in enumerate(months):
-            pages = _Pages(self._folder, self._facts.name, month, self._exported)
+            pages = _Pages(self._folder, self._facts.name, month, self._exported, self._vault.absent)
             if place:
                 pages.before = f"{months[place - 1]}.html"
-            with _writing(self._folder / f"{month}.json") as file:
+            with writing(self._folder / f"{month}.json") as file:
                 file.write(f'{{"month": {json.dumps(month)}, "threads": [')
                 for number, thread in enumerate(self._feed.threads(month)):
                     posts = [post_data(post) for post in thread]
@@ -88,7 +102,8 @@ class GroupWriter:
         documents, boxes = self._write_documents()
         self._write_group(listed, documents)
         members = [*map(_member_row, self._facts.members), *map(_former_row, self._facts.former_members)]
-        page = group_page(self._facts.name, members, shown, boxes, self._facts.notices, self._exported)
+        has_vault = self._vault.items
+        page = group_page(self._facts.name, members, shown, boxes, self._facts.notices, self._exported, has_vault)
         write_text(self._folder / "index.html", page)
         self._written.files += ["group.json", "index.html"]
 
@@ -105,6 +120,9 @@ class GroupWriter:
             "former_members": list(facts.former_members),
             "months": months,
             "documents": documents,
+            "vault": {"file": "vault.json", "pages": self._vault.names, "items": self._vault.items}
+            if self._vault.items
+            else None,
             "notices": list(facts.notices),
         }
         write_text(self._folder / "group.json", json.dumps(value, indent=1) + "\n")
@@ -117,8 +135,8 @@ class GroupWriter:
         roster = self._replica.members.roster
         for record in self._replica.documents.all():
             descriptor = record.descriptor
-            if descriptor.kind is DocumentKind.OWNED and descriptor.name.startswith(FEED_PREFIX):
-                continue
+            if descriptor.kind is DocumentKind.OWNED and descriptor.name.startswith((FEED_PREFIX, VAULT_PREFIX)):
+                continue  # posts stand on pages of their own, and items without the keys that are in theirs
             content: dict[str, Any] | None = None
             problem: str | None = None
             try:
@@ -153,8 +171,9 @@ class GroupWriter:
 class _Pages:
     """The pages of one month."""
 
-    def __init__(self, folder: Path, group: str, month: str, exported: datetime) -> None:
+    def __init__(self, folder: Path, group: str, month: str, exported: datetime, absent: Mapping[str, str]) -> None:
         self._folder, self._group, self._month, self._exported = folder, group, month, exported
+        self._absent = absent
         self._open_page: tuple[TextIO, MonthPage] | None = None
         self._on_page = 0
         self.before: str | None = None
@@ -177,12 +196,15 @@ class _Pages:
             name = self._name(len(self.names) + 1)
             before = self.names[-1] if self.names else self.before
             part = f", {len(self.names) + 1}" if self.names else ""
-            page = MonthPage(self._group, month_title(self._month) + part, before, self._exported)
+            page = MonthPage(self._group, month_title(self._month) + part, before, self._exported, self._link)
             file = open_private(self._folder / name)
             self._open_page = file, page
             self.names.append(name)
             file.write(page.head())
         return self._open_page
+
+    def _link(self, item: Item) -> str:
+        return link_to(item, self._absent)
 
     def _close(self, following: str | None) -> None:
         file, page = self._opened()  # a month may have lost all its posts while this was written
@@ -209,15 +231,10 @@ def post_data(post: Post) -> dict[str, Any]:
         "edited": post.edited,
         "hidden": post.hidden,
         "erased": post.erased,
-        "attachments": list(post.attachments),
+        "attachments": [{"id": item.id, "name": item.name} for item in post.attachments],
         "replies": post.replies,
         "parent": post.parent,
     }
-
-
-def stamp(time: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def plain(value: Any) -> Any:
@@ -235,38 +252,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     return str(value)
-
-
-# --- files
-
-
-def slug(name: str) -> str:
-    """A part of a file's name that is harmless on every system."""
-    letters = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
-    return "-".join(filter(None, letters.split("-")))[:40].strip("-") or "unnamed"
-
-
-def month_title(month: str) -> str:
-    """`September 2026`."""
-    return f"{datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC):%B} {int(month[:4])}"
-
-
-def open_private(path: Path) -> TextIO:
-    """A new file for its owner alone, to be written to."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-    return os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[TextIO]:
-    with open_private(path) as file:
-        yield file
-
-
-def write_text(path: Path, text: str) -> None:
-    """A whole file, for its owner alone."""
-    with _writing(path) as file:
-        file.write(text)
 
 
 def _member_row(member: Mapping[str, Any]) -> MemberRow:

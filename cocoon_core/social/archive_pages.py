@@ -11,12 +11,13 @@ import base64
 import hashlib
 import html
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from cocoon_core.social.feed import Post
+from cocoon_core.social.item import Item
 
 DEEPEST: Final = 6  # steps that replies are set in
 COLOURS: Final = 8
@@ -99,13 +100,13 @@ class Shown:
 def index_page(groups: Sequence[Mapping[str, str]], exported: datetime) -> str:
     """The page of the whole archive. Each group has `name`, `folder` and `posts`."""
     rows = "".join(
-        f'<tr><td><a href="{_attribute(group["folder"])}/index.html">{_name(group["name"])}</a></td>'
-        f'<td class="number">{_name(group["posts"])}</td></tr>'
+        f'<tr><td><a href="{attribute(group["folder"])}/index.html">{name_text(group["name"])}</a></td>'
+        f'<td class="number">{name_text(group["posts"])}</td></tr>'
         for group in groups
     )
     table = f'<table><tr><th>Group</th><th class="number">Posts</th></tr>{rows}</table>' if groups else "<p>None.</p>"
     body = f'<p class="warn">{html.escape(WARNING)}</p><h2>Groups</h2><div class="box">{table}</div>'
-    return _page("Cocoon archive", f'<p class="quiet">Written {_when(exported)}</p>', body, exported)
+    return _page("Cocoon archive", f'<p class="quiet">Written {when_text(exported)}</p>', body, exported)
 
 
 def group_page(
@@ -115,42 +116,53 @@ def group_page(
     documents: Sequence[Shown],
     notices: Sequence[str],
     exported: datetime,
+    items: int,
 ) -> str:
-    """The page of a group. `months` are (title, file, posts)."""
+    """The page of a group. `months` are (title, file, posts); `items` are in its vault."""
     parts = [f'<p class="warn">{html.escape(WARNING)}</p>', "<h2>Posts</h2>"]
     if months:
         rows = "".join(
-            f'<tr><td><a href="{_attribute(file)}">{_name(title)}</a></td><td class="number">{count}</td></tr>'
+            f'<tr><td><a href="{attribute(file)}">{name_text(title)}</a></td><td class="number">{count}</td></tr>'
             for title, file, count in months
         )
         parts.append(f'<div class="box"><table>{rows}</table></div>')
     else:
         parts.append("<p>Nobody wrote anything yet.</p>")
+    if items:
+        box = f'<a href="vault.html">Files, photos and links</a> <span class="quiet">{items}</span>'
+        parts.append(f'<h2>Vault</h2><div class="box">{box}</div>')
     rows = "".join(
-        f'<tr><td><span class="by">{_face(member.id, member.name)}<b dir="auto">{_name(member.name)}</b></span></td>'
-        f'<td>{_name(member.note)}</td><td class="number quiet">{_name(member.id[:12])}</td></tr>'
+        f'<tr><td><span class="by">{_face(member.id, member.name)}'
+        f'<b dir="auto">{name_text(member.name)}</b></span></td>'
+        f'<td>{name_text(member.note)}</td><td class="number quiet">{name_text(member.id[:12])}</td></tr>'
         for member in members
     )
     parts.append(f'<h2>Members</h2><div class="box"><table>{rows}</table></div>')
     if documents:
         parts.append("<h2>Documents</h2>" + "".join(map(_document, documents)))
     if notices:
-        items = "".join(f'<li dir="auto">{_name(notice)}</li>' for notice in notices)
-        parts.append(f'<h2>What the device was told</h2><div class="box"><ul>{items}</ul></div>')
-    head = f'<nav><a href="../index.html">All groups</a></nav><h1 dir="auto">{_name(name)}</h1>'
+        told = "".join(f'<li dir="auto">{name_text(notice)}</li>' for notice in notices)
+        parts.append(f'<h2>What the device was told</h2><div class="box"><ul>{told}</ul></div>')
+    head = f'<nav><a href="../index.html">All groups</a></nav><h1 dir="auto">{name_text(name)}</h1>'
     return _page(name, head, "".join(parts), exported, has_title=True)
 
 
 class MonthPage:
     """One page of threads, in pieces: `head`, a `thread` after the other, `tail`."""
 
-    def __init__(self, group: str, title: str, before: str | None, exported: datetime) -> None:
+    def __init__(
+        self, group: str, title: str, before: str | None, exported: datetime, link: Callable[[Item], str]
+    ) -> None:
+        """Args:
+        link: how what is attached is shown.
+        """
         self._group, self._title, self._before, self._exported = group, title, before, exported
+        self._link = link
 
     def head(self) -> str:
-        back = f'<a href="{_attribute(self._before)}">← Before</a>' if self._before else ""
-        nav = f'<nav><a href="index.html">{_name(self._group)}</a>{back}</nav>'
-        return _begin(f"{self._title} · {self._group}", f"{nav}<h1>{_name(self._title)}</h1>")
+        back = f'<a href="{attribute(self._before)}">← Before</a>' if self._before else ""
+        nav = f'<nav><a href="index.html">{name_text(self._group)}</a>{back}</nav>'
+        return begin_page(f"{self._title} · {self._group}", f"{nav}<h1>{name_text(self._title)}</h1>")
 
     def thread(self, posts: Sequence[Post]) -> str:
         """A root and its replies, each under what it answers."""
@@ -163,18 +175,18 @@ class MonthPage:
         todo, done = [(root, 0)], {root.id}
         while todo:
             post, depth = todo.pop()
-            parts.append(_post(post, depth, is_root=post is root))
+            parts.append(_post(post, depth, self._link, is_root=post is root))
             fresh = [answer for answer in answers.get(post.id, ()) if answer.id not in done]
             done.update(answer.id for answer in fresh)
             todo.extend((answer, depth + 1) for answer in reversed(fresh))
         return "".join([*parts, "</section>\n"])
 
     def tail(self, following: str | None) -> str:
-        link = f'<nav><a class="next" href="{_attribute(following)}">After →</a></nav>' if following else ""
-        return link + _end(self._exported)
+        link = f'<nav><a class="next" href="{attribute(following)}">After →</a></nav>' if following else ""
+        return link + end_page(self._exported)
 
 
-def _post(post: Post, depth: int, *, is_root: bool) -> str:
+def _post(post: Post, depth: int, link: Callable[[Item], str], *, is_root: bool) -> str:
     marks = []
     if post.edited:
         marks.append("edited")
@@ -185,12 +197,14 @@ def _post(post: Post, depth: int, *, is_root: bool) -> str:
     if is_root and post.parent is not None:
         marks.append("answers a post that is not here")
     shown = "".join(f'<span class="mark">{mark}</span>' for mark in marks)
-    attached = "".join(f'<p class="quiet" dir="auto">[{_name(name)}]</p>' for name in post.attachments)
-    words = f'<p class="words{" hidden" if post.hidden else ""}" dir="auto">{_text(post.text)}</p>{attached}'
+    attached = "".join(f'<p class="quiet">Attached: {link(item)}</p>' for item in post.attachments)
+    if post.missing:
+        attached += f'<p class="quiet">Attached, and not here any more: {post.missing}</p>'
+    words = f'<p class="words{" hidden" if post.hidden else ""}" dir="auto">{page_text(post.text)}</p>{attached}'
     return (
-        f'<article id="p{_attribute(post.id)}" class="d{min(depth, DEEPEST)}"><div class="by">'
-        f'{_face(str(post.author_id), post.author)}<b dir="auto">{_name(post.author)}</b>'
-        f'<time datetime="{post.time.isoformat(timespec="milliseconds")}">{_when(post.time)}</time>{shown}</div>'
+        f'<article id="p{attribute(post.id)}" class="d{min(depth, DEEPEST)}"><div class="by">'
+        f'{_face(str(post.author_id), post.author)}<b dir="auto">{name_text(post.author)}</b>'
+        f'<time datetime="{post.time.isoformat(timespec="milliseconds")}">{when_text(post.time)}</time>{shown}</div>'
         f"{'' if post.erased else words}</article>"
     )
 
@@ -198,10 +212,11 @@ def _post(post: Post, depth: int, *, is_root: bool) -> str:
 def _document(document: Shown) -> str:
     content = ""
     if document.content is not None:
-        content = f'<details><summary>Show</summary><pre dir="auto">{_text(document.content)}</pre></details>'
+        content = f'<details><summary>Show</summary><pre dir="auto">{page_text(document.content)}</pre></details>'
     return (
-        f'<div class="box"><b dir="auto">{_name(document.title)}</b> <span class="quiet">{_name(document.whose)} · '
-        f'<a href="{_attribute(document.file)}">JSON</a></span>{content}</div>'
+        f'<div class="box"><b dir="auto">{name_text(document.title)}</b> '
+        f'<span class="quiet">{name_text(document.whose)} · '
+        f'<a href="{attribute(document.file)}">JSON</a></span>{content}</div>'
     )
 
 
@@ -215,25 +230,25 @@ def _face(identifier: str, name: str) -> str:
 
 
 def _page(title: str, head: str, body: str, exported: datetime, *, has_title: bool = False) -> str:
-    shown = head if has_title else f"<h1>{_name(title)}</h1>{head}"
-    return _begin(title, shown) + body + _end(exported)
+    shown = head if has_title else f"<h1>{name_text(title)}</h1>{head}"
+    return begin_page(title, shown) + body + end_page(exported)
 
 
-def _begin(title: str, head: str) -> str:
+def begin_page(title: str, head: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{html.escape(POLICY)}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f'<meta name="robots" content="noindex"><title>{_name(title)}</title><style>{STYLE}</style></head>\n'
+        f'<meta name="robots" content="noindex"><title>{name_text(title)}</title><style>{STYLE}</style></head>\n'
         f"<body><header>{head}</header>\n<main>\n"
     )
 
 
-def _end(exported: datetime) -> str:
+def end_page(exported: datetime) -> str:
     return (
-        f"</main>\n<footer>Archive of a Cocoon group, written {_when(exported)}. Times are what the authors’ clocks "
-        "said, in UTC.</footer></body></html>\n"
+        f"</main>\n<footer>Archive of a Cocoon group, written {when_text(exported)}. Times are what the authors’ "
+        "clocks said, in UTC.</footer></body></html>\n"
     )
 
 
@@ -253,20 +268,20 @@ def _visible(character: str) -> str:
     return chr(0x2400 + ord(character)) if character < " " else f"<U+{ord(character):04X}>"
 
 
-def _text(text: str) -> str:
+def page_text(text: str) -> str:
     """A text of many lines."""
     return html.escape(harmless(text.replace("\r\n", "\n")))
 
 
-def _name(text: str) -> str:
+def name_text(text: str) -> str:
     """A text of one line."""
     return html.escape(harmless(" ".join(text.split("\n"))))
 
 
-def _attribute(text: str) -> str:
+def attribute(text: str) -> str:
     """A name that this archive chose itself, in an attribute."""
     return html.escape(text, quote=True)
 
 
-def _when(time: datetime) -> str:
+def when_text(time: datetime) -> str:
     return f"{time.day} {time:%b %Y, %H:%M} UTC"

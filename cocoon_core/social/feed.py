@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import builtins
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.constants import MAX_ATTACHMENTS, VAULT_ITEM_ID_BYTES
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.social.erasing import POSTS, erase, finish_erasing
+from cocoon_core.social.item import Item
 from cocoon_core.social.post_view import (
     FEED_PREFIX,
     MAX_TEXT_BYTES,
@@ -29,21 +31,32 @@ from cocoon_core.social.post_view import (
     base_of,
     post_id,
 )
+from cocoon_core.social.vault_items import VaultItems
 from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
+from cocoon_core.vault.progress import Tell
 
 _COLUMNS = (
-    "p.post, p.member, p.text, p.time_ms, p.parent, p.edited, p.erased, "
+    "p.post, p.member, p.text, p.time_ms, p.parent, p.edited, p.erased, p.files, "
     "(SELECT count(*) FROM posts r WHERE r.group_no=p.group_no AND r.parent=p.post)"
 )
+
+Attachment = str | Path | Item  # a file, by its path, or what is in the vault
+# Seals files; what it gives puts their items into this member's documents, inside a transaction, and gives all ids.
+Attaching = Callable[[Sequence[Attachment], Tell | None], Awaitable[Callable[[], Sequence[bytes]]]]
 
 _IS_HERE = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post or a reply. `replies` counts direct replies that are here; `time` is what its author's device said, in
-    UTC. Of one that its author erased, everything is left but the text.
+    """A post or a reply. Of one that its author erased, everything is left but the text and what was attached.
+
+    Attributes:
+        time: what its author's device said, in UTC.
+        replies: how many direct replies are here.
+        attachments: items of the vault, as far as they are here.
+        missing: how many more were attached, and are not here: removed, or not read yet.
     """
 
     id: str
@@ -53,17 +66,18 @@ class Post:
     time: datetime
     edited: bool
     hidden: bool
-    attachments: tuple[str, ...]
+    attachments: tuple[Item, ...]
     replies: int
     parent: str | None
     erased: bool = False
+    missing: int = 0
 
 
 class Feed:
     """The feed of one group. Edits are durable when the call returns, and are sent with the next sync."""
 
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+    def __init__(self, replica: Replica, items: VaultItems, attaching: Attaching) -> None:
+        self._replica, self._items, self._attaching = replica, items, attaching
         self._db, self._no = replica.database, replica.record.number
         self.view = PostView(replica)
         replica.add_view(self.view)
@@ -71,23 +85,30 @@ class Feed:
 
     # --- writing
 
-    async def post(self, text: str, attachments: Sequence[str | Path] = ()) -> Post:
+    async def post(self, text: str, attachments: Sequence[Attachment] = (), progress: Tell | None = None) -> Post:
         """Write a post.
 
-        Raises:
-            UsageError: the text is empty or over 64 KiB of UTF-8.
-        """
-        if attachments:
-            raise UsageError("attachments come with the vault, which this version does not have yet")
-        return self._write(text, None)
+        Args:
+            attachments: files, which are added to the vault, or items that are in it. Beside one the text may be empty.
+            progress: called with how far the sealing of the files is.
 
-    async def reply(self, post: str, text: str) -> Post:
+        Raises:
+            UsageError: the text is empty or over 64 KiB of UTF-8, there are more than 32 attachments, or a file cannot
+                be read. Nothing was posted.
+            UnknownItemError: an item is not here.
+        """
+        return await self._write(text, None, attachments, progress)
+
+    async def reply(
+        self, post: str, text: str, attachments: Sequence[Attachment] = (), progress: Tell | None = None
+    ) -> Post:
         """Reply to a post or to another reply, named by id or a unique beginning of it.
 
         Raises:
             UnknownItemError: it is not here.
+            UsageError: as `post`.
         """
-        return self._write(text, self._find(post))
+        return await self._write(text, self._find(post), attachments, progress)
 
     async def erase(self, *posts: str) -> builtins.list[Post]:
         """Erase own posts and replies, named by id or a unique beginning of it: their texts and all earlier versions.
@@ -104,26 +125,37 @@ class Feed:
         erase(self._replica, POSTS, found)
         return [self._get(post) for post in found]
 
-    def _write(self, text: str, parent: bytes | None) -> Post:
-        size = len(text.encode(errors="replace"))
-        if not text.strip() or size > MAX_TEXT_BYTES:
-            raise UsageError(f"a post is 1 to {MAX_TEXT_BYTES} bytes of text, not {size}")
-        if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise UsageError("this text has half a character in it (a lone surrogate), which UTF-8 cannot hold")
+    async def _write(
+        self, text: str, parent: bytes | None, attachments: Sequence[Attachment], progress: Tell | None
+    ) -> Post:
+        _require_text(text, bare=bool(attachments))
+        if len(attachments) > MAX_ATTACHMENTS:
+            raise UsageError(f"a post has at most {MAX_ATTACHMENTS} attachments, not {len(attachments)}")
         replica = self._replica
-        member = replica.members.member_of(replica.keys.id)
-        if member is None:
-            raise UsageError("this device is not a member of the group")
-        now_ms = replica.clock()
+        self._require_member()
+        attached = await self._attaching(attachments, progress) if attachments else None
+        now_ms, member = replica.clock(), self._require_member()
         month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
         descriptor = replica.retires.current(Descriptor(DocumentKind.OWNED, FEED_PREFIX + month, member))
         key = POST_PREFIX + secrets.token_hex(8)
         value: dict[str, Any] = {"at": now_ms, "text": text}
         if parent is not None:
             value["re"] = parent
-        with replica.change(descriptor) as root:
-            root[key] = value
+        if attached is None:
+            with replica.change(descriptor) as root:
+                root[key] = value
+        else:
+            replica.debts.require_read(descriptor)
+            with replica.changing():  # the items and the post, or nothing
+                value["files"] = b"".join(attached())
+                replica.change_inside(descriptor, lambda root: root.__setitem__(key, value))
         return self._get(post_id(descriptor.at(0).document_id(replica.group), key))
+
+    def _require_member(self) -> MemberId:
+        member = self._replica.members.member_of(self._replica.keys.id)
+        if member is None:
+            raise UsageError("this device is not a member of the group")
+        return member
 
     # --- reading
 
@@ -284,7 +316,9 @@ class Feed:
         return bytes(rows[0][0])
 
     def _post(self, row: tuple[Any, ...]) -> Post:
-        post, member, text, time_ms, parent, edited, erased, replies = row
+        post, member, text, time_ms, parent, edited, erased, files, replies = row
+        named = [] if files is None else [files[at : at + VAULT_ITEM_ID_BYTES] for at in _places(files)]
+        attachments = tuple(self._items.among(list(dict.fromkeys(named)))) if named else ()
         author = self._replica.members.roster.members.get(MemberId(member))
         return Post(
             id=post.hex(),
@@ -294,11 +328,27 @@ class Feed:
             time=datetime.fromtimestamp(time_ms / 1000, UTC),
             edited=bool(edited),
             hidden=False,
-            attachments=(),
+            attachments=attachments,
             replies=replies,
             parent=parent.hex() if parent is not None else None,
             erased=bool(erased),
+            missing=len(set(named)) - len(attachments),
         )
+
+
+def _require_text(text: str, *, bare: bool) -> None:
+    """Args:
+    bare: there are attachments, and it may be empty.
+    """
+    size = len(text.encode(errors="replace"))
+    if not (text.strip() or bare) or size > MAX_TEXT_BYTES:
+        raise UsageError(f"a post is 1 to {MAX_TEXT_BYTES} bytes of text, not {size}")
+    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("this text has half a character in it (a lone surrogate), which UTF-8 cannot hold")
+
+
+def _places(files: bytes) -> range:
+    return range(0, len(files), VAULT_ITEM_ID_BYTES)
 
 
 def _month_of(time_ms: int) -> str:

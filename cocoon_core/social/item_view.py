@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol import encoding
 from cocoon_core.protocol.constants import (
+    LABEL_VAULT_FILE,
     LABEL_VAULT_ITEM,
     MAX_ALBUM_BYTES,
     MAX_BLUR_BYTES,
@@ -23,7 +24,7 @@ from cocoon_core.protocol.constants import (
     VAULT_ITEM_ID_BYTES,
 )
 from cocoon_core.protocol.ids import DocumentId
-from cocoon_core.protocol.primitives import make_hasher
+from cocoon_core.protocol.primitives import hash_bytes, make_hasher
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
 from cocoon_core.vault.file_types import TYPES, UNKNOWN
@@ -50,7 +51,7 @@ class ItemView(OwnedView):
     identity: ClassVar = "item"
     columns: ClassVar = (
         *("kind", "time_ms", "name", "type", "size", "width", "height", "duration", "album", "caption", "url"),
-        *("digest", "has_thumb", "blur", "site", "about", "sought", "thumb", "file"),
+        *("digest", "has_thumb", "blur", "site", "about", "sought", "file_id", "thumb_id", "thumb", "file"),
     )
 
     def identify(self, base: DocumentId, key: str) -> bytes:
@@ -63,7 +64,29 @@ class ItemView(OwnedView):
         if type(value) is not dict or type(value.get("at")) is not int:
             return None
         at = clamp_ms(value["at"])
-        return "file", at, "", "", 0, None, None, None, None, "", None, None, 0, None, "", "", "", None, None
+        return (
+            "file",
+            at,
+            "",
+            "",
+            0,
+            None,
+            None,
+            None,
+            None,
+            "",
+            None,
+            None,
+            0,
+            None,
+            "",
+            "",
+            "",
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def read_item(value: Any) -> Said | None:
@@ -90,8 +113,9 @@ def read_item(value: Any) -> Said | None:
         mime = (TYPES.get(claimed, UNKNOWN) if type(claimed) is str else UNKNOWN).mime
         kind = kind if kind in KINDS else "file"
     small = get("thumb")
-    if type(small) is bytes and unpack_ref(small) is not None:
-        thumb = small
+    picture = unpack_ref(small) if type(small) is bytes else None
+    if picture is not None:
+        thumb = pack_ref(picture)
     name = _read_name(get("name"), url)
     caption = _read_text(get("caption"), MAX_CAPTION_BYTES, lines=True)
     album = _read_text(get("album"), MAX_ALBUM_BYTES) or None
@@ -115,6 +139,8 @@ def read_item(value: Any) -> Said | None:
         site,
         about,
         fold("\n".join(part for part in (name, caption, url or "") if part)),
+        None if file is None else hash_bytes(LABEL_VAULT_FILE, file),
+        None if thumb is None else hash_bytes(LABEL_VAULT_FILE, thumb),
         thumb,
         file,
     )

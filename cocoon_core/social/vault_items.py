@@ -199,6 +199,46 @@ class VaultItems:
         )
         return map(self._stored, rows)
 
+    def is_referred(self, file: bytes) -> bool:
+        """Whether some item names this file, by its id, as its own or as its small picture."""
+        found = self._db.query_value(
+            "SELECT 1 FROM vault_items WHERE group_no=?1 AND file_id=?2 "
+            "UNION SELECT 1 FROM vault_items WHERE group_no=?1 AND thumb_id=?2",
+            (self._no, file),
+        )
+        return found is not None
+
+    def name_of(self, file: bytes) -> str | None:
+        """What the first item calls a file that names it as its own; None of small pictures."""
+        name: str | None = self._db.query_value(
+            "SELECT name FROM vault_items WHERE group_no=? AND file_id=? AND NOT erased ORDER BY time_ms LIMIT 1",
+            (self._no, file),
+        )
+        return name
+
+    def own_copies(self, file: bytes) -> list[tuple[bytes, str, str | None]]:
+        """Own items with this file: id, name and album, the oldest first."""
+        me = self._replica.members.member_of(self._replica.keys.id)
+        return self._db.query(
+            "SELECT item, name, album FROM vault_items WHERE group_no=? AND file_id=? AND member=? AND NOT erased "
+            "ORDER BY time_ms, item",
+            (self._no, file, me),
+        )
+
+    def oldest_first(self) -> Iterator[Item]:
+        """Every item, the oldest first; a few are held at a time, and others may write meanwhile."""
+        after: tuple[int, bytes] = (-1, b"")
+        while True:
+            rows = self._db.query(
+                f"SELECT {_COLUMNS} FROM vault_items WHERE group_no=? AND NOT erased AND (time_ms, item) > (?, ?) "
+                "ORDER BY time_ms, item LIMIT ?",
+                (self._no, *after, _REFERENCES_AT_ONCE),
+            )
+            if not rows:
+                return
+            yield from self._items(rows)
+            after = rows[-1][3], bytes(rows[-1][0])
+
     def all_stored(self) -> Iterator[StoredItem]:
         """Every item that is here, by id; a few are held at a time, and others may write meanwhile."""
         after = b""
@@ -223,10 +263,12 @@ class VaultItems:
 
         Raises:
             UsageError: this device is not a member's.
+            DocumentUnavailableError: what this member's other devices wrote in the month was not read here yet.
         """
         replica = self._replica
         now_ms = replica.clock()
         descriptor = self._document_of(now_ms)
+        replica.debts.require_read(descriptor)
         base = descriptor.at(0).document_id(replica.group)
         ids = []
         for item in items:  # one change each: a reader takes a change that makes one map without asking automerge

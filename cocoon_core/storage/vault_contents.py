@@ -236,6 +236,17 @@ def held_bytes(database: Database) -> int:
     return int(database.query_value("SELECT coalesce(sum(bytes), 0) FROM vault_contents"))
 
 
+def measure_contents(database: Database, group_no: int) -> tuple[int, int, int]:
+    """Bytes of all blobs that are here: of one group, of all, and of what is pinned."""
+    row = database.query_one(
+        "SELECT coalesce(sum(bytes) FILTER (WHERE group_no=?), 0), coalesce(sum(bytes), 0), "
+        "coalesce(sum(bytes) FILTER (WHERE pinned), 0) FROM vault_contents",
+        (group_no,),
+    )
+    assert row is not None, "an aggregate has one row"
+    return int(row[0]), int(row[1]), int(row[2])
+
+
 def let_go_first(database: Database, many: int) -> list[tuple[int, str, int]]:
     """The contents that can be let go of, the one that was not used for longest first: number, place and bytes.
 

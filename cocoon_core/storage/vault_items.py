@@ -39,6 +39,8 @@ CREATE TABLE vault_items (
     site        TEXT NOT NULL,
     about       TEXT NOT NULL,
     sought      TEXT NOT NULL,
+    file_id     BLOB,
+    thumb_id    BLOB,
     thumb       BLOB,
     file        BLOB,
     UNIQUE (group_no, item)
@@ -48,6 +50,8 @@ CREATE INDEX vault_items_by_album ON vault_items (group_no, album, time_ms, item
     WHERE album IS NOT NULL AND NOT erased;
 CREATE INDEX vault_items_by_kind ON vault_items (group_no, kind, time_ms, item) WHERE NOT erased;
 CREATE INDEX vault_items_by_digest ON vault_items (group_no, digest) WHERE digest IS NOT NULL;
+CREATE INDEX vault_items_by_file ON vault_items (group_no, file_id) WHERE file_id IS NOT NULL;
+CREATE INDEX vault_items_by_thumb ON vault_items (group_no, thumb_id) WHERE thumb_id IS NOT NULL;
 CREATE INDEX vault_items_by_document ON vault_items (document_no);
 CREATE INDEX vault_items_lingering ON vault_items (group_no, member) WHERE lingers;
 ALTER TABLE posts ADD COLUMN files BLOB;

@@ -91,6 +91,11 @@ class TransferTable:
         )
         return [relay for (relay,) in rows]
 
+    def queued_anywhere(self) -> list[FileRef]:
+        """The files that some relay has not taken yet."""
+        rows = self._db.query("SELECT ref FROM vault_uploads WHERE group_no=? GROUP BY file", (self._no,))
+        return [decode_ref(ref) for (ref,) in rows]
+
     def count_queued(self) -> int:
         """Files that some relay has not taken yet."""
         sql = "SELECT count(DISTINCT file) FROM vault_uploads WHERE group_no=?"

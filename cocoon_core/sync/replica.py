@@ -294,6 +294,18 @@ class Replica:
             self._store_edit(descriptor, edit.change)
             self.own_chain.form_at_once()
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """A transaction for edits of several documents: `change_inside` writes them, all of them or none.
+
+        Raises:
+            UsageError, StorageFullError, LocalStateError: as `change`.
+        """
+        self.require_writable()
+        with self.transaction():
+            yield
+            self.own_chain.form_at_once()
+
     def change_inside(self, descriptor: Descriptor, write: Callable[[MapEdit], None]) -> None:
         """Edit a document inside the caller's transaction, which also stores what comes with it.
 

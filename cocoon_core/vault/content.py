@@ -83,6 +83,13 @@ class ContentStore:
         self._db, self.limit = database, limit
         self.folder = database.folder / FOLDER
         self.busy: dict[int, int] = {}  # contents that are worked on, and how often
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """`prepare`, once in a process."""
+        if not self._is_ready:
+            self.prepare()
+            self._is_ready = True
 
     def prepare(self) -> None:
         """Make the folder, and put right what a crash or a restored backup left: files without a row, and rows

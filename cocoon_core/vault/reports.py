@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.vault.progress import Progress
 
 
@@ -57,6 +58,19 @@ class VaultCheck:
 
     relays: tuple[RelayCheck, ...]
     damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of blobs that are here: of one group, of all, and of all what is pinned; the limit of what need not be; and
+    the files of the group that some relay has not taken yet.
+    """
+
+    of_group: int
+    of_all: int
+    pinned: int
+    limit: int
+    waiting: tuple[FileRef, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ async def seal_file(
     known: KnownFile | None = None,
     tell: Tell | None = None,
 ) -> FileRef:
-    """Seal a file into the content store; all of it is durable when this returns.
+    """Seal a file into the content store; all of it is durable when this returns. Room is made by the caller, when it
+    is noted what is to be sent: until then nothing says that this content cannot be had again.
 
     Args:
         known: seal it under this one's key, as long as it turns out to be the same file. Else under a fresh key.
@@ -83,9 +84,7 @@ async def seal_file(
     except FileChangedError:
         store.remove(record.number, record.place)
         raise
-    ref = await _finish(store, table, record, names, clock)
-    store.make_room()
-    return ref
+    return await _finish(store, table, record, names, clock)
 
 
 def _sealed_before(table: ContentTable, source: Source) -> KnownFile | None:

@@ -7,7 +7,7 @@ found level. Nothing here knows of items: it is told what they refer to. Spec: s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,8 @@ from cocoon_core.errors import CocoonError, NotYetError, RelayError, UntrustedIn
 from cocoon_core.protocol.constants import CHUNK_BYTES
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.vault_file import FileRef
-from cocoon_core.storage.vault_contents import ContentRecord
+from cocoon_core.storage.vault_contents import ContentRecord, measure_contents
+from cocoon_core.storage.vault_transfers import TransferTable
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.blobs import run_together
 from cocoon_core.sync.relay_list import DAY_MS, is_left, is_on_trial
@@ -29,7 +30,7 @@ from cocoon_core.vault.opening import DamagedError, Opener, chunks_between
 from cocoon_core.vault.places import length_of_all
 from cocoon_core.vault.progress import Tell
 from cocoon_core.vault.relays import NowhereError, OpenRelays
-from cocoon_core.vault.reports import FileState, RelayCheck, TellTransfer, Transfer, TransferReport, VaultCheck
+from cocoon_core.vault.reports import FileState, RelayCheck, Room, TellTransfer, Transfer, TransferReport, VaultCheck
 from cocoon_core.vault.sealing import KnownFile, seal_file
 from cocoon_core.vault.sources import Source
 from cocoon_core.vault.uploads import drop_damaged, send_file
@@ -45,12 +46,17 @@ class Transfers:
 
     Attributes:
         references: gives all that items refer to; without it, no lease is renewed and nothing is forgotten.
+        is_named: whether some item refers to a file, by its id. Goes with `references`.
         wake: set when there is something new to send or fetch.
     """
 
-    def __init__(self, replica: Replica, access: RelayAccess) -> None:
-        self._replica, self._access = replica, access
+    def __init__(self, replica: Replica, access: RelayAccess, store: ContentStore) -> None:
+        """Args:
+        store: of the profile: all its groups have room in one.
+        """
+        self._replica, self._access, self._store = replica, access, store
         self.references: References | None = None
+        self.is_named: Callable[[bytes], bool] = lambda _: True
         self.wake = asyncio.Event()
         self._holding: Holding | None = None
         self._running = asyncio.Lock()
@@ -59,9 +65,8 @@ class Transfers:
     def holding(self) -> Holding:
         """Contents and rows; the content store is prepared when it is first used."""
         if self._holding is None:
-            store = ContentStore(self._replica.database)
-            store.prepare()
-            self._holding = Holding(self._replica, store)
+            self._store.ready()
+            self._holding = Holding(self._replica, self._store)
         return self._holding
 
     # --- files of this device
@@ -115,6 +120,17 @@ class Transfers:
             if pinned and record.held < length_of_all(ref.size):
                 self.holding.contents.set_wanted(record.number, True)
                 self.wake.set()
+
+    def make_room(self) -> None:
+        """Let go of what can be fetched again, as far as there is more than the limit."""
+        self.holding.store.make_room()
+
+    def room(self) -> Room:
+        """How much is here, and what is to be sent."""
+        database, group = self._replica.database, self._replica.record.number
+        of_group, of_all, pinned = measure_contents(database, group)
+        transfers = TransferTable(database, group)
+        return Room(of_group, of_all, pinned, self._store.limit, tuple(transfers.queued_anywhere()))
 
     def set_limit(self, limit: int) -> None:
         """Bytes of all groups that are kept of what can be fetched again."""
@@ -288,8 +304,7 @@ class Transfers:
         gone = holding.contents.sealing_before(now - KEPT_SEALING_DAYS * DAY_MS)
         if self.references is not None:
             old = [one for one in holding.contents.finished() if now - one[3] > DAY_MS]
-            named = {ref.id() for _, ref in self.references()} if old else set()
-            gone += [(number, place) for number, file, place, _ in old if file not in named]
+            gone += [(number, place) for number, file, place, _ in old if not self.is_named(file)]
         for number, place in gone:
             if number not in holding.store.busy:
                 holding.store.remove(number, place)

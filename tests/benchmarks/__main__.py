@@ -24,6 +24,7 @@ from tests.benchmarks.rotating_relay import measure_rotating_relay
 from tests.benchmarks.sizes import measure_sizes
 from tests.benchmarks.table import Row, print_rows
 from tests.benchmarks.vault import measure_vault
+from tests.benchmarks.vault_index import measure_vault_index
 from tests.benchmarks.wrapping import measure_wrapping
 
 Measure = Callable[[Path], Awaitable[list[Row]]]
@@ -41,6 +42,7 @@ LINES: dict[str, Measure] = {
     "11": measure_compaction,
     "12": measure_gaps,
     "13": measure_vault,
+    "14": measure_vault_index,
 }
 
 

@@ -75,7 +75,7 @@ def test_only_relay_passes_on_what_it_does_not_know() -> None:
     ("words", "part"),
     [
         (("dance",), "dance"),
-        (("post",), "TEXT"),
+        (("reply",), "ID"),
         (("feed", "--limit", "0"), "--limit"),
         (("feed", "--limit", "many"), "--limit"),
         (("feed", "--lim", "3"), "--lim"),

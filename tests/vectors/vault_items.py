@@ -76,5 +76,5 @@ def read_as_json(value: Any) -> Json | None:
     return {
         key: one.hex() if isinstance(one, bytes) else one
         for key, one in named.items()
-        if one not in (None, "") and key not in ("sought", "has_thumb")
+        if one not in (None, "") and key not in ("sought", "has_thumb", "file_id", "thumb_id")
     }

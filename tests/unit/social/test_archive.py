@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from cocoon_core.archiving import ArchiveReport
 from cocoon_core.errors import StorageFullError, UsageError
 from cocoon_core.social import archive as archive_module
-from cocoon_core.social.archive import month_title, plain, slug
+from cocoon_core.social.archive import plain
+from cocoon_core.social.archive_files import month_title, slug
 from tests.support.world import SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
 
 TAGS = {
@@ -322,3 +324,62 @@ async def test_a_time_at_the_end_of_all_times_has_a_month(world: World) -> None:
     ana.replica.database.execute("UPDATE posts SET time_ms=0 WHERE text='now'")
     assert ana.group.feed.months() == ["1970-01", "9999-12"]
     assert (await write(ana, world.folder / "out")).posts == 2
+
+
+async def test_the_files_of_the_vault_are_in_it_and_their_keys_are_not(world: World, tmp_path: Path) -> None:
+    ana, ben = await world.group("ana", "ben")
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, content in (("plan.pdf", b"%PDF-1.7 plan"), ("it's <b> & co #1?.txt", b"words")):
+        (made / name).write_bytes(content)
+    items = [await ana.group.vault.add(path, album="Garden", caption="<i>see</i>") for path in sorted(made.iterdir())]
+    link = await ana.group.vault.add_link("https://example.org/", title="\u202eevil")
+    post = await ana.group.feed.post("look", [items[0], link])
+    lost = await ana.group.vault.add_link("https://example.net/")
+    await world.level()
+    stored = [ben.group.vault.index.stored(bytes.fromhex(item.id)) for item in items]
+    report = await ben.running.export(tmp_path / "out", ben.running.groups())
+    assert (report.items, report.absent) == (4, 0)
+    (folder,) = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    told = json.loads((folder / "vault.json").read_text())["items"]
+    assert [item["id"] for item in told] == [item.id for item in (*items, link, lost)]
+    for item, path in zip(told, sorted(made.iterdir()), strict=False):
+        assert (folder / item["file"]).read_bytes() == path.read_bytes()
+        assert (folder / item["file"]).stat().st_mode & 0o777 == 0o600
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    for one in stored:
+        assert one.file is not None
+        key = one.file.key.reveal()
+        assert key.hex().encode() not in everything
+        assert base64.b64encode(key) not in everything
+    (month,) = folder.glob("2*.html")
+    vault = Page((folder / "vault.html").read_text("utf-8"))
+    for page in (Page(month.read_text("utf-8")), vault):
+        assert {tag for tag, _ in page.tags} <= TAGS
+        hrefs = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
+        there = [folder / unquote(href) for href in hrefs if href.startswith("files/")]
+        assert there
+        assert all(path.is_file() for path in there)
+    assert "<i>see</i>" in vault.text
+    assert post.id in month.read_text("utf-8")
+
+
+async def test_a_file_that_cannot_be_had_is_named_and_keeps_no_archive_from_being_written(
+    world: World, tmp_path: Path
+) -> None:
+    ana, ben = await world.group("ana", "ben")
+    (tmp_path / "a.txt").write_bytes(b"words")
+    item = await ana.group.vault.add(tmp_path / "a.txt")
+    await ana.group.feed.post("look", [item])
+    await world.level()
+    for relay in world.relays.values():
+        relay.reachable = False
+    report = await ben.running.export(tmp_path / "out", ben.running.groups())
+    assert (report.posts, report.items, report.absent) == (1, 1, 1)
+    (told,) = json.loads(next((tmp_path / "out").glob("*/vault.json")).read_text())["items"]
+    assert told["file"] is None
+    assert told["problem"]
+    assert 'href="files' not in next((tmp_path / "out").glob("*/2*.html")).read_text()
+    without = await ana.running.export(tmp_path / "bare", ana.running.groups(), files=False)
+    assert without.absent == 1
+    assert not list((tmp_path / "bare").glob("*/files"))

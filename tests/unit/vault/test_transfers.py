@@ -65,6 +65,7 @@ def refers(seats: list[Seat], refs: list[FileRef], owner: Seat) -> None:
 
     for seat in seats:
         transfers(seat).references = give(seat is owner)
+        transfers(seat).is_named = {ref.id() for ref in refs}.__contains__
 
 
 @pytest.mark.parametrize("size", [0, 3 * MIB + 5, 34 * MIB])
