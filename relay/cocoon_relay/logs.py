@@ -23,6 +23,8 @@ def set_up(form: str, level: str, *, addresses: bool) -> None:
     text = logging.Formatter("%(levelname)s %(message)s")
     handler.setFormatter(_JsonLines() if form == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # Its lines quote addresses and the server's words; what of it needs an operator is said here, in other words.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
     _log.setLevel(logging.INFO if addresses else level.upper())
     if addresses:
         log_event("log_addresses", level=logging.WARNING, note="addresses of clients are written to this log")

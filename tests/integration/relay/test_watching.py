@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from cocoon_core.protocol.frames import Ack, ErrorCode
+from cocoon_relay import logs
 from cocoon_relay.limits import DAY
 from cocoon_relay.server import Relay
 from tests.support.relay_client import connect, http_url, make_envelope, make_key, topic_of
@@ -116,3 +118,15 @@ async def test_addresses_are_logged_where_the_operator_asks_and_topics_never(
     seen = {(line["event"], line.get("code")) for line in lines if line.get("address") == "127.0.0.1"}
     assert seen == {("connected", None), ("gone", None), ("refused", "bad_proof")}
     assert topic not in relay.errors
+
+
+def test_what_a_library_says_of_the_database_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """It quotes addresses, users and the words of the server."""
+    before = logging.getLogger().handlers, logging.getLogger().level
+    try:
+        logs.set_up("text", "warning", addresses=False)
+        logging.getLogger("asyncpg.pool").warning("connection to 10.0.0.5 as somebody failed", exc_info=True)
+        logging.getLogger("cocoon_relay.postgres_news").warning("the database is not heard: X")
+    finally:
+        logging.basicConfig(handlers=before[0], level=before[1], force=True)
+    assert capsys.readouterr().err == "WARNING the database is not heard: X\n"
