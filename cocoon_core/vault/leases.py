@@ -8,7 +8,7 @@ is put there again, from here or from another relay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,8 +21,10 @@ from cocoon_core.storage.vault_transfers import Lease
 from cocoon_core.sync.relay_list import DAY_MS
 from cocoon_core.vault.holding import Holding
 from cocoon_core.vault.relays import NowhereError, OpenRelays
+from cocoon_core.vault.threads import in_lots
 
 MOST_NAMES: Final = 20_000  # names that one run asks one relay for
+_HAVE: Final = MAX_HAVE_HASHES  # names in one request
 _AT_ONCE: Final = 1_000  # references between two looks at what else is to be done
 
 References = Callable[
@@ -61,43 +63,41 @@ async def renew(
     """
     now, renewed, asked = holding.replica.clock(), Renewed(), 0
     due = await _find_due(holding, url, references, now, everything=everything)
-    batch: list[tuple[FileRef, list[BlobHash]]] = []
     store = relays.store(url)
+    batch: list[tuple[FileRef, Sequence[BlobHash]]] = []
 
     async def ask() -> None:
-        wanted = [name for _, names in batch for name in names]
-        there = await store.have(holding.keys, wanted)
+        nonlocal asked
+        lacking = [0] * len(batch)
+        for some in in_lots(((number, name) for number, (_, names) in enumerate(batch) for name in names), _HAVE):
+            there = await store.have(holding.keys, [name for _, name in some])
+            for number, name in some:
+                lacking[number] += name not in there
         with holding.transfers.transaction():
-            for ref, names in batch:
-                lacking = sum(name not in there for name in names)
+            for (ref, names), count in zip(batch, lacking, strict=True):
+                asked += len(names)
                 renewed.files += 1
-                renewed.lacking += bool(lacking)
-                holding.transfers.set_leases(url, [(ref.id(), Lease(now, lacking))])
-                if lacking:
+                renewed.lacking += bool(count)
+                holding.transfers.set_leases(url, [(ref.id(), Lease(now, count))])
+                if count:
                     holding.transfers.queue(url, ref, now)
         batch.clear()
 
     for ref in due:
+        if asked >= MOST_NAMES and not everything:
+            return renewed
         try:
-            names = list(await holding.names(ref, partial(relays.get, holding.keys)))
+            names: Sequence[BlobHash] = await holding.names(ref, partial(relays.get, holding.keys))
         except (NowhereError, UntrustedInputError):
-            names = list(ref.names)  # its list is lost or broken: what is known of it is kept alive
+            names = ref.names  # its list is lost or broken: what is known of it is kept alive
         except RelayError:
             continue
         batch.append((ref, names))
-        asked += len(names)
-        if sum(len(names) for _, names in batch) >= MAX_HAVE_HASHES:
+        if sum(len(names) for _, names in batch) >= _HAVE:
             await ask()
-        if asked >= MOST_NAMES and not everything:
-            break
-    else:
-        if batch:
-            await ask()
-        with holding.transfers.transaction():
-            holding.transfers.end_round(url, now)
-        return renewed
-    if batch:
-        await ask()
+    await ask()
+    with holding.transfers.transaction():
+        holding.transfers.end_round(url, now)
     return renewed
 
 

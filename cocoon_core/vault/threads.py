@@ -82,7 +82,7 @@ async def finished(*running: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
-def in_lots(places: Iterable[int], many: int) -> Iterator[list[int]]:
+def in_lots(places: Iterable[T], many: int) -> Iterator[list[T]]:
     """So many at a time."""
     left = iter(places)
     while lot := list(islice(left, many)):

@@ -7,10 +7,10 @@ found level. Nothing here knows of items: it is told what they refer to. Spec: s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cocoon_core.errors import CocoonError, NotYetError, RelayError, UntrustedInputError
 from cocoon_core.protocol.constants import CHUNK_BYTES
@@ -19,7 +19,7 @@ from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.storage.vault_contents import ContentRecord, measure_contents
 from cocoon_core.storage.vault_transfers import TransferTable
 from cocoon_core.sync.access import RelayAccess
-from cocoon_core.sync.blobs import run_together
+from cocoon_core.sync.blobs import IN_FLIGHT, run_together
 from cocoon_core.sync.relay_list import DAY_MS, is_left, is_on_trial
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.content import ContentStore
@@ -151,6 +151,18 @@ class Transfers:
                 await self._fetch_wanted(relays, record, ref, tell)
         self.holding.store.make_room()
 
+    async def fetch_all(self, refs: Iterable[FileRef], tell: TellTransfer | None = None) -> TransferReport:
+        """Have these here, small ones several at a time; what could not be had is told in the report. For pictures
+        of a whole page: each alone would cost a connection.
+        """
+        report = TransferReport()
+        lacking = [ref for ref in refs if self._begin(ref).held < length_of_all(ref.size)]
+        if lacking:
+            async with self._relays() as relays:
+                await _each(lacking, lambda ref: self._try_fetch(relays, ref, report, tell))
+            self.holding.store.make_room()
+        return report
+
     async def write_to(self, ref: FileRef, target: Path, *, replace: bool = False, tell: Tell | None = None) -> None:
         """Write a file that is here, or is fetched first.
 
@@ -248,11 +260,14 @@ class Transfers:
             self.wake.clear()
             if not self._has_work(targets):
                 return report
+            is_daily = any(is_round_due(self.holding, url) for url in targets)
             async with self._relays(urls) as relays:
                 await run_together([self._run_at(relays, url, report, tell) for url in targets])
-                for record in self.holding.contents.wanted():
-                    await self._try_fetch(relays, record, report, tell)
-            self._tidy()
+                wanted = [record.ref for record in self.holding.contents.wanted() if record.ref is not None]
+                await _each(wanted, lambda ref: self._try_fetch(relays, ref, report, tell))
+            if is_daily:
+                self._tidy()
+            self.holding.store.make_room()
         return report
 
     def _has_work(self, targets: Sequence[str]) -> bool:
@@ -278,22 +293,22 @@ class Transfers:
     async def _send_queued(
         self, relays: OpenRelays, url: str, report: TransferReport, tell: TellTransfer | None
     ) -> None:
-        for ref in self.holding.transfers.queued(url):
+        async def send(ref: FileRef) -> None:
             try:
                 lacking = await send_file(self.holding, relays, url, ref, _tell(tell, ref, url))
-            except (UntrustedInputError, NowhereError) as error:
+            except (UntrustedInputError, NotYetError) as error:
                 report.errors.append(f"a file cannot be sent: {error}")
-                continue
+                return
             report.lost += bool(lacking)
             report.sent += not lacking
 
+        await _each(self.holding.transfers.queued(url), send)
+
     async def _try_fetch(
-        self, relays: OpenRelays, record: ContentRecord, report: TransferReport, tell: TellTransfer | None
+        self, relays: OpenRelays, ref: FileRef, report: TransferReport, tell: TellTransfer | None
     ) -> None:
-        if record.ref is None:
-            return
         try:
-            await self._fetch_wanted(relays, record, record.ref, _tell(tell, record.ref, ""))
+            await self._fetch_wanted(relays, self.holding.begin(ref), ref, _tell(tell, ref, ""))
             report.fetched += 1
         except (NotYetError, RelayError, UntrustedInputError) as error:
             report.errors.append(str(error))
@@ -308,7 +323,6 @@ class Transfers:
         for number, place in gone:
             if number not in holding.store.busy:
                 holding.store.remove(number, place)
-        holding.store.make_room()
 
     async def check(self, urls: Sequence[str], tell: TellTransfer | None = None) -> VaultCheck:
         """Ask every relay for all that items name, put again what it lost, and read all that is here anew.
@@ -351,6 +365,21 @@ class Transfers:
     async def _get_alone(self, name: BlobHash) -> bytes:
         async with self._relays() as relays:
             return await relays.get(self.holding.keys, name)
+
+
+async def _each(refs: Iterable[FileRef], work: Callable[[FileRef], Coroutine[Any, Any, None]]) -> None:
+    """The small ones first and several at a time, each of which is one round trip; then the others one by one."""
+    every = list(refs)
+    small = iter([ref for ref in every if ref.size < CHUNK_BYTES])
+
+    async def work_some() -> None:
+        for ref in small:  # shared by all
+            await work(ref)
+
+    await run_together([work_some() for _ in range(IN_FLIGHT)])
+    for ref in every:
+        if ref.size >= CHUNK_BYTES:
+            await work(ref)
 
 
 def _tell(tell: TellTransfer | None, ref: FileRef, url: str) -> Tell | None:

@@ -386,3 +386,37 @@ async def test_the_same_file_again_is_stored_once(world: World) -> None:
     other = await transfers(ben).seal(BytesSource(data[:-1] + b"x"), [ref])
     assert other.key != ref.key
     assert not set(other.names) & set(ref.names)
+
+
+async def test_many_small_files_go_and_come_in_one_run(world: World) -> None:
+    relay = world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    refs = [await add(ana, some_bytes(500, seed)) for seed in range(30)]
+    refers([ana, ben], refs, ana)
+    assert (await ana.sync()).files.sent == 30
+    await ben.sync()
+    report = await transfers(ben).fetch_all(refs)
+    assert (report.fetched, report.errors) == (30, [])
+    before = len(gets_at(relay))
+    assert (await transfers(ben).fetch_all(refs)).fetched == 0
+    assert len(gets_at(relay)) == before == 30
+
+
+async def test_what_a_hostile_member_names_keeps_nobody_asking(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of others with very many chunks is renewed by its owner alone, and one run asks for so much."""
+    relay = world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    large = await add(ana, some_bytes(6 * MIB))
+    small = [await add(ana, some_bytes(100, seed)) for seed in range(9)]
+    refers([ana, ben], [large, *small], ana)
+    await world.level([ana, ben])
+    monkeypatch.setattr("cocoon_core.vault.leases.MOST_NAMES", 3)
+    monkeypatch.setattr("cocoon_core.vault.leases._HAVE", 2)
+    days = VAULT_OTHERS_RENEW_DAYS + 1
+    world.now_ms += days * DAY_MS
+    relay.age(days)
+    counts = [(await ben.sync()).files.renewed for _ in range(5)]
+    assert sum(counts) == len(small), counts
+    assert counts[0] <= 4, "the rest waits for the next sync"
+    owner = sum([(await ana.sync()).files.renewed for _ in range(5)])
+    assert owner == len(small) + 1
