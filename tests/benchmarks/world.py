@@ -16,6 +16,7 @@ from typing import Final
 import aiohttp
 
 from cocoon_core import Cocoon, Group
+from cocoon_core.protocol.constants import MAX_EPOCH_DAYS
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import Ack
 from cocoon_core.protocol.ids import TopicId
@@ -84,9 +85,13 @@ async def found_group(cocoon: Cocoon, url: str) -> tuple[Group, str]:
 
 
 async def write_group(cocoons: list[Cocoon], clock: Clock, relay: MemoryRelay, posts: int, per_run: int) -> Written:
-    """Let members take turns in writing `per_run` posts, every second one a reply, and syncing, over MONTHS months."""
+    """Let members take turns in writing `per_run` posts, every second one a reply, and syncing, over MONTHS months.
+
+    All in one epoch: the relay in memory has topics alone, so no manifest can be put there.
+    """
     rng, writer = random.Random(SEED), Writer(SEED)
     first, link = await found_group(cocoons[0], relay.url)
+    await first.set_policy(epoch_days=MAX_EPOCH_DAYS)
     await first.sync()
     groups = [first]
     for cocoon, name in zip(cocoons[1:], NAMES[1:], strict=False):
