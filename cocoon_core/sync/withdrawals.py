@@ -49,6 +49,11 @@ def follow_standings(
         What was taken away; it is told as events and alarms too.
     """
     after = replica.members.standings()
+    own = replica.keys.id
+    if before.get(own, NOBODY).limit != ALL == after.get(own, NOBODY).limit:
+        # It has come in, or whoever put it out had no right to, as is known by now. It need not have written anything.
+        replica.groups.end_alarm(replica.record.number, "out", own.hex())
+        replica.epochs.closed.clear()  # where one still gives it no secret, it is told that it was left out
     concerned: dict[DeviceId, _Concerned] = {}
     for device in replica.chains:
         was, now = before.get(device, NOBODY), after.get(device, NOBODY)
@@ -56,9 +61,6 @@ def follow_standings(
             continue
         if was.limit == ALL != now.limit:
             _tell_out(replica, device)
-        elif device == replica.keys.id and now.limit == ALL:  # whoever put it out had no right to, as is known by now
-            replica.groups.end_alarm(replica.record.number, "out", device.hex())
-            replica.epochs.closed.clear()  # where one still gives it no secret, it is told that it was left out
         found = _find_concerned(replica, device, was, now)
         if found.documents:
             concerned[device] = found

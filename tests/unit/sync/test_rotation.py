@@ -22,6 +22,7 @@ from cocoon_core.sync.paging import Pager
 from cocoon_core.sync.rotating import find_recipients, write_rotation
 from tests.support.dying import dies_after
 from tests.support.epoch_story import pages_of
+from tests.support.linking import link
 from tests.support.world import Seat, World, alarms, make_world, rebuild_everything, state_of  # noqa: F401  a fixture
 
 
@@ -150,6 +151,26 @@ async def test_who_was_put_out_by_one_who_had_no_right_to_is_told_so_no_more(wor
     assert cleo.group.me is not None
     assert current(ana) == current(cleo)
     assert not alarms(cleo, "out")
+
+
+async def test_a_device_that_wrote_nothing_yet_is_told_so_no_more_either(world: World) -> None:
+    """It has no chain of its own when it is in again."""
+    ana, ben, cleo = await with_two_admins(world)
+    phone = await world.seat("phone")
+    await link(cleo, phone)
+    await world.level()
+    assert phone.device not in phone.replica.chains
+    await remove(ben, "cleo")
+    await remove(ana, "ben")
+    await ben.sync()
+    await phone.sync()
+    assert alarms(phone, "out")
+    for _ in range(3):
+        for seat in (ana, cleo, phone):
+            await seat.sync()
+    assert phone.group.me is not None
+    assert current(ana) == current(phone)
+    assert not alarms(phone, "out")
 
 
 async def test_mutual_removal_leaves_the_senior_and_one_epoch(world: World) -> None:
