@@ -68,7 +68,7 @@ def read_address(typed: str) -> URL:
     try:
         url = URL(text)
         host, port = url.host, url.port
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # the second where a host is `[]` alone
         raise PageError("this is not an address of a page") from error
     if url.scheme not in ("http", "https") or not host or not text.isprintable() or set(text) & set(" \\"):
         raise PageError("this is not an address of a page; one begins with https://")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cocoon_core.errors import PageError
@@ -163,6 +163,7 @@ def test_what_is_no_address_of_the_web_is_refused(typed: str) -> None:
         read_address(typed)
 
 
+@example("[]@")
 @given(st.text(st.characters(), max_size=80) | st.from_regex(r"(https?://)?[a-z0-9.\[\]:@/\\%-]{0,40}", fullmatch=True))
 def test_whatever_is_typed_is_an_address_or_refused(typed: str) -> None:
     try:
