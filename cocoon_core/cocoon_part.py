@@ -44,11 +44,11 @@ class CocoonPart:
         self._groups: dict[int, Group] = {}
 
     def _find_token(self, url: str) -> str | None:
-        """The access token for a relay: from the policy of a group that uses it, else from a link."""
+        """The access token for a relay: of a group that uses it, else from a link."""
         origin = normalize_origin(url)
         for group in self._groups.values():
             if group.replica.members.has_begun:
-                token = dict(group.policy.tokens).get(origin)
+                token = group.find_token(origin)
                 if token is not None:
                     return token
         return self._tokens.find(origin)

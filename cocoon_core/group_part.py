@@ -27,6 +27,7 @@ class GroupPart:
     def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
         self._replica, self._dial = replica, dial
         self._transfers = Transfers(replica, dial, store)
+        self._given_tokens: dict[str, tuple[str, str]] = {}  # by relay: a token, and the policy's that it stands for
 
     @property
     def replica(self) -> Replica:

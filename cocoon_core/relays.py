@@ -99,8 +99,15 @@ class Relays(Rules):
         """
         return await self.set_policy(relays=[_origin(url) for url in urls], tokens=tokens, force=force)
 
+    def find_token(self, origin: str) -> str | None:
+        """The access token of a relay: the policy's, or what `use_relay` was given in place of that very one."""
+        named = dict(self.policy.tokens).get(origin)
+        given = self._given_tokens.get(origin)
+        return given[0] if given is not None and given[1] == named else named
+
     async def use_relay(self, url: str, *, token: str | None = None, progress: Progress | None = None) -> bool:
-        """Look for the group at a relay that somebody named, where the relays that this device knows are gone.
+        """Look for the group at a relay that somebody named, where the relays that this device knows are gone, or ask
+        for a new access token that this device has yet to learn.
 
         The relay is read and given nothing; nothing that it shows is believed which does not prove itself. Once the
         policy is known to name it, it is used like any other.
@@ -113,13 +120,18 @@ class Relays(Rules):
             RelayUnavailable, RelayRefused: it cannot be used.
         """
         origin = _origin(url)
+        was_named = origin in named_relays(self._replica)
         if token is not None:
-            self._keep_tokens({origin: token})
+            named = dict(self.policy.tokens).get(origin) if was_named else None
+            if named is None:
+                self._keep_tokens({origin: token})
+            else:
+                self._given_tokens[origin] = token, named
         try_relay(self._replica, origin)
         passes = {done.url: done for done in await sync_relays(self._replica, self._dial, progress)}
         found = origin in named_relays(self._replica)
         error = passes[origin].error if origin in passes else None
-        if error is not None and not found:
+        if error is not None and (was_named or not found):
             raise error
         return found
 

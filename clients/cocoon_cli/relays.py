@@ -47,7 +47,8 @@ def add_commands(commands: Commands) -> None:
         "use",
         with_group(use_relay),
         "look for the group at a relay that somebody told you",
-        "For a device whose relays are gone. Nothing is sent there until it has proved to be the group's.",
+        "For a device whose relays are gone, or ask for a new access token that it has not learned. Nothing is sent to"
+        " another relay until it has proved to be the group's.",
     )
     _add_url(use, force=False)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cocoon_cli.demo_cast import RelayProcess
+from cocoon_relay.tokens import TOKENS_NAME, add_token, revoke_token
 from tests.integration.cli.conftest import Person
+from tests.support.relay_process import RelayProcess as ServedRelay
 
 Family = tuple[Person, Person]
 Make = Callable[[str], Person]
@@ -119,3 +121,29 @@ def test_what_is_said_where_it_cannot_be_done(family: Family, relay: RelayProces
     assert ana.do("relays", "list")["relays"][0]["url"] == relay.url
     forced = ana.do("relays", "add", NOWHERE, "--force")
     assert [one["url"] for one in forced["unreached"]] == [NOWHERE]
+
+
+def test_who_slept_while_the_access_token_was_replaced_is_let_in_by_the_new_one(
+    make_person: Make, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "data" / TOKENS_NAME
+    with ServedRelay(tmp_path / "data", "--access", "token") as relay:
+        _, old = add_token(tokens, "old")
+        ana, ben = make_person("ana"), make_person("ben")
+        ana.do("group", "new", "Choir", "--name", "Ana", "--relay", relay.url, "--token", f"{relay.url}={old}")
+        link = ana.do("invite")["link"]
+        ana.do("sync")
+        ben.do("join", link, "--name", "Ben")
+        ana.do("sync")
+        _, new = add_token(tokens, "new")
+        ana.do("policy", "set", "--token", f"{relay.url}={new}")
+        ana.do("post", "by the new one")
+        ana.do("sync")
+        revoke_token(tokens, "old")
+        assert any(ben.type("--json", "sync").code for _ in range(40))  # the relay follows within two seconds
+
+        wrong = ben.type("--json", "relays", "use", relay.url, "--token", "x" * 30)
+        assert "access token" in wrong.error["message"]
+        ben.do("relays", "use", relay.url, "--token", new)
+        ben.do("sync")
+        assert texts(ben) == ["by the new one"]
