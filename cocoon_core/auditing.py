@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from cocoon_core.errors import RelayError, RelayRefused, RelayUnavailable
+from cocoon_core.errors import RelayError, RelayRefused, RelayUnavailable, UntrustedInputError
 from cocoon_core.group_part import GroupPart
 from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch, TopicKeys
@@ -82,7 +83,7 @@ class Auditing(GroupPart):
         return RelayAudit(url, tuple(topics), await self._count_blobs(url))
 
     async def _count_blobs(self, url: str) -> int:
-        """How many blobs the relay has of those that the manifests of the epochs known here name."""
+        """How many blobs the relay has of those that manifests of the epochs known here, and items, name."""
         found: set[BlobHash] = set()
         store = self._dial.blobs(url)
         try:
@@ -90,9 +91,17 @@ class Auditing(GroupPart):
                 if stored.manifest is not None:
                     with suppress(RelayError):  # the relay no longer has that topic
                         found |= await self._blobs_of(store, stored.epoch, stored.manifest)
+            return len(found) + await self._count_chunks(store)
         finally:
             await store.close()
-        return len(found)
+
+    async def _count_chunks(self, store: BlobStore) -> int:
+        """How many chunks of files the relay has, lists and small pictures among them."""
+        keys, names = self._replica.epoch, set[BlobHash]()
+        for _, ref in self._transfers.references() if self._transfers.references is not None else ():
+            with suppress(RelayError, UntrustedInputError):  # its list is not there, or is broken
+                names.update((await self._transfers.holding.names(ref, partial(store.get_blob, keys)))[:])
+        return len(await store.have(keys, names)) if names else 0
 
     async def _blobs_of(self, store: BlobStore, epoch: Epoch, wire: bytes) -> set[BlobHash]:
         """Pages and snapshots of one manifest that the relay has."""

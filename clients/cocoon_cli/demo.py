@@ -22,8 +22,9 @@ from cocoon_cli.demo_cast import CommandFailed, RelayProcess
 from cocoon_cli.demo_newcomer import Newcomer
 from cocoon_cli.demo_relays import Relays
 from cocoon_cli.demo_scenes import GROUP, NAMES, DemoFailed, Narrator, posts_bytes
+from cocoon_cli.demo_vault import Vaulting
 from cocoon_cli.demo_withholding import Withholding
-from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree
+from cocoon_cli.leaks import Search, id_forms, needles_of, search_tree, short_forms
 from cocoon_cli.output import Outcome
 from cocoon_cli.text import count, shorten_id, size
 
@@ -69,7 +70,7 @@ def _folder(keep: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-class Story(Belonging, Withholding, Relays, Newcomer):
+class Story(Belonging, Withholding, Relays, Newcomer, Vaulting):
     """The chapters, in order. They note what is written and what things are called, to be searched for at the end."""
 
     def tell(self) -> dict[str, Any]:
@@ -84,6 +85,7 @@ class Story(Belonging, Withholding, Relays, Newcomer):
         self._lose_everything()
         self._let_one_in()
         self._lose_a_relay()
+        self._keep_files()
         audit = self._audit()
         return audit | self._search([topic["id"] for topic in audit["topics"]])
 
@@ -165,18 +167,21 @@ class Story(Belonging, Withholding, Relays, Newcomer):
         self._narrator.chapter("Is there a word of it in the relay's files?")
         needles = needles_of([*self._names, *self._written])
         needles |= {identifier: id_forms(identifier) for identifier in self._ids}
+        of_files = {word: short_forms(word) for word in self.vault_words}
+        needles |= needles_of(self.vault_words)
         known = {topic: id_forms(topic) for topic in topics}
-        while_running = search_tree(self._relay.folder, needles)
+        while_running = search_tree(self._relay.folder, needles, {})
         self._relay.stop()
-        stopped = search_tree(self._relay.folder, needles)
-        control = search_tree(self._relay.folder, known)
+        stopped = search_tree(self._relay.folder, needles, of_files)
+        control = search_tree(self._relay.folder, known, {})
         for hit in {*while_running.hits, *stopped.hits}:
             self._narrator.say(f"found {hit.needle!r} ({hit.form}) in {hit.path.name}")
         self._narrator.say(
             f"searched {count(stopped.files, 'file')}, {size(stopped.bytes)}, while the relay ran and after it ended, "
             f"for {len(needles)} texts, pieces of texts, names, folder names and ids,"
         )
-        self._narrator.say("as UTF-8, UTF-16, hex and base64")
+        self._narrator.say("as UTF-8, UTF-16, hex and base64;")
+        self._narrator.say(f"the chunks of a MiB, for {len(of_files)} names, types, captions and what cameras had said")
         found = {hit.needle for hit in control.hits}
         self._narrator.check("the search finds what the relay must know: its topics", found == set(topics) != set())
         hits = len(while_running.hits) + len(stopped.hits)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PIECE = 12  # characters
+CHUNK = 1024 * 1024 + 16  # bytes of a file that holds one chunk of a file of the vault
 SHORTEST = 8  # bytes; a shorter needle turns up in random bytes by chance
 
 
@@ -71,16 +72,30 @@ def needles_of(texts: Iterable[str]) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def search_tree(root: Path, needles: Mapping[str, Mapping[str, bytes]]) -> Search:
-    """Search the names and the raw bytes of all files below a folder."""
+def short_forms(text: str) -> dict[str, bytes]:
+    """The byte strings in which a text most likely stands in a file."""
+    found = {name: form for name, form in forms(text.encode("utf-8")).items() if name[:4] not in ("HEX", "base")}
+    return found | {"utf-16-le": text.encode("utf-16-le"), "base64": base64.b64encode(text.encode("utf-8"))[:-4]}
+
+
+def search_tree(
+    root: Path, needles: Mapping[str, Mapping[str, bytes]], of_chunks: Mapping[str, Mapping[str, bytes]] | None = None
+) -> Search:
+    """Search the names and the raw bytes of all files below a folder.
+
+    Args:
+        of_chunks: what is looked for in files of CHUNK bytes, in place of the needles: hundreds of megabytes
+            take long.
+    """
     hits: list[Hit] = []
     files = total = 0
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         contents = str(path.relative_to(root)).encode("utf-8") + b"\n" + path.read_bytes()
         files, total = files + 1, total + path.stat().st_size
+        sought = of_chunks if of_chunks is not None and path.stat().st_size == CHUNK else needles
         hits += [
             Hit(needle, form, path)
-            for needle, shapes in needles.items()
+            for needle, shapes in sought.items()
             for form, shape in shapes.items()
             if shape in contents
         ]

@@ -201,6 +201,8 @@ async def test_what_one_adds_another_saves_byte_for_byte(world: World, tmp_path:
     content = os.urandom(40 * 1024 * 1024 + 1)  # the names of its chunks stand in a list
     ana, ben, item = await shared(world, tmp_path, content)
     assert ana.group.vault.status().waiting_files == 0
+    (audit,) = (await ben.group.audit()).relays
+    assert audit.blobs == 41 + 1  # the list is a blob too
     assert ben.group.vault.status().here == 0
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.bin").write_bytes(b"mine")
