@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.installed ## a relay and its members, for real, in about three minutes
+demo: $(VENV)/.installed ## a relay and its members, for real, in about four minutes
 	@$(BIN)/cocoon demo
 
 test: $(VENV)/.installed ## all tests but the soak

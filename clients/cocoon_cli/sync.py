@@ -32,8 +32,8 @@ def add_commands(commands: Commands) -> None:
         "sync",
         with_profile(synchronise, stays=lambda args: args.watch),
         "send and fetch; all groups, unless --group names one",
-        "While --watch stays, other commands of this profile run through it. With --json, every post or alarm that "
-        "comes is one JSON object on a line of its own.",
+        "While --watch stays, other commands of this profile run through it. With --json, every post, item or "
+        "alarm that comes is one JSON object on a line of its own.",
     )
     sync.add_argument("--watch", action="store_true", help="stay connected and show what comes, until Ctrl-C")
     sync.add_argument(

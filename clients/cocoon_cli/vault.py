@@ -8,20 +8,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cocoon_cli.arguments import Commands, JoinWords, add_yes, byte_count, positive
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import age, count, duration_words, shorten_id, size, timestamp
+from cocoon_cli.text import age, count, shorten_id, size, timestamp
 from cocoon_cli.vault_add import add_adding
 from cocoon_cli.vault_get import add_getting
+from cocoon_cli.vault_items import KINDS, draw_items, item_data
 from cocoon_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cocoon_core import Group, VaultItem
-
-KINDS = ("file", "photo", "video", "audio", "link")
 
 
 def add_commands(commands: Commands) -> None:
@@ -93,53 +92,7 @@ def add_commands(commands: Commands) -> None:
     )
 
 
-# --- showing items
-
-
-def item_data(item: VaultItem) -> dict[str, Any]:
-    """An item as scripts see it."""
-    return {
-        "id": item.id,
-        "kind": item.kind,
-        "name": item.name,
-        "size": item.size,
-        "mime": item.mime,
-        "author": item.author,
-        "author_id": str(item.author_id),
-        "time": timestamp(item.time),
-        "caption": item.caption,
-        "album": item.album,
-        "width": item.width,
-        "height": item.height,
-        "duration": None if item.duration is None else item.duration.total_seconds(),
-        "thumbnail": item.has_thumb,
-        "url": item.url,
-        "site": item.site,
-        "about": item.about,
-    }
-
-
-def draw_items(screen: Screen, items: Sequence[VaultItem]) -> None:
-    """One line each, and a second one for what was said of it."""
-    now = datetime.now(UTC)
-    rows = [(shorten_id(item.id), item.kind, _extent(item), item.author, age(item.time, now)) for item in items]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(KINDS))]
-    for item, (short, kind, extent, author, when) in zip(items, rows, strict=True):
-        screen.line(
-            (short, "cyan"),
-            f"  {kind:<{widths[1]}}  {extent:>{widths[2]}}  ",
-            (item.name, "bold"),
-            (f"  {' · '.join(part for part in (author, when, item.album) if part)}", "dim"),
-        )
-        for text in filter(None, (item.url, item.caption, item.about)):
-            screen.body(text, indent=len(short) + 2)
-
-
-def _extent(item: VaultItem) -> str:
-    """What there is to say of its size."""
-    if item.duration is not None:
-        return f"{duration_words(item.duration)}, {size(item.size)}"
-    return size(item.size) if item.kind != "link" else "·"
+# --- what there is
 
 
 async def list_items(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

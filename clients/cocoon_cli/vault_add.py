@@ -10,6 +10,7 @@ from cocoon_cli.arguments import Commands
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import count, shorten_id, size
+from cocoon_cli.vault_items import item_data
 from cocoon_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ async def add_things(group: Group, context: Context, args: argparse.Namespace) -
 
 
 async def _outcome(group: Group, context: Context, items: list[VaultItem], report: AddReport | None) -> Outcome:
-    from cocoon_cli.vault import item_data
-
     files = {one.item.id: one for one in report.added} if report is not None else {}
     skipped = [] if report is None else list(report.skipped)
     if skipped and not items:

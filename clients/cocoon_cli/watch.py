@@ -19,6 +19,8 @@ from cocoon_cli.holder import serve_commands
 from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
 from cocoon_cli.posts import draw_post, post_data
+from cocoon_cli.text import count
+from cocoon_cli.vault_items import draw_items, item_data
 from cocoon_core import AlarmRaised
 from cocoon_core.errors import LocalStateError, ProfileDamagedError, ProfileLockedError, RelayError, StorageFullError
 
@@ -155,6 +157,13 @@ class Watch:
                         screen.line((group.name, "dim"))
                     draw_post(screen, post, 0, datetime.now(UTC), elsewhere=post.parent is not None)
                     output.out.flush()
+            for item in await group.vault.changed(event):
+                if screen is None:
+                    output.emit({"group": str(group.id), "item": item_data(item)})
+                else:
+                    screen.line((f"{item.author} in the vault of {group.name}", "dim"))
+                    draw_items(screen, [item])
+                    output.out.flush()
 
     def _tell_alarm(self, group: Group, alarm: AlarmRaised) -> None:
         if self._context.output.as_json:
@@ -178,7 +187,10 @@ class Watch:
                 if not group.unsent():
                     break
                 await asyncio.sleep(_LOOK_SECONDS)
-        return WAITS if group.unsent() else SENT
+        if group.unsent():
+            return WAITS
+        files = group.vault.status().waiting_files
+        return f"Sent, but for {count(files, 'file')} that the `cocoon sync --watch` is sending." if files else SENT
 
     def _tell_state(self, group: Group, url: str, error: RelayError | None) -> None:
         """Say once that a relay is lost, and once that it is level again."""
