@@ -137,7 +137,7 @@ def terminals(folder: Path) -> Iterator[dict[str, Terminal]]:
 def test_a_newcomer_with_three_terminals_gets_there(terminals: dict[str, Terminal], folder: Path, port: int) -> None:
     text = README.replace("8787", str(port))
     blocks = list(read_blocks(text))
-    assert [block.terminal for block in blocks] == ["1", "2", "3", "2", "2"]
+    assert [block.terminal for block in blocks] == ["1", "2", "3", "2", "2", "2"]
     for block in blocks:
         window = terminals[block.terminal]
         for command, expected in block.commands:
