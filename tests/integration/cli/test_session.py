@@ -95,7 +95,8 @@ def test_each_group_is_told_of_when_some_are_not_reached(family: tuple[Person, P
     assert told.code == 5
     assert {r["group"]: (r["ok"], r["error"] is None) for r in told.json["relays"]}[lost["id"]] == (False, False)
     assert [r["ok"] for r in told.json["relays"]].count(True) == 2
-    assert told.json.keys() == {"sent", "received", "relays", "alarms", "withheld", "unread", "entered", "waiting"}
+    keys = {"sent", "received", "relays", "alarms", "withheld", "unread", "entered", "waiting", "files"}
+    assert told.json.keys() == keys
     relay.stop()
     nobody = ana.type("--json", "sync")
     assert nobody.code == 5
