@@ -8,6 +8,7 @@ The long form is `make soak`'s: twelve members and 50,000 posts, and then eight 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from cocoon_core.protocol.constants import WRAP_BYTES
 from cocoon_core.protocol.operations_rotation import Rotation
 from cocoon_core.sync import driver
 from cocoon_core.sync.manifest_blobs import blobs_of_epoch
+from tests.support.differing import describe_difference, describe_seats
 from tests.support.ending import find_members, prepare
 from tests.support.life import Life, Scale
 from tests.support.life_relay import LifeRelay
@@ -29,6 +31,7 @@ LEASES_MONTHS = 3  # until what who woke up put into ended topics, to lead other
 MOST_TIMES = (20, 4)  # of the compacted size that relays hold then: with the default leases, and with short ones
 # What faults explain: relays that were wiped or forgot, blobs that were lost with them, rotations and removals at once.
 EXPLAINED = {"relay-lost", "letter-lost", "manifest", "withheld", "excluded", "withdrawn", "late"}
+MOST_LINES = 200  # of what differs
 SEEDS = (1,)
 SOAK_SEEDS = range(1, 4)
 
@@ -65,10 +68,17 @@ async def live(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, scale: 
 async def compare(life: Life) -> list[Seat]:
     """All members' replicas are equal, also built anew and started anew, and hold what they must; gives their seats."""
     seed = life.seed
-    seats = find_members([person.seat for person in life.people if not person.is_lost], seed)
+    there = [person.seat for person in life.people if not person.is_lost]
+    try:
+        seats = find_members(there, seed)
+    except AssertionError:
+        print(*describe_seats(there), sep="\n")
+        raise
     reference = await state_of(seats[0])
     for seat in seats[1:]:
-        assert await state_of(seat) == reference, f"{seat.name} differs from {seats[0].name}, seed {seed}"
+        if await state_of(seat) != reference:
+            print(*describe_seats(there), *islice(describe_difference(seats[0], seat), MOST_LINES), sep="\n")
+            pytest.fail(f"{seat.name} differs from {seats[0].name}, seed {seed}")
     life.ledger.check(seats[0])
     for seat in Random(seed).sample(seats, 3):
         rebuild_everything(seat)
