@@ -7,32 +7,29 @@ so memory does not depend on their size or number. Implements specs/relay.md §6
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import time
 from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from cocoon_core.errors import MalformedError
-from cocoon_core.protocol.constants import MAX_HAVE_HASHES
+from cocoon_core.protocol.constants import LABEL_BLOB, MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
-from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.frames import ErrorCode, blob_message
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.bodies import one_of_few, read_body
-from cocoon_relay.gate import Grant
 from cocoon_relay.limits import KIB
 from cocoon_relay.metrics import Metrics
-from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore
+from cocoon_relay.request_proofs import HEADERS, RequestProofs
 from cocoon_relay.store import BlobReader, TopicInfo
 
 _HAVE_BYTES: Final = 64 * KIB  # bytes of a `have`
 _CBOR: Final = "application/cbor"
-_HEADERS: Final = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store"}
 
 
 class BlobHandlers:
@@ -41,16 +38,11 @@ class BlobHandlers:
     def __init__(
         self,
         store: RelayStore,
-        challenges: DatedChallenges,
-        granted: Callable[[web.Request], Grant],
-        *,
-        origins: tuple[str, ...],
+        proofs: RequestProofs,
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._challenges = challenges
-        self._granted = granted
-        self._origins = origins
+        self._proofs = proofs
         self._metrics = metrics
 
     def add_routes(self, app: web.Application) -> None:
@@ -61,17 +53,17 @@ class BlobHandlers:
 
     async def challenge(self, request: web.Request) -> web.Response:
         """What the Authorization headers of the next ten minutes sign."""
-        return web.json_response({"challenge": self._challenges.make(time()).hex()})
+        return web.json_response({"challenge": self._proofs.make_challenge().hex()})
 
     async def put(self, request: web.Request) -> web.Response:
         """Store a blob: 201, or 200 if it was here. Its lease begins anew in both cases."""
-        with one_of_few(self._granted(request)):
+        with one_of_few(self._proofs.granted(request)):
             return await self._put(request)
 
     async def _put(self, request: web.Request) -> web.Response:
         blob = _blob_of(request)
         info = await self._authorize(request)
-        grant = self._granted(request)
+        grant = self._proofs.granted(request)
         limits = grant.limits
         if info.sealed:
             raise Refusal(ErrorCode.SEALED, "the topic is sealed: it reads blobs and puts none")
@@ -105,7 +97,7 @@ class BlobHandlers:
             raise Refusal(ErrorCode.NOT_FOUND, "no such blob")
         stored, source = found
         self._metrics.count("blobs_sent")
-        limits = self._granted(request).limits
+        limits = self._proofs.granted(request).limits
         patience = limits.reader_seconds + stored.size / limits.transfer_bytes
         if isinstance(source, Path):
             return _File(source, patience)
@@ -125,7 +117,7 @@ class BlobHandlers:
             raise Refusal(
                 ErrorCode.TOO_LARGE, f"a have names at most {MAX_HAVE_HASHES} hashes, with its Content-Length"
             )
-        limits = self._granted(request).limits
+        limits = self._proofs.granted(request).limits
         body = b"".join([chunk async for chunk in read_body(request, size, limits)])
         try:
             asked = decode(body)
@@ -139,9 +131,7 @@ class BlobHandlers:
 
     async def _authorize(self, request: web.Request) -> TopicInfo:
         """Check the proof, then that the topic is here."""
-        now = asyncio.get_running_loop().time()
-        self._granted(request).address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
-        topic = self._challenges.check(self._origins, request.headers.get("Authorization"), time())
+        topic = self._proofs.require(request, LABEL_BLOB, blob_message)
         info = await self._store.log.open_topic(topic, create=False)
         if info is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the proof is of a topic that this relay does not hold")
@@ -152,7 +142,7 @@ class _File(web.FileResponse):
     """A file for a reader who takes it in time. The system's own copying does not tell the doorman that it waits."""
 
     def __init__(self, path: Path, patience: float) -> None:
-        super().__init__(path, headers=_HEADERS)
+        super().__init__(path, headers=HEADERS)
         self._patience = patience
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -185,7 +175,7 @@ def _blob_of(request: web.Request) -> BlobHash:
 async def _send_range(request: web.Request, size: int, source: BlobReader) -> web.StreamResponse:
     """Send the bytes that a request asks for: all, or one range of them."""
     start, stop, status = 0, size, 200
-    headers = {**_HEADERS, "Accept-Ranges": "bytes"}
+    headers = {**HEADERS, "Accept-Ranges": "bytes"}
     try:
         asked = request.http_range
     except ValueError:
@@ -209,4 +199,4 @@ async def _send_range(request: web.Request, size: int, source: BlobReader) -> we
 
 
 def _refuse_range(size: int) -> web.Response:
-    return web.Response(status=416, headers={**_HEADERS, "Content-Range": f"bytes */{size}"})
+    return web.Response(status=416, headers={**HEADERS, "Content-Range": f"bytes */{size}"})

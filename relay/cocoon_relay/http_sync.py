@@ -8,9 +8,8 @@ requests. Implements specs/relay.md §3.8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from time import time
 from typing import Final
 
 from aiohttp import web
@@ -49,11 +48,10 @@ from cocoon_core.protocol.requests import (
 from cocoon_relay.bodies import one_of_few, read_body
 from cocoon_relay.connection import Connection
 from cocoon_relay.doorman import Doorman
-from cocoon_relay.gate import Grant
 from cocoon_relay.limits import MIB, Rates
 from cocoon_relay.metrics import Metrics
-from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import Refusal
+from cocoon_relay.request_proofs import HEADERS, RequestProofs
 from cocoon_relay.store import LogStore
 from cocoon_relay.subscription import Hub, payload_of
 
@@ -62,7 +60,6 @@ MOST_HEADER: Final = "Cocoon-Most"
 DIGEST_HEADER: Final = "Cocoon-Digest"
 _MOST_ANSWERED: Final = 1 * MIB  # bytes after which an answer ends, whatever the limits say
 _NO_PROOF: Final = Signature(bytes(Signature.LENGTH))  # it stood in the request's head
-_HEADERS: Final = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store"}
 
 
 class _Page:
@@ -136,34 +133,29 @@ class SyncHandlers:
         self,
         store: LogStore,
         hub: Hub,
-        challenges: DatedChallenges,
-        granted: Callable[[web.Request], Grant],
-        *,
-        origins: tuple[str, ...],
+        proofs: RequestProofs,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._hub = hub
-        self._challenges = challenges
-        self._granted = granted
-        self._origins = origins
+        self._proofs = proofs
         self._metrics = metrics
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """What stands in a topic after a place; or, without a proof, what such a proof signs."""
         if "Authorization" not in request.headers:
-            limits = self._granted(request).limits
-            greeting = Challenge(FRAME_VERSION, self._challenges.make(time()), limits.announced())
-            return web.Response(body=join_frames([encode_frame(greeting)]), headers=_HEADERS)
-        with one_of_few(self._granted(request)):
-            topic = self._authorize(request, LABEL_RELAY_GET, get_message)
+            limits = self._proofs.granted(request).limits
+            greeting = Challenge(FRAME_VERSION, self._proofs.make_challenge(), limits.announced())
+            return web.Response(body=join_frames([encode_frame(greeting)]), headers=HEADERS)
+        with one_of_few(self._proofs.granted(request)):
+            topic = self._proofs.require(request, LABEL_RELAY_GET, get_message)
             return await self._answer(request, _opening_of(request, topic), ())
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """The same, with frames: puts, or one question for names or places."""
-        with one_of_few(self._granted(request)):
+        with one_of_few(self._proofs.granted(request)):
             digest = _digest_of(request)
-            topic = self._authorize(
+            topic = self._proofs.require(
                 request,
                 LABEL_RELAY_POST,
                 lambda origin, challenge, topic: post_message(origin, challenge, topic, digest),
@@ -179,7 +171,7 @@ class SyncHandlers:
             raise ConnectionResetError
         doorman = transport.get_protocol()
         assert isinstance(doorman, Doorman)
-        grant = self._granted(request)
+        grant = self._proofs.granted(request)
         account = grant.address
         account.rates = account.rates or Rates(grant.limits, asyncio.get_running_loop().time())
         moment = Moment(
@@ -187,7 +179,7 @@ class SyncHandlers:
             doorman,
             store=self._store,
             hub=self._hub,
-            origins=self._origins,
+            origins=self._proofs.origins,
             address=account,
             limits=grant.limits,
             metrics=self._metrics,
@@ -195,17 +187,11 @@ class SyncHandlers:
             rates=account.rates,
         )
         self._metrics.count("requests")
-        answer = web.Response(body=await moment.answer(opening, frames), headers=_HEADERS)
+        answer = web.Response(body=await moment.answer(opening, frames), headers=HEADERS)
         await answer.prepare(request)
         await answer.write_eof()
         await doorman.drained()  # what it has not taken counts as a request that goes on
         return answer
-
-    def _authorize(self, request: web.Request, label: str, message: Callable[[str, bytes, TopicId], bytes]) -> TopicId:
-        """Check the proof, of which an address may show so many; the topic that it is for."""
-        now = asyncio.get_running_loop().time()
-        self._granted(request).address.proofs.require(1, now, ErrorCode.RATE, "proofs from this address")
-        return self._challenges.check(self._origins, request.headers.get("Authorization"), time(), label, message)
 
     async def _read_frames(self, request: web.Request, topic: TopicId, digest: bytes) -> list[bytes]:
         size = request.content_length
@@ -213,7 +199,7 @@ class SyncHandlers:
             raise Refusal(ErrorCode.BAD_FRAME, "frames are posted with their Content-Length, one at least")
         if size > MAX_BODY_BYTES:
             raise Refusal(ErrorCode.TOO_LARGE, f"a body of frames is at most {MAX_BODY_BYTES} bytes")
-        limits = self._granted(request).limits
+        limits = self._proofs.granted(request).limits
         body = b"".join([chunk async for chunk in read_body(request, size, limits)])
         if not constant_time_equal(digest_body(body), digest):
             raise Refusal(ErrorCode.BAD_HASH, "the body is not the one that the proof is for")

@@ -11,8 +11,8 @@ from secrets import token_bytes
 from typing import Final
 
 from cocoon_core.errors import CocoonError
-from cocoon_core.protocol.constants import CHALLENGE_BYTES, LABEL_BLOB, LABEL_OPEN, LABEL_RELAY_CHALLENGE
-from cocoon_core.protocol.frames import ErrorCode, blob_message, open_message
+from cocoon_core.protocol.constants import CHALLENGE_BYTES, LABEL_OPEN, LABEL_RELAY_CHALLENGE
+from cocoon_core.protocol.frames import ErrorCode, open_message
 from cocoon_core.protocol.ids import Signature, TopicId
 from cocoon_core.protocol.primitives import constant_time_equal, keyed_hash, verify
 from cocoon_relay.refusal import Refusal
@@ -62,8 +62,8 @@ class DatedChallenges:
         origins: Sequence[str],
         header: str | None,
         now: float,
-        label: str = LABEL_BLOB,
-        message: Message = blob_message,
+        label: str,
+        message: Message,
     ) -> TopicId:
         """Check an Authorization header, and return the topic that it proves for what `label` and `message` say.
 

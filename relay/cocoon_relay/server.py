@@ -35,6 +35,7 @@ from cocoon_relay.metrics import CONTENT_TYPE, Metrics
 from cocoon_relay.proofs import DatedChallenges
 from cocoon_relay.refusal import HTTP_STATUS, Refusal, describe_fault
 from cocoon_relay.relay_store import RelayStore
+from cocoon_relay.request_proofs import RequestProofs
 from cocoon_relay.store import Collected
 from cocoon_relay.subscription import Hub
 from cocoon_relay.tokens import TOKENS_NAME, TokenBook
@@ -112,10 +113,9 @@ class Relay:
             app.router.add_get("/healthz", self._health)
             app.router.add_get("/metrics", self._show_metrics)
         challenges = DatedChallenges(await self._store.log.shared_secret())
-        BlobHandlers(self._store, challenges, _granted, origins=self._origins, metrics=self._metrics).add_routes(app)
-        self._requests = SyncHandlers(
-            self._store.log, self._hub, challenges, _granted, origins=self._origins, metrics=self._metrics
-        )
+        proofs = RequestProofs(challenges, _granted, self._origins)
+        BlobHandlers(self._store, proofs, self._metrics).add_routes(app)
+        self._requests = SyncHandlers(self._store.log, self._hub, proofs, self._metrics)
         if not config.is_private:
             app.router.add_post("/v1/sync", self._requests.post)
         self._runner = web.AppRunner(

@@ -11,9 +11,9 @@ import json
 from typing import TYPE_CHECKING
 
 from cocoon_core.errors import MalformedError, RelayUnavailable
-from cocoon_core.protocol.constants import MAX_BLOB_BYTES, MAX_HAVE_HASHES
+from cocoon_core.protocol.constants import LABEL_BLOB, MAX_BLOB_BYTES, MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
-from cocoon_core.protocol.frames import ErrorCode
+from cocoon_core.protocol.frames import ErrorCode, blob_message
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.sync.blobs import Answer
 from cocoon_relay.limits import DAY
@@ -63,7 +63,9 @@ class MemoryBlobs:
         now = self._relay.day * DAY
         if path == "/v1/challenge":
             return Answer(200, json.dumps({"challenge": self._challenges.make(now).hex()}).encode())
-        topic = self._challenges.check((self._relay.origin,), headers.get("Authorization"), now)
+        topic = self._challenges.check(
+            (self._relay.origin,), headers.get("Authorization"), now, LABEL_BLOB, blob_message
+        )
         log = self._relay.logs.get(topic)
         if log is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the proof is of a topic that this relay does not hold")

@@ -45,7 +45,7 @@ def test_no_changed_bit_of_a_challenge_passes() -> None:
 def test_a_proof_for_any_origin_of_the_relay_gives_the_topic() -> None:
     for origin in ORIGINS:
         text, topic = header(origin=origin)
-        assert DatedChallenges(b"k" * 32).check(ORIGINS, text, NOW) == topic
+        assert DatedChallenges(b"k" * 32).check(ORIGINS, text, NOW, LABEL_BLOB, blob_message) == topic
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_a_proof_for_any_origin_of_the_relay_gives_the_topic() -> None:
 )
 def test_everything_else_is_refused(text: str | None) -> None:
     with pytest.raises(Refusal) as caught:
-        DatedChallenges(b"k" * 32).check(ORIGINS, text, NOW)
+        DatedChallenges(b"k" * 32).check(ORIGINS, text, NOW, LABEL_BLOB, blob_message)
     assert caught.value.code is ErrorCode.BAD_PROOF
