@@ -77,13 +77,13 @@ def run_edited_relay(folder: Path) -> int:
 
     store: Any = sqlite_store.SqliteStore
     sending: Any = subscription
-    submit, encode = store._submit, sending.encode_frame
+    submit, encode = store.submit, sending.encode_frame
     marked: set[bytes] = set()
 
-    def submit_and_mark(self: Any, info: Any, envelopes: tuple[bytes, ...], *rest: Any, apart: bool) -> None:
+    def submit_and_mark(self: Any, info: Any, envelopes: tuple[bytes, ...], *rest: Any, **how: Any) -> None:
         if (folder / MARK).exists():
             marked.update(envelopes)
-        submit(self, info, envelopes, *rest, apart=apart)
+        submit(self, info, envelopes, *rest, **how)
 
     def leave_out(frame: Any) -> Any:
         if isinstance(frame, sending.Entries) and (folder / WITHHOLD).exists():
@@ -91,7 +91,7 @@ def run_edited_relay(folder: Path) -> int:
             frame = sending.Entries(frame.topic, frame.first, shown)
         return encode(frame)
 
-    store._submit, sending.encode_frame = submit_and_mark, leave_out
+    store.submit, sending.encode_frame = submit_and_mark, leave_out
     return cli.main()
 
 

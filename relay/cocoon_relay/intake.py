@@ -141,7 +141,7 @@ class Intake:
             if self._behind is not None or self._owes or not self._has_room():
                 return False
             gathered = self._gathered = self._begin_gathering(topic)
-        elif gathered.room <= 0 or gathered.room_bytes <= 0:
+        elif gathered.is_full:
             return False
         gathered.requests.append(request)
         gathered.envelopes.append(envelope)
@@ -186,7 +186,7 @@ class Intake:
             return
         puts = _Puts(self, gathered.requests, subscription.live, size, apart=True)
         try:
-            self._store.submit_apart(puts.live.info, tuple(gathered.envelopes), self._limits, puts)
+            self._store.submit(puts.live.info, tuple(gathered.envelopes), self._limits, puts, apart=True)
         except Refusal as refusal:
             self._leave(puts)
             for request in gathered.requests:
@@ -238,7 +238,7 @@ class Intake:
             live.puts.leave(puts.size)
             raise
         try:
-            self._store.submit(live.info, frame.envelopes, frame.seal, frame.expect, self._limits, puts)
+            self._store.submit(live.info, frame.envelopes, self._limits, puts, seal=frame.seal, expect=frame.expect)
         except BaseException:
             self._leave(puts)
             raise

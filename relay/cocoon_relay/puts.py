@@ -7,14 +7,14 @@ the checks is that of specs/relay.md §5.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import Limits
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Answer, TopicInfo, hash_envelope
+from cocoon_relay.store import Answer, Batch, Committed, TopicInfo, hash_envelope
 
 SEQ_BITS: Final = 32
 SEQ_MASK: Final = (1 << SEQ_BITS) - 1
@@ -63,26 +63,12 @@ class TakesPuts:
         self,
         info: TopicInfo,
         envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
-        limits: Limits,
-        answer: Answer,
-    ) -> None:
-        self._submit(info, envelopes, seal, expect, limits, answer, apart=False)
-
-    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
-        self._submit(info, envelopes, False, None, limits, answer, apart=True)
-
-    def _submit(
-        self,
-        info: TopicInfo,
-        envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
         limits: Limits,
         answer: Answer,
         *,
-        apart: bool,
+        seal: bool = False,
+        expect: int | None = None,
+        apart: bool = False,
     ) -> None:
         size = sum(map(len, envelopes))
         if self._writer.backlog_bytes + size > self._limits.backlog_bytes:
@@ -103,10 +89,23 @@ class TopicLog:
     known: dict[bytes, int] = field(default_factory=dict)  # of those that are put, the ones that are stored
     added: list[bytes] = field(default_factory=list)
     added_hashes: list[bytes] = field(default_factory=list)
+    added_size: int = 0  # bytes of these envelopes
     changed: bool = False
+
+    @property
+    def first_added(self) -> int:
+        """The number of the first that is added."""
+        return self.last - len(self.added) + 1
 
 
 IsFull = Callable[[Limits], bool]
+
+
+def list_commits(logs: Iterable[TopicLog]) -> list[Committed]:
+    """What to tell of these once the transaction is through."""
+    return [
+        Committed(log.info.handle, log.info.topic, Batch(log.first_added, tuple(log.added)), log.sealed) for log in logs
+    ]
 
 
 def plan_job(log: TopicLog | None, job: PutJob, is_full: IsFull) -> tuple[int, ...] | list[int | Refusal]:
@@ -151,6 +150,7 @@ def _plan_put(
         log.size += size
         log.added += fresh.values()
         log.added_hashes += fresh
+        log.added_size += size
         log.sealed = job.seal
         log.changed = True
     return tuple([known[name] for name in hashes])

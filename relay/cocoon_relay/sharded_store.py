@@ -122,15 +122,15 @@ class ShardedStore:
         self,
         info: TopicInfo,
         envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
         limits: Limits,
         answer: Answer,
+        *,
+        seal: bool = False,
+        expect: int | None = None,
+        apart: bool = False,
     ) -> None:
-        self._of(info.handle).submit(info, envelopes, seal, expect, limits, answer)
-
-    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
-        self._of(info.handle).submit_apart(info, envelopes, limits, answer)
+        store = self._of(info.handle)
+        store.submit(info, envelopes, limits, answer, seal=seal, expect=expect, apart=apart)
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:
         return await self._of(handle).read(handle, after, max_entries, max_bytes)

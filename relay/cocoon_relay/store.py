@@ -170,20 +170,20 @@ class LogStore(Protocol):
         self,
         info: TopicInfo,
         envelopes: tuple[bytes, ...],
-        seal: bool,
-        expect: int | None,
         limits: Limits,
         answer: Answer,
+        *,
+        seal: bool = False,
+        expect: int | None = None,
+        apart: bool = False,
     ) -> None:
         """Append all or none; what is stored already keeps its number. `answer` is told the sequence numbers once they
         are durable, in the event loop, after the listeners are.
 
-        `limits` are those of who puts: how much the topic may hold for them, and what of the disk is left free.
-        """
-
-    def submit_apart(self, info: TopicInfo, envelopes: tuple[bytes, ...], limits: Limits, answer: Answer) -> None:
-        """Each envelope is a put of its own, one after the other: `answer` is told a list that has for each its
-        sequence number, or its Refusal.
+        Args:
+            limits: of who puts: how much the topic may hold for them, and what of the disk is left free.
+            apart: each envelope is a put of its own, one after the other, that neither seals nor expects: `answer` is
+                told a list that has for each its sequence number, or its Refusal.
         """
 
     async def read(self, handle: int, after: int, max_entries: int, max_bytes: int) -> Batch:

@@ -61,7 +61,7 @@ def put_into(
     """Put, and wait for the sequence numbers. Without limits of who puts, the store's own hold."""
     answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
     own: Limits = getattr(log._shards[0] if isinstance(log, ShardedStore) else log, "_limits", LIMITS)
-    log.submit(info, envelopes, seal, expect, limits or own, answer)
+    log.submit(info, envelopes, limits or own, answer, seal=seal, expect=expect)
     return answer
 
 

@@ -22,13 +22,14 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from cocoon_relay.puts import TakesPuts
 
     found: list[int] = []
-    honest = TakesPuts.submit_apart
+    honest = TakesPuts.submit
 
-    def note(self: TakesPuts, info: Any, envelopes: tuple[bytes, ...], *rest: Any) -> None:
-        found.append(len(envelopes))
-        honest(self, info, envelopes, *rest)
+    def note(self: TakesPuts, info: Any, envelopes: tuple[bytes, ...], *rest: Any, **how: Any) -> None:
+        if how.get("apart"):
+            found.append(len(envelopes))
+        honest(self, info, envelopes, *rest, **how)
 
-    monkeypatch.setattr(TakesPuts, "submit_apart", note)
+    monkeypatch.setattr(TakesPuts, "submit", note)
     return found
 
 
