@@ -23,9 +23,9 @@ from typing import Any, Final
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.postgres_schema import FAULTS, Connection, Patience, connect, handle_of, number_of, refuse_database
-from cocoon_relay.puts import PutJob, TopicLog, plan_job
+from cocoon_relay.puts import PutJob, TopicLog, list_commits, plan_job
 from cocoon_relay.refusal import Refusal
-from cocoon_relay.store import Batch, CommitListener, Committed, round_to_hour, tell
+from cocoon_relay.store import CommitListener, Committed, round_to_hour, tell
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
@@ -169,7 +169,7 @@ class PostgresWriter:
                 believed = self._believed.get(handle)
                 if believed is None:
                     return None
-                logs[handle] = replace(believed, known={}, added=[], added_hashes=[], changed=False)
+                logs[handle] = replace(believed, known={}, added=[], added_hashes=[], added_size=0, changed=False)
         before = {handle: log.last for handle, log in logs.items()}
         try:
             outcomes: list[Sequence[int | Refusal] | Exception] = [
@@ -184,7 +184,7 @@ class PostgresWriter:
         if not await db.fetchval(_WRITE_IF_UNCHANGED, *parameters, [before[log.info.handle] for log in changed]):
             return None
         self._believe(logs)
-        return outcomes, _list_commits(changed)
+        return outcomes, list_commits(changed)
 
     async def _try_looking_first(
         self, db: Connection, jobs: Sequence[PutJob]
@@ -203,7 +203,7 @@ class PostgresWriter:
             if changed:
                 await db.execute(_WRITE, *self._parameters(changed))
         self._believe(logs)
-        return outcomes, _list_commits(changed)
+        return outcomes, list_commits(changed)
 
     async def _load_logs(self, db: Connection, jobs: Sequence[PutJob]) -> dict[int, TopicLog]:
         """The topics of these puts, locked, by handle."""
@@ -225,7 +225,7 @@ class PostgresWriter:
     def _parameters(self, logs: Sequence[TopicLog]) -> list[Any]:
         """What both forms of the write take."""
         entries = [
-            (number_of(log.info.handle), log.last - len(log.added) + 1 + index, name, item)
+            (number_of(log.info.handle), log.first_added + index, name, item)
             for log in logs
             for index, (name, item) in enumerate(zip(log.added_hashes, log.added, strict=True))
         ]
@@ -237,14 +237,14 @@ class PostgresWriter:
             round_to_hour(self._clock()),
             self._slot,
             len(entries),
-            sum(len(item) for _, _, _, item in entries),
+            sum(log.added_size for log in logs),
             *(map(list, zip(*entries, strict=True)) if entries else ([], [], [], [])),
         ]
 
     def _believe(self, logs: dict[int, TopicLog]) -> None:
         """Keep in mind how these topics stand now that the transaction is through."""
         for handle, log in logs.items():
-            self._believed[handle] = replace(log, known={}, added=[], added_hashes=[])
+            self._believed[handle] = replace(log, known={}, added=[], added_hashes=[], added_size=0)
             self._believed.move_to_end(handle)
         while len(self._believed) > _TOPICS_BELIEVED:
             self._believed.popitem(last=False)
@@ -265,10 +265,3 @@ class PostgresWriter:
         if connection is not None:
             with suppress(*FAULTS):
                 await connection.close(timeout=2.0)
-
-
-def _list_commits(logs: Sequence[TopicLog]) -> list[Committed]:
-    return [
-        Committed(log.info.handle, log.info.topic, Batch(log.last - len(log.added) + 1, tuple(log.added)), log.sealed)
-        for log in logs
-    ]

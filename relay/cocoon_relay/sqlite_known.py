@@ -99,9 +99,8 @@ class KnownTopics:
         """Take in what a transaction makes of a topic; up to where the table has its hashes then."""
         number = log.info.handle
         known = self._known[number]
-        first = log.last - len(log.added) + 1
-        size = known.tail_size + sum(map(len, log.added))
-        names = dict(zip(log.added_hashes, range(first, log.last + 1), strict=True))
+        size = known.tail_size + log.added_size
+        names = dict(zip(log.added_hashes, range(log.first_added, log.last + 1), strict=True))
         indexed = known.indexed
         if len(known.names) + len(names) > _TAIL_NAMES or size > _TAIL_BYTES:
             _write(db, number, known.names | names)

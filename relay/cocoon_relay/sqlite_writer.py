@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
 from cocoon_relay.limits import MIB, Limits
-from cocoon_relay.puts import PutJob, TopicLog, plan_job
+from cocoon_relay.puts import PutJob, TopicLog, list_commits, plan_job
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.sqlite_known import KnownTopics, portions
 from cocoon_relay.sqlite_schema import connect_writer, place_of
-from cocoon_relay.store import Answer, Batch, CommitListener, Committed, round_to_hour, tell
+from cocoon_relay.store import Answer, CommitListener, Committed, round_to_hour, tell
 from cocoon_relay.uploads import refuse_disk
 
 _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
@@ -187,26 +187,22 @@ class SqliteWriter:
         return is_low or 0 < limits.stored_bytes <= self._stored + self._written
 
     def _write_logs(self, logs: Sequence[TopicLog]) -> list[Committed]:
-        committed = []
         topics: list[tuple[int, ...]] = []
         entries: list[Any] = []
-        size = 0
         hour = round_to_hour(self._clock())
         for log in logs:
             number = log.info.handle
-            first = log.last - len(log.added) + 1
-            for place, item in enumerate(log.added, place_of(number, first)):
+            for place, item in enumerate(log.added, place_of(number, log.first_added)):
                 entries += place, item
-            size += sum(map(len, log.added))
             topics.append((log.last, log.size, log.sealed, self._known.add(self._db, log), hour, number))
-            committed.append(Committed(number, log.info.topic, Batch(first, tuple(log.added)), log.sealed))
+        size = sum(log.added_size for log in logs)
         self._written += size
         self._db.executemany(_UPDATE_TOPIC, topics)
         for statement, rows in portions(_INSERT_ENTRIES, entries, 2):
             self._db.execute(statement, rows)
         self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries) // 2, size))
         self._known.shrink(self._db)
-        return committed
+        return list_commits(logs)
 
     def _abandon(self, error: Exception) -> None:
         """Roll back; after an error of the disk start from a fresh connection, which reads back what is durable."""
