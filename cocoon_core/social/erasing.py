@@ -45,9 +45,7 @@ def erase(replica: Replica, kind: Erasable, ids: Sequence[bytes]) -> None:
         UnknownItemError: one is not here.
         UsageError: one is another member's, or this device may not write. Nothing was erased then.
     """
-    member = replica.members.member_of(replica.keys.id)
-    if member is None:
-        raise UsageError("this device is not a member of the group")
+    member = replica.members.require_member(replica.keys.id)
     by_document: dict[int, list[str]] = {}
     for identity in dict.fromkeys(ids):
         row = replica.database.query_one(

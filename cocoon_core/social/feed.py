@@ -17,22 +17,19 @@ from typing import Any
 
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_ATTACHMENTS, VAULT_ITEM_ID_BYTES
-from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
-from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.social.erasing import POSTS, erase, finish_erasing
 from cocoon_core.social.item import Item
 from cocoon_core.social.post_view import (
-    FEED_PREFIX,
     MAX_TEXT_BYTES,
     POST_ID_BYTES,
     POST_PREFIX,
     PostView,
-    base_of,
     post_id,
 )
+from cocoon_core.social.references import find_reference
 from cocoon_core.social.vault_items import VaultItems
-from cocoon_core.sync.events import DocumentChanged, GroupEvent
+from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.progress import Tell
 
@@ -132,11 +129,10 @@ class Feed:
         if len(attachments) > MAX_ATTACHMENTS:
             raise UsageError(f"a post has at most {MAX_ATTACHMENTS} attachments, not {len(attachments)}")
         replica = self._replica
-        self._require_member()
+        replica.members.require_member(replica.keys.id)
         attached = await self._attaching(attachments, progress) if attachments else None
-        now_ms, member = replica.clock(), self._require_member()
-        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        descriptor = replica.retires.current(Descriptor(DocumentKind.OWNED, FEED_PREFIX + month, member))
+        now_ms = replica.clock()
+        descriptor = self.view.document_at(now_ms)
         key = POST_PREFIX + secrets.token_hex(8)
         value: dict[str, Any] = {"at": now_ms, "text": text}
         if parent is not None:
@@ -150,12 +146,6 @@ class Feed:
                 value["files"] = b"".join(attached())
                 replica.change_inside(descriptor, lambda root: root.__setitem__(key, value))
         return self._get(post_id(descriptor.at(0).document_id(replica.group), key))
-
-    def _require_member(self) -> MemberId:
-        member = self._replica.members.member_of(self._replica.keys.id)
-        if member is None:
-            raise UsageError("this device is not a member of the group")
-        return member
 
     # --- reading
 
@@ -251,16 +241,8 @@ class Feed:
 
         Those that only moved to a next generation, because others beside them were erased, are not among them.
         """
-        if not isinstance(event, DocumentChanged) or not event.name.startswith(FEED_PREFIX):
-            return []
-        record = self._replica.documents.find(event.document)
-        if record is None:
-            return []
-        base = base_of(record.descriptor, event.document, self._replica.group)
-        keys = [key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys]
-        ids = [post_id(base, key) for key in keys if key.startswith(POST_PREFIX)]
-        new = [post for post in dict.fromkeys(ids) if post not in self.view.copies]
-        posts = [self._get(post) for post in new if self._db.query_value(_IS_HERE, (self._no, post))]
+        named = self.view.named_by(event)
+        posts = [self._get(post) for post in named if self._db.query_value(_IS_HERE, (self._no, post))]
         return sorted(posts, key=lambda post: (post.time, post.id))
 
     # --- inside
@@ -298,22 +280,12 @@ class Feed:
 
     def _find(self, reference: str) -> bytes:
         """The id that a hex string or a unique beginning of one names."""
-        text = reference.strip().lower()
-        low, high = text.ljust(2 * POST_ID_BYTES, "0"), text.ljust(2 * POST_ID_BYTES, "f")
-        try:
-            bounds = bytes.fromhex(low), bytes.fromhex(high)
-        except ValueError:
-            raise UnknownItemError(f"{reference[:40]!r} is not the id of a post") from None
-        if len(text) < 4 or len(bounds[0]) != POST_ID_BYTES:
-            raise UnknownItemError(f"{reference[:40]!r} is not the id of a post, nor 4 or more characters of one")
-        rows = self._db.query(
-            "SELECT post FROM posts WHERE group_no=? AND post BETWEEN ? AND ? LIMIT 2", (self._no, *bounds)
-        )
-        if len(rows) > 1:
-            raise UnknownItemError(f"more than one post begins with {text}; give more of the id")
-        if not rows:
-            raise UnknownItemError(f"no post {text} is here; `cocoon sync` may bring it")
-        return bytes(rows[0][0])
+
+        def between(low: bytes, high: bytes) -> builtins.list[tuple[Any, ...]]:
+            statement = "SELECT post FROM posts WHERE group_no=? AND post BETWEEN ? AND ? LIMIT 2"
+            return self._db.query(statement, (self._no, low, high))
+
+        return find_reference(reference, between, size=POST_ID_BYTES, word="post", whose="a post", where="here")
 
     def _post(self, row: tuple[Any, ...]) -> Post:
         post, member, text, time_ms, parent, edited, erased, files, replies = row

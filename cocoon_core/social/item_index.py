@@ -16,6 +16,7 @@ from cocoon_core.protocol.ids import MemberId
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.item import Album, Item
 from cocoon_core.social.item_view import KINDS, fold, unpack_ref
+from cocoon_core.social.references import find_reference
 from cocoon_core.sync.replica import Replica
 
 _COLUMNS: Final = (
@@ -73,8 +74,7 @@ class ItemIndex:
             raise UsageError("a limit is 1 or more")
         if kind is not None and kind not in KINDS:
             raise UsageError(f"items are of these kinds: {', '.join(KINDS)}; not {kind[:40]!r}")
-        where, parameters = ["group_no=?", "NOT erased"], [self._no]
-        values: list[Any] = parameters
+        where, values = ["group_no=?", "NOT erased"], list[Any]([self._no])
         for column, wanted in (("kind", kind), ("album", album), ("member", member)):
             if wanted is not None:
                 where.append(f"{column}=?")
@@ -143,23 +143,15 @@ class ItemIndex:
         Raises:
             UnknownItemError: none, or more than one.
         """
-        text = reference.strip().lower()
-        low, high = text.ljust(2 * VAULT_ITEM_ID_BYTES, "0"), text.ljust(2 * VAULT_ITEM_ID_BYTES, "f")
-        try:
-            bounds = bytes.fromhex(low), bytes.fromhex(high)
-        except ValueError:
-            raise UnknownItemError(f"{reference[:40]!r} is not the id of an item of the vault") from None
-        if len(text) < 4 or len(bounds[0]) != VAULT_ITEM_ID_BYTES:
-            raise UnknownItemError(f"{reference[:40]!r} is not the id of an item, nor 4 or more characters of one")
-        rows = self._db.query(
-            "SELECT item FROM vault_items WHERE group_no=? AND item BETWEEN ? AND ? AND NOT erased LIMIT 2",
-            (self._no, *bounds),
+
+        def between(low: bytes, high: bytes) -> list[tuple[Any, ...]]:
+            statement = "SELECT item FROM vault_items WHERE group_no=? AND item BETWEEN ? AND ? AND NOT erased LIMIT 2"
+            return self._db.query(statement, (self._no, low, high))
+
+        whose = "an item of the vault"
+        return find_reference(
+            reference, between, size=VAULT_ITEM_ID_BYTES, word="item", whose=whose, where="in the vault"
         )
-        if len(rows) > 1:
-            raise UnknownItemError(f"more than one item begins with {text}; give more of the id")
-        if not rows:
-            raise UnknownItemError(f"no item {text} is in the vault; `cocoon sync` may bring it")
-        return bytes(rows[0][0])
 
     # --- for the vault's own modules
 

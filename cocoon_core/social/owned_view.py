@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from cocoon_core.errors import DocumentUnavailableError
@@ -19,6 +20,7 @@ from cocoon_core.protocol.ids import DocumentId, GroupId
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.views import forget_stale_view, is_view_stale
+from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
@@ -119,6 +121,31 @@ class OwnedView:
                     with suppress(DocumentUnavailableError):
                         self.rebuilt(record, replica.shelf.get(record.descriptor))
             forget_stale_view(self._db, self._no, self.table)
+
+    # --- for what is made of the table
+
+    def document_at(self, now_ms: int) -> Descriptor:
+        """The document of the month that the own member writes in.
+
+        Raises:
+            UsageError: this device is not a member's.
+        """
+        replica = self._replica
+        member = replica.members.require_member(replica.keys.id)
+        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
+        return replica.retires.current(Descriptor(DocumentKind.OWNED, self.documents + month, member))
+
+    def named_by(self, event: GroupEvent) -> list[bytes]:
+        """The ids of what an event of `Group.events` is about; none of other events, nor of `copies`."""
+        if not isinstance(event, DocumentChanged) or not event.name.startswith(self.documents):
+            return []
+        record = self._replica.documents.find(event.document)
+        if record is None:
+            return []
+        base = base_of(record.descriptor, event.document, self._group)
+        keys = [key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys]
+        ids = dict.fromkeys(self.identify(base, key) for key in keys if key.startswith(self.keys))
+        return [identity for identity in ids if identity not in self.copies]
 
     # --- inside
 

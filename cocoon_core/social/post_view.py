@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from cocoon_core.protocol.constants import LABEL_POST, MAX_ATTACHMENTS, VAULT_ITEM_ID_BYTES
 from cocoon_core.protocol.ids import DocumentId
 from cocoon_core.protocol.primitives import make_hasher
-from cocoon_core.social.owned_view import LAST_MS, OwnedView, Said, base_of
+from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
 
 FEED_PREFIX: Final = "feed/"
 POST_PREFIX: Final = "post:"
@@ -19,8 +19,6 @@ POST_ID_BYTES: Final = 16
 MAX_TEXT_BYTES: Final = 64 * 1024
 
 _hash_post: Final = make_hasher(LABEL_POST, POST_ID_BYTES)
-
-__all__ = ["FEED_PREFIX", "POST_PREFIX", "PostView", "base_of", "post_id"]
 
 
 class PostView(OwnedView):
@@ -41,13 +39,11 @@ class PostView(OwnedView):
         text, time_ms, parent, files = value.get("text"), value.get("at"), value.get("re"), value.get("files")
         if type(text) is not str or type(time_ms) is not int:
             return None
-        if not 0 <= time_ms <= LAST_MS:
-            time_ms = min(max(time_ms, 0), LAST_MS)
         if type(parent) is not bytes or len(parent) != POST_ID_BYTES or parent == identity:
             parent = None
         if files is not None:
             files = _read_files(files)
-        return text, time_ms, parent, int(type(value.get("edited")) is int), files
+        return text, clamp_ms(time_ms), parent, int(type(value.get("edited")) is int), files
 
     def read_tombstone(self, value: Any, identity: bytes) -> Said | None:
         if type(value) is not dict:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from cocoon_core.documents.proxies import MapEdit
 from cocoon_core.errors import UnknownItemError, UsageError
-from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
-from cocoon_core.protocol.retire import GONE_PREFIX
+from cocoon_core.protocol.descriptor import Descriptor
 from cocoon_core.social.erasing import Erasable, erase, finish_erasing
 from cocoon_core.social.item import Item
 from cocoon_core.social.item_index import ItemIndex
-from cocoon_core.social.item_view import ITEM_PREFIX, VAULT_PREFIX, ItemView, item_id
-from cocoon_core.social.owned_view import base_of
-from cocoon_core.sync.events import DocumentChanged, GroupEvent
+from cocoon_core.social.item_view import ITEM_PREFIX, ItemView, item_id
+from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.replica import Replica
 
 ITEMS: Final = Erasable("vault_items", "item", "who added an item can remove it")
@@ -49,7 +46,7 @@ class VaultItems(ItemIndex):
         """
         replica = self._replica
         now_ms = replica.clock()
-        descriptor = self._document_of(now_ms)
+        descriptor = self.view.document_at(now_ms)
         replica.debts.require_read(descriptor)
         base = descriptor.at(0).document_id(replica.group)
         ids = []
@@ -106,26 +103,10 @@ class VaultItems(ItemIndex):
 
     def changed(self, event: GroupEvent) -> list[Item]:
         """The items that an event of `Group.events` is about, the oldest first; none for others, nor for those gone."""
-        if not isinstance(event, DocumentChanged) or not event.name.startswith(VAULT_PREFIX):
-            return []
-        record = self._replica.documents.find(event.document)
-        if record is None:
-            return []
-        base = base_of(record.descriptor, event.document, self._replica.group)
-        keys = {key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys}
-        ids = [item_id(base, key) for key in keys if key.startswith(ITEM_PREFIX)]
-        fresh = self.among([item for item in ids if item not in self.view.copies])
+        fresh = self.among(self.view.named_by(event))
         return sorted(fresh, key=lambda item: (item.time, item.id))
 
     # --- inside
-
-    def _document_of(self, now_ms: int) -> Descriptor:
-        replica = self._replica
-        member = replica.members.member_of(replica.keys.id)
-        if member is None:
-            raise UsageError("this device is not a member of the group")
-        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        return replica.retires.current(Descriptor(DocumentKind.OWNED, VAULT_PREFIX + month, member))
 
     def _own(self, items: Sequence[bytes]) -> dict[Descriptor, list[str]]:
         """The root keys of own items, by the document in which each stands."""

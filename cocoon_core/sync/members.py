@@ -337,15 +337,24 @@ class Members:
                 counted.append(find(named))
         return max(counted, default=NONE)
 
+    def require_member(self, device: DeviceId) -> MemberId:
+        """Whose the own device is.
+
+        Raises:
+            UsageError: nobody's, or nobody's any more.
+        """
+        member = self.member_of(device)
+        if member is None:
+            raise UsageError("this device is not a member of the group")
+        return member
+
     def require_right(self, device: DeviceId, descriptor: Descriptor) -> None:
         """Check before writing that the own device may.
 
         Raises:
             UsageError: it may not.
         """
-        member = self.member_of(device)
-        if member is None:
-            raise UsageError("this device is not a member of the group")
+        member = self.require_member(device)
         if descriptor.kind is DocumentKind.OWNED and descriptor.member != member:
             raise UsageError("only its owner can change this document")
         if descriptor.kind is DocumentKind.ADMIN and not self.roster.is_admin(member):

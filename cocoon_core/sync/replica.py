@@ -396,8 +396,7 @@ class Replica:
         """
         self.require_writable()
         self.require_no_edit()
-        if self.members.member_of(self.keys.id) is None:
-            raise UsageError("this device is not a member of the group")
+        self.members.require_member(self.keys.id)
         if not self.epochs.is_level:
             raise UsageError("somebody else rotated, and this device cannot open that yet; sync, and try again")
         with self.transaction():
