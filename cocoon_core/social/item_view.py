@@ -27,7 +27,7 @@ from cocoon_core.protocol.ids import DocumentId
 from cocoon_core.protocol.primitives import hash_bytes, make_hasher
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
-from cocoon_core.vault.file_types import TYPES, UNKNOWN
+from cocoon_core.vault.file_types import claimed_type
 from cocoon_core.vault.naming import clean_file_name, clean_text
 
 VAULT_PREFIX: Final = "vault/"
@@ -37,6 +37,12 @@ KINDS: Final = ("file", "photo", "video", "audio", LINK)
 MAX_SIDE: Final = 1_000_000  # pixels that a width or height says
 MAX_DURATION_MS: Final = 10**12
 MAX_REF_BYTES: Final = 16 * 1024  # of a packed reference; 256 names are 8 KiB
+
+# What the table has of an item that was erased, beside its time; the rest is null.
+_ERASED: Final[dict[str, Any]] = {
+    **{"kind": "file", "size": 0, "has_thumb": 0},
+    **dict.fromkeys(("name", "type", "caption", "site", "about", "sought"), ""),
+}
 
 _hash_item: Final = make_hasher(LABEL_VAULT_ITEM, VAULT_ITEM_ID_BYTES)
 
@@ -63,30 +69,8 @@ class ItemView(OwnedView):
     def read_tombstone(self, value: Any, identity: bytes) -> Said | None:
         if type(value) is not dict or type(value.get("at")) is not int:
             return None
-        at = clamp_ms(value["at"])
-        return (
-            "file",
-            at,
-            "",
-            "",
-            0,
-            None,
-            None,
-            None,
-            None,
-            "",
-            None,
-            None,
-            0,
-            None,
-            "",
-            "",
-            "",
-            None,
-            None,
-            None,
-            None,
-        )
+        said = _ERASED | {"time_ms": clamp_ms(value["at"])}
+        return tuple(said.get(column) for column in self.columns)
 
 
 def read_item(value: Any) -> Said | None:
@@ -109,8 +93,7 @@ def read_item(value: Any) -> Said | None:
         if ref is None:
             return None
         file, size = pack_ref(ref), ref.size
-        claimed = get("type")
-        mime = (TYPES.get(claimed, UNKNOWN) if type(claimed) is str else UNKNOWN).mime
+        mime = claimed_type(get("type")).mime
         kind = kind if kind in KINDS else "file"
     small = get("thumb")
     picture = unpack_ref(small) if type(small) is bytes else None

@@ -18,9 +18,8 @@ from cocoon_core.protocol.frames import normalize_origin
 
 CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30.0
-FAREWELL_SECONDS = (
-    0.0  # that the relay's own is waited for: whoever closes is owed nothing, and would wait a round trip
-)
+# That the relay's own farewell is waited for: whoever closes is owed nothing, and would wait a round trip.
+FAREWELL_SECONDS = 0.0
 PATH = "/v1/sync"
 TOKEN_HEADER = "Cocoon-Token"
 

@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from cocoon_core.protocol.constants import CHUNK_BYTES
 from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.ids import BlobHash
-from cocoon_core.protocol.vault_file import FileRef, open_list
+from cocoon_core.protocol.vault_file import NAME_BYTES, FileRef, open_list
 from cocoon_core.storage.vault_contents import ContentRecord, ContentTable
 from cocoon_core.storage.vault_transfers import TransferTable
 from cocoon_core.sync.replica import Replica
@@ -20,7 +21,7 @@ from cocoon_core.vault.content import ContentFile, ContentStore
 from cocoon_core.vault.places import NameRow, count_places, length_at, require_length
 from cocoon_core.vault.threads import in_thread
 
-NAMES_A_LIST = 32_768  # names in one chunk of a list
+NAMES_A_LIST = CHUNK_BYTES // NAME_BYTES  # names in one chunk of a list
 
 Get = Callable[[BlobHash], Awaitable[bytes]]
 

@@ -27,9 +27,8 @@ MOST_NAMES: Final = 20_000  # names that one run asks one relay for
 _HAVE: Final = MAX_HAVE_HASHES  # names in one request
 _AT_ONCE: Final = 1_000  # references between two looks at what else is to be done
 
-References = Callable[
-    [], Iterable[tuple[bool, FileRef]]
-]  # all that items name: whether it is the own member's, and what
+# All that items name: whether it is the own member's, and what.
+References = Callable[[], Iterable[tuple[bool, FileRef]]]
 
 
 @dataclass(slots=True)
