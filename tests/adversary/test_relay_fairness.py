@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 from contextlib import AsyncExitStack, suppress
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
     make_http,
     make_key,
     open_client,
+    tiny_socket,
     topic_of,
     transport_of,
 )
@@ -318,12 +318,8 @@ async def _attack_slow_download(http: Http, relay: Relay) -> None:
     url = f"{http_url(relay.url)}/v1/blobs/{hashlib.sha256(body).hexdigest()}"
     async with http.put(url, data=BytesIO(body), headers=headers) as answer:
         assert answer.status == 201
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(raw, ("127.0.0.1", relay.port))
-    try:
+    async with tiny_socket(relay.port) as raw:
         request = f"GET {url.partition(str(relay.port))[2]} HTTP/1.1\r\nHost: x\r\n"
         await loop.sock_sendall(raw, f"{request}Authorization: {headers['Authorization']}\r\n\r\n".encode())
         await loop.sock_recv(raw, 1)
@@ -331,8 +327,6 @@ async def _attack_slow_download(http: Http, relay: Relay) -> None:
             while relay._doors.open > 2:
                 async with http.get(f"{http_url(relay.url)}/healthz") as answer:
                     assert answer.status == 200
-    finally:
-        raw.close()
 
 
 async def test_attack_08_a_download_that_is_not_taken_is_cut_off(tmp_path: Path, http: Http) -> None:

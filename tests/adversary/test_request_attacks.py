@@ -6,7 +6,6 @@ defence is, but the disk, whose weakened form is that of sockets (test_relay_ser
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,14 @@ from cocoon_relay import http_sync, proofs
 from cocoon_relay.limits import KIB, TokenBucket
 from cocoon_relay.server import Relay
 from cocoon_relay.sqlite_store import SqliteStore
-from tests.support.relay_client import http_url, make_envelope, make_http, make_key, open_client  # noqa: F401
+from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
+    http_url,
+    make_envelope,
+    make_http,
+    make_key,
+    open_client,
+    tiny_socket,
+)
 from tests.support.relay_process import serve_relay
 from tests.support.relay_requests import Requester
 
@@ -172,12 +178,8 @@ async def _attack_slow_answer(http: Http, relay: Relay) -> None:
     for _ in range(8):
         await client.put(one.key, make_envelope(900 * KIB))
     await client.close()
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(raw, ("127.0.0.1", relay.port))
-    try:
+    async with tiny_socket(relay.port) as raw:
         proof = (await one.prove_get())["Authorization"]
         request = f"GET /v1/sync HTTP/1.1\r\nHost: x\r\nAuthorization: {proof}\r\n\r\n"
         await loop.sock_sendall(raw, request.encode() * 32)
@@ -187,8 +189,6 @@ async def _attack_slow_answer(http: Http, relay: Relay) -> None:
                 async with http.get(f"{http_url(relay.url)}/healthz") as answer:
                     assert answer.status == 200
         assert relay._metrics._counts["requests"] <= 8
-    finally:
-        raw.close()
 
 
 async def test_attack_08_an_answer_that_is_not_taken_is_cut_off(tmp_path: Path, http: Http) -> None:

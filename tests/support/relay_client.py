@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -139,6 +140,19 @@ def transport_of(client: RelayClient) -> asyncio.Transport:
     found = connection.transport
     assert isinstance(found, asyncio.Transport)
     return found
+
+
+@asynccontextmanager
+async def tiny_socket(port: int) -> AsyncIterator[socket.socket]:
+    """A bare connection to this machine's port that has room for few bytes: who does not read from it is slow soon."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        yield raw
+    finally:
+        raw.close()
 
 
 class RelayClient:

@@ -46,6 +46,13 @@ class Story:
         self.store = await open_files(path, LIMITS, clock=Clock())
 
 
+async def begin(folder: Path, clock: Clock | None = None) -> tuple[Story, TopicInfo]:
+    """A store with one topic, in which nothing stands yet."""
+    story = Story(await open_files(folder, LIMITS, clock=clock or Clock()), random.Random(1))
+    await story.make_topic()
+    return story, story.topics[0][0]
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_every_envelope_keeps_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     chance = random.Random(seed)
@@ -67,13 +74,10 @@ async def test_hashes_go_into_the_table_in_portions_and_each_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_known, "_TAIL_NAMES", 2_000)
-    store = await open_files(tmp_path, LIMITS, clock=Clock())
-    story = Story(store, random.Random(1))
-    await story.make_topic()
-    info, _ = story.topics[0]
+    story, info = await begin(tmp_path)
     for _ in range(5):
-        await put_into(store.log, info, tuple(story.chance.randbytes(300) for _ in range(1_000)), False, None)
-    await store.close()
+        await put_into(story.store.log, info, tuple(story.chance.randbytes(300) for _ in range(1_000)), False, None)
+    await story.store.close()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
         (indexed,) = db.execute("SELECT indexed FROM topics").fetchone()
         assert db.execute("SELECT count(*), count(DISTINCT seq), max(seq) FROM hashes").fetchone() == (indexed,) * 3
@@ -94,44 +98,35 @@ async def test_memory_is_bounded_whatever_the_number_of_topics(tmp_path: Path, m
 
 async def test_what_another_process_did_to_a_topic_is_seen(tmp_path: Path) -> None:
     """`gc` and `drop` may run as processes of their own beside the relay that serves."""
-    store = await open_files(tmp_path, LIMITS, clock=Clock())
-    story = Story(store, random.Random(3))
-    await story.make_topic()
-    info, _ = story.topics[0]
+    story, info = await begin(tmp_path)
     envelope = story.chance.randbytes(300)
-    await put_into(store.log, info, (envelope,), False, None)
+    await put_into(story.store.log, info, (envelope,), False, None)
     with closing(connect_writer(tmp_path / DATABASE_NAME)) as db:
         db.execute("BEGIN IMMEDIATE")
         condemn_topics(db, [info.topic])
         db.execute("COMMIT")
     with pytest.raises(Refusal, match="expired"):
-        await put_into(store.log, info, (envelope,), False, None)
-    await store.close()
+        await put_into(story.store.log, info, (envelope,), False, None)
+    await story.store.close()
 
 
 async def test_what_gc_took_of_a_sealed_topic_is_not_known(tmp_path: Path) -> None:
     clock = Clock()
-    store = await open_files(tmp_path, LIMITS, clock=clock)
-    story = Story(store, random.Random(4))
-    await story.make_topic()
-    info, _ = story.topics[0]
+    story, info = await begin(tmp_path, clock)
     first, last = story.chance.randbytes(300), story.chance.randbytes(300)
-    await put_into(store.log, info, (first, last), True, 0)
+    await put_into(story.store.log, info, (first, last), True, 0)
     clock.now += LIMITS.topic_lease + 2 * DAY
-    await store.log.collect()
-    assert await put_into(store.log, info, (last,), True, 0) == (2,)
+    await story.store.log.collect()
+    assert await put_into(story.store.log, info, (last,), True, 0) == (2,)
     with pytest.raises(Refusal, match="sealed"):
-        await put_into(store.log, info, (first,), False, None)
-    await store.close()
+        await put_into(story.store.log, info, (first,), False, None)
+    await story.store.close()
 
 
 async def test_a_transaction_that_was_undone_leaves_nothing_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await open_files(tmp_path, LIMITS, clock=Clock())
-    story = Story(store, random.Random(5))
-    await story.make_topic()
-    info, _ = story.topics[0]
+    story, info = await begin(tmp_path)
     envelope, other = story.chance.randbytes(300), story.chance.randbytes(300)
 
     def fail(self: sqlite_known.KnownTopics, db: sqlite3.Connection) -> None:
@@ -140,20 +135,17 @@ async def test_a_transaction_that_was_undone_leaves_nothing_known(
     with monkeypatch.context() as broken:
         broken.setattr(sqlite_known.KnownTopics, "shrink", fail)
         with pytest.raises(ValueError, match="last step"):
-            await put_into(store.log, info, (envelope,), False, None)
-    assert await put_into(store.log, info, (other, envelope), False, None) == (1, 2)
-    await store.close()
+            await put_into(story.store.log, info, (envelope,), False, None)
+    assert await put_into(story.store.log, info, (other, envelope), False, None) == (1, 2)
+    await story.store.close()
 
 
 async def test_the_data_of_an_older_relay_keeps_what_it_knew(tmp_path: Path) -> None:
     """There all hashes stand in the table."""
-    store = await open_files(tmp_path, LIMITS, clock=Clock())
-    story = Story(store, random.Random(6))
-    await story.make_topic()
-    info, _ = story.topics[0]
+    story, info = await begin(tmp_path)
     envelopes = tuple(story.chance.randbytes(300) for _ in range(3))
-    await put_into(store.log, info, envelopes, False, None)
-    await store.close()
+    await put_into(story.store.log, info, envelopes, False, None)
+    await story.store.close()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db, db:
         for seq, envelope in enumerate(envelopes, start=1):
             row = (info.handle, hash_envelope(envelope), seq)
