@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.relays import RelayInfo
-    from cocoon_core.social.feed import Feed, Post
+    from cocoon_core.social.feed import Feed
     from cocoon_core.social.item import Album
     from cocoon_core.social.item import Item as VaultItem
+    from cocoon_core.social.post import FeedPage, Post, Quoted
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
     from cocoon_core.sync.events import AlarmRaised, DocumentChanged, EntriesWithdrawn, GroupEvent, RosterChanged
@@ -65,6 +66,7 @@ __all__ = [
     "EntriesWithdrawn",
     "Exported",
     "Feed",
+    "FeedPage",
     "FormerMemberInfo",
     "Group",
     "GroupEvent",
@@ -81,6 +83,7 @@ __all__ = [
     "PendingJoinInfo",
     "Policy",
     "Post",
+    "Quoted",
     "RecoveredGroup",
     "RecoveryInfo",
     "RecoveryRequestInfo",
@@ -127,6 +130,7 @@ _HOMES = {
     "EntriesWithdrawn": "cocoon_core.sync.events",
     "Exported": "cocoon_core.sync.bundling",
     "Feed": "cocoon_core.social.feed",
+    "FeedPage": "cocoon_core.social.post",
     "FormerMemberInfo": "cocoon_core.membership",
     "Group": "cocoon_core.group",
     "GroupEvent": "cocoon_core.sync.events",
@@ -141,7 +145,8 @@ _HOMES = {
     "NewPhrase": "cocoon_core.recovery",
     "PendingJoinInfo": "cocoon_core.joining",
     "Policy": "cocoon_core.protocol.operation_forms",
-    "Post": "cocoon_core.social.feed",
+    "Post": "cocoon_core.social.post",
+    "Quoted": "cocoon_core.social.post",
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",
     "RecoveryRequestInfo": "cocoon_core.circle",

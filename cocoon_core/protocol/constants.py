@@ -165,6 +165,10 @@ MAX_ITEM_URL: Final = 2_048  # ASCII characters
 MAX_BLUR_BYTES: Final = 64
 MAX_ATTACHMENTS: Final = 32  # items that one post names
 
+# --- posts: specs/feed.md
+MAX_MENTIONS: Final = 64  # members that one post mentions
+MAX_SOLVING: Final = 16  # replies that one question names as its answers
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

@@ -19,9 +19,10 @@ from cocoon_core.protocol.descriptor import DocumentKind
 from cocoon_core.social.archive_files import month_title, open_private, slug, stamp, write_text, writing
 from cocoon_core.social.archive_pages import MemberRow, MonthPage, Shown, group_page
 from cocoon_core.social.archive_vault import VaultWriter, link_to
-from cocoon_core.social.feed import Feed, Post
+from cocoon_core.social.feed import Feed
 from cocoon_core.social.item import Item
 from cocoon_core.social.item_view import VAULT_PREFIX
+from cocoon_core.social.post import Post
 from cocoon_core.social.post_view import FEED_PREFIX
 from cocoon_core.sync.replica import Replica
 

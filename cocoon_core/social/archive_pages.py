@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cocoon_core.social.feed import Post
 from cocoon_core.social.item import Item
+from cocoon_core.social.post import Post
 
 DEEPEST: Final = 6  # steps that replies are set in
 COLOURS: Final = 8

@@ -66,7 +66,7 @@ class ItemView(OwnedView):
     def read(self, value: Any, identity: bytes) -> Said | None:
         return read_item(value)
 
-    def read_tombstone(self, value: Any, identity: bytes) -> Said | None:
+    def read_tombstone(self, value: Any, identity: bytes, generation: int) -> Said | None:
         if type(value) is not dict or type(value.get("at")) is not int:
             return None
         said = _ERASED | {"time_ms": clamp_ms(value["at"])}

@@ -3,8 +3,8 @@
 What is written is a map under a root key `<kind>:<random>` of an owned document `<purpose>/<month>`; its author is the
 document's owner, so nobody can write, change or delete another's. Its id is a hash of document and key. Of several
 generations of a document, which are there together for a moment or by a fault, the newest that names it says what it
-is; where it says both, it was erased. Posts are in post_view.py, items of the vault in item_view.py. Implements
-specs/feed.md §4 and specs/vault-items.md §4.
+is; where it says both, it was erased. Who deletes a post leaves a tombstone in its place, in the first generation too.
+Posts are in post_view.py, items of the vault in item_view.py. Implements specs/feed.md §4 and specs/vault-items.md §4.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class OwnedView:
 
     Attributes:
         stays: its rows are kept while their month is not kept on this device (specs/storage.md §5).
+        deletes: who takes one away leaves a tombstone, in the first generation too.
         copies: those that came lately with a next generation and are as they were.
     """
 
@@ -49,6 +50,7 @@ class OwnedView:
     identity: ClassVar[str]
     columns: ClassVar[Sequence[str]]
     stays: ClassVar[bool] = False
+    deletes: ClassVar[bool] = False
 
     def __init__(self, replica: Replica) -> None:
         self._replica, self._group = replica, replica.group
@@ -76,8 +78,8 @@ class OwnedView:
         """What a map says, or None where it is none of this kind; what is odd in it is made harmless."""
         raise NotImplementedError
 
-    def read_tombstone(self, value: Any, identity: bytes) -> Said | None:
-        """What is left of one that was erased."""
+    def read_tombstone(self, value: Any, identity: bytes, generation: int) -> Said | None:
+        """What is left of one that was erased, or deleted; None where it is no tombstone of this generation."""
         raise NotImplementedError
 
     # --- following the documents
@@ -143,7 +145,10 @@ class OwnedView:
         if record is None:
             return []
         base = base_of(record.descriptor, event.document, self._group)
-        keys = [key.removeprefix(GONE_PREFIX) if record.descriptor.generation else key for key in event.keys]
+        if record.descriptor.generation or self.deletes:
+            keys = [key.removeprefix(GONE_PREFIX) for key in event.keys]
+        else:
+            keys = list(event.keys)
         ids = dict.fromkeys(self.identify(base, key) for key in keys if key.startswith(self.keys))
         return [identity for identity in ids if identity not in self.copies]
 
@@ -153,7 +158,7 @@ class OwnedView:
         generation, member = record.descriptor.generation, record.descriptor.member
         assert member is not None, "the document is owned"
         base = base_of(record.descriptor, record.document, self._group)
-        if generation:
+        if generation or self.deletes:
             keys = dict.fromkeys(key.removeprefix(GONE_PREFIX) for key in keys)
         group_no, number, author = self._no, record.number, bytes(member)
         prefix, identify, read, plain = self.keys, self.identify, self.read, document.plain
@@ -166,8 +171,8 @@ class OwnedView:
             identity = identify(base, key)
             said = read(plain(key), identity)
             erased = lingers = 0
-            if generation:  # a tombstone goes before what stands beside it
-                tombstone = self.read_tombstone(plain(GONE_PREFIX + key), identity)
+            if generation or (said is None and self.deletes):  # a later generation's goes before what stands beside it
+                tombstone = self.read_tombstone(plain(GONE_PREFIX + key), identity, generation)
                 if tombstone is not None:
                     said, erased, lingers = tombstone, 1, int(said is not None)
             if said is None:

@@ -16,6 +16,7 @@ from cocoon_core.storage.database import Database, Migration
 from cocoon_core.storage.device_links import DEVICE_LINKS
 from cocoon_core.storage.documents import DOCUMENTS
 from cocoon_core.storage.epochs import EPOCHS, WRAPS
+from cocoon_core.storage.feed import FEED
 from cocoon_core.storage.groups import GROUPS, GUESTS
 from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
@@ -58,6 +59,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     VAULT_ITEMS,
     VAULT_CONTENTS,
     VAULT_TRANSFERS,
+    FEED,
     # New steps go here.
 )
 

@@ -29,8 +29,8 @@ _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
     "called": "SELECT change FROM called WHERE document_no=? ORDER BY 1",
     "refused": "SELECT change, device, code FROM refused WHERE document_no=? ORDER BY 1",
-    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased, files FROM posts "
-    "WHERE document_no=? ORDER BY post",
+    "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased, files, quote, mentions, ask, "
+    "until_ms, answer, solved, deleted FROM posts WHERE document_no=? ORDER BY post",
     "vault_items": "SELECT group_no, item, key, member, erased, kind, time_ms, name, type, size, width, height, "
     "duration, album, caption, url, digest, has_thumb, blur, site, about, sought, thumb, file FROM vault_items "
     "WHERE document_no=? ORDER BY item",

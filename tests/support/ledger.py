@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cocoon_core.protocol.ids import DeviceId, EntryId, MemberId
-from cocoon_core.social.feed import Post
+from cocoon_core.social.post import Post
 from tests.support.world import Seat
 
 

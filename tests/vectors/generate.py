@@ -20,6 +20,7 @@ from tests.vectors.chains import make_entry, make_run
 from tests.vectors.epochs import KEPT as EPOCH_CIPHERTEXTS
 from tests.vectors.epochs import make_epochs, make_repair, make_rotation_vectors
 from tests.vectors.epochs import make_kept as make_epoch_ciphertexts
+from tests.vectors.feed import make_feed
 from tests.vectors.linking import make_device_link, make_verification
 from tests.vectors.manifests import make_manifest, make_snapshot
 from tests.vectors.operations import make_operations
@@ -68,6 +69,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "bundle": ("specs/bundle.md", make_bundle),
     "backup": ("specs/backup.md", make_backup),
     "lan": ("specs/lan.md", make_lan),
+    "feed": ("specs/feed.md", make_feed),
     "vault-items": ("specs/vault-items.md", make_vault_items),
     "vault-file": ("specs/vault.md §2 to §5", make_vault_file),
 }

@@ -207,7 +207,7 @@ async def test_a_beginning_of_two_ids_is_said(ana: Seat, monkeypatch: pytest.Mon
         return made.setdefault(key, next(ids)) if key not in made else made[key]
 
     monkeypatch.setattr("cocoon_core.social.post_view.post_id", same_beginning)
-    monkeypatch.setattr("cocoon_core.social.feed.post_id", same_beginning)
+    monkeypatch.setattr("cocoon_core.social.feed_writing.post_id", same_beginning)
     await ana.group.feed.post("one")
     await ana.group.feed.post("two")
     with pytest.raises(UnknownItemError, match="more than one"):
