@@ -50,7 +50,7 @@ class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents
         super().__init__(replica, dial, store)
         self.vault = Vault(replica, self._transfers)
         self.feed = Feed(replica, self.vault.index, self.vault.attach)
-        for view in (self.vault.index.view, self.feed.view):
+        for view in (self.vault.index.view, self.feed.view, self.feed.marks):
             with suppress(LocalStateError):  # what cannot be computed now is shown as it was
                 view.catch_up()
 

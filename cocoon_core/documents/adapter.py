@@ -161,6 +161,18 @@ class Replica:
             raise DocumentUnavailableError("an edit has ended")
         return self._transaction
 
+    # --- reading as it was
+
+    def get_then(self, heads: Iterable[bytes], key: str) -> tuple[Stored, bytes] | None:
+        """What stood under a root key when these were the newest changes."""
+        return self._call(self._document.get, ROOT, key, list(heads))
+
+    def entries_then(self, heads: Iterable[bytes], container: bytes) -> list[tuple[str, tuple[Stored, bytes]]]:
+        """What stood in a map then, by key."""
+        then = list(heads)
+        keys = self._call(self._document.keys, container, then)
+        return list(zip(keys, self._call(self._document.values, container, then), strict=True))
+
     # --- reading; inside an edit, what it has written so far
 
     def _reader(self) -> Reader:

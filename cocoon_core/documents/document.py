@@ -20,7 +20,7 @@ from cocoon_core.documents.history import AdmittedChange
 from cocoon_core.documents.proxies import Draft, MapEdit
 from cocoon_core.documents.records import Record, read_record
 from cocoon_core.documents.schema import encode_schema_change
-from cocoon_core.documents.views import MapView, plain_of
+from cocoon_core.documents.views import MapView, plain_of, plain_then
 from cocoon_core.errors import DocumentUnavailableError, UntrustedInputError, UsageError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import ActorId, ChangeHash, DeviceId, DocumentId, MemberId
@@ -185,6 +185,18 @@ class Document:
             return read_record(record)
         stored = self._replica.get(ROOT, key)
         return None if stored is None else plain_of(self._replica, stored)
+
+    def versions(self, key: str, limit: int) -> list[tuple[ChangeHash, Any]]:
+        """What stood under a root key after each change that touched it, as its author saw it: a scalar, the scalars
+        of a map, or None. Each stands after those that its author knew.
+
+        Args:
+            limit: only so many of the last.
+        """
+        self._require_no_edit()
+        gate = self._gate or self._built_gate()
+        shown = [change for change in gate.touching(key) if change.hash_bytes not in self._pending]
+        return [(change.hash, plain_then(self._replica, key, [change.hash_bytes])) for change in shown[-limit:]]
 
     @property
     def heads(self) -> frozenset[bytes]:

@@ -61,6 +61,10 @@ class Gate:
         """The admitted change of that hash."""
         return self._history.by_hash.get(change)
 
+    def touching(self, root_key: str) -> list[AdmittedChange]:
+        """The admitted changes that touch a root key, each after all that it depends on."""
+        return [change for change in self._history.changes if root_key in change.touched]
+
     def last_seq(self, actor: bytes) -> int:
         """The seq of the last admitted change of an actor, 0 if there is none."""
         author = self._history.author(actor)

@@ -5,7 +5,7 @@ A view holds no content; every look asks the replica. `to_python` copies. Implem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from cocoon_core.documents.adapter import ROOT, ObjType, Replica, Stored
@@ -185,6 +185,20 @@ def plain_of(replica: Replica, stored: tuple[Stored, bytes]) -> Any:
     if value == ObjType.Map:
         return _plain_map(replica, container)
     return ListView(replica, container).to_python() if value == ObjType.List else replica.text(container)
+
+
+def plain_then(replica: Replica, key: str, heads: Iterable[bytes]) -> Any:
+    """What stood under a root key when these were the newest changes: a scalar, or the scalars of a map; else None."""
+    then = list(heads)
+    stored = replica.get_then(then, key)
+    if stored is None:
+        return None
+    value, container = stored
+    if type(value) is tuple:
+        return _scalar(value[1])
+    if value != ObjType.Map:
+        return None
+    return {name: _scalar(one[0][1]) for name, one in replica.entries_then(then, container) if type(one[0]) is tuple}
 
 
 def _scalar(value: Any) -> Any:

@@ -28,14 +28,16 @@ class Erasable:
 
     Attributes:
         rule: who may, for the error: "only …".
+        erased: the SQL that says of a row that nothing is left to erase.
     """
 
     table: str
     identity: str
     rule: str
+    erased: str = "erased"
 
 
-POSTS: Final = Erasable("posts", "post", "its author can erase a post")
+POSTS: Final = Erasable("posts", "post", "its author can erase a post", "erased AND NOT deleted")
 
 
 def erase(replica: Replica, kind: Erasable, ids: Sequence[bytes]) -> None:
@@ -49,7 +51,7 @@ def erase(replica: Replica, kind: Erasable, ids: Sequence[bytes]) -> None:
     by_document: dict[int, list[str]] = {}
     for identity in dict.fromkeys(ids):
         row = replica.database.query_one(
-            f"SELECT document_no, key, member, erased, lingers FROM {kind.table} "
+            f"SELECT document_no, key, member, {kind.erased}, lingers FROM {kind.table} "
             f"WHERE group_no=? AND {kind.identity}=?",
             (replica.record.number, identity),
         )
@@ -76,13 +78,15 @@ def _without(held: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     kept = {key: value for key, value in held.items() if key not in gone}
     for key in sorted(gone):
         if GONE_PREFIX + key not in kept:
-            kept[GONE_PREFIX + key] = _tombstone(held.get(key))
+            kept[GONE_PREFIX + key] = tombstone_of(held.get(key))
+        elif key in keys:  # what was deleted before is erased now
+            kept[GONE_PREFIX + key] = tombstone_of(kept[GONE_PREFIX + key])
     return kept
 
 
-def _tombstone(erased: Any) -> dict[str, Any]:
+def tombstone_of(taken: Any) -> dict[str, Any]:
     """What is left of a post or item: where it stood."""
-    return {name: erased[name] for name in ("at", "re") if name in erased} if isinstance(erased, dict) else {}
+    return {name: taken[name] for name in ("at", "re") if name in taken} if isinstance(taken, dict) else {}
 
 
 def finish_erasing(replica: Replica, kind: Erasable) -> None:

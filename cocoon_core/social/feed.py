@@ -1,58 +1,52 @@
 """The feed and its threads: posts and replies, chronological, the same on all devices. Spec: specs/feed.md.
 
 A member writes in their own documents, one a month, and reads the union of all. No likes, no counters of people, no
-ranking: by design. Writing is in feed_writing.py, threads in feed_threads.py, what a row says in post_rows.py.
+ranking: by design. One part builds on the other: post_rows (what a row says), feed_threads, feed_changing (one's own
+posts), feed_writing, moderating (what admins hide and pin), feed_reading (pages, what is new), drafts.
 """
 
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import Final
 
-from cocoon_core.errors import UsageError
-from cocoon_core.social.feed_writing import Attachment, Writing
-from cocoon_core.social.post import Post
-from cocoon_core.social.post_rows import COLUMNS, SHOWN
+from cocoon_core.social.drafts import Drafts
+from cocoon_core.social.feed_reading import Reading
+from cocoon_core.social.feed_writing import Attaching, Attachment
+from cocoon_core.social.post import FeedPage, Post, Quoted
+from cocoon_core.social.vault_items import VaultItems
 from cocoon_core.sync.events import GroupEvent
+from cocoon_core.sync.replica import Replica
 
-__all__ = ["Attachment", "Feed", "Post"]
+__all__ = ["Attachment", "Feed", "FeedPage", "Post", "Quoted"]
 
-_IS_HERE = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
+_IS_HERE: Final = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
 
 
-class Feed(Writing):
-    """The feed of one group. Edits are durable when the call returns, and are sent with the next sync."""
+class Feed(Reading):
+    """The feed of one group. Edits are durable when the call returns, and are sent with the next sync.
 
-    async def list(self, limit: int = 50, before: str | None = None) -> list[Post]:
-        """The newest posts, newest first, without replies.
+    Attributes:
+        drafts: what this member began to write, on this device alone.
+    """
 
-        Args:
-            before: the id of a post; only those that stand below it.
-        """
-        if limit < 1:
-            raise UsageError("a limit is 1 or more")
-        where, parameters = "", list[Any]([self._no])
-        if before is not None:
-            anchor = self._find(before)
-            where = "AND (p.time_ms, p.post) < (SELECT time_ms, post FROM posts WHERE group_no=? AND post=?)"
-            parameters += [self._no, anchor]
-        rows = self._db.query(
-            f"SELECT {COLUMNS} FROM posts p WHERE p.group_no=? AND p.parent IS NULL AND {SHOWN} {where} "
-            "ORDER BY p.time_ms DESC, p.post DESC LIMIT ?",
-            (*parameters, limit),
-        )
-        return self._posts(rows)
+    def __init__(self, replica: Replica, items: VaultItems, attaching: Attaching) -> None:
+        super().__init__(replica, items, attaching)
+        self.drafts = Drafts(replica, self._find)
 
-    async def get(self, post: str, *, reveal: bool = False) -> Post:
-        """One post or reply, by id or a unique beginning of it.
+    async def send_draft(self, reply_to: str | None = None) -> Post:
+        """Post what was begun, and drop the draft with the same step: it is posted once, whatever happens.
 
         Args:
-            reveal: with its text, if an admin hid it.
+            reply_to: the post that it answers; None for a new one.
 
         Raises:
-            UnknownItemError: it is not here.
+            UnknownItemError: there is no such draft, or what it answers or quotes is not here.
         """
-        return self._get(self._find(post), reveal=reveal)
+        draft = self.drafts.require(reply_to)
+        parent = None if draft.reply_to is None else self._find(draft.reply_to)
+        more = self._said(draft.text, draft.quote, ())
+        return await self.write(draft.text, parent, more=more, beside=lambda: self.drafts.forget(parent))
 
     async def changed(self, event: GroupEvent) -> builtins.list[Post]:
         """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others.

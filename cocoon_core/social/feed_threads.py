@@ -28,7 +28,7 @@ class Threads(PostRows):
         """
         found = self._find(post)
         rows = _without_loose_ends(self._below(self._root_of(found)), found)
-        return self._posts(_order_thread(rows), reveal=reveal)
+        return self._posts(order_thread(rows), reveal=reveal)
 
     # --- all of it, for an archive
 
@@ -60,7 +60,7 @@ class Threads(PostRows):
         for _, root in sorted([*roots, *strays]):
             rows = _without_loose_ends(self._below(root))
             if rows:  # nothing may stand in it
-                yield self._posts(_order_thread(rows), reveal=True)
+                yield self._posts(order_thread(rows), reveal=True)
 
     def _stray_roots(self) -> list[tuple[int, bytes]]:
         """(time, id) of replies that stand above all others which are here: their parent is not, or is below them."""
@@ -110,19 +110,22 @@ class Threads(PostRows):
 
 def _without_loose_ends(rows: list[Row], asked: bytes | None = None) -> list[Row]:
     """Without the deleted posts under which nothing stands any more; the one that was asked for stays."""
+    return with_ancestors(rows, {row[_POST] for row in rows if not row[_DELETED] or row[_POST] == asked})
+
+
+def with_ancestors(rows: list[Row], wanted: set[bytes]) -> list[Row]:
+    """Of the rows of a thread those of some posts, and of all that stand above them."""
     parents = {row[_POST]: row[_PARENT] for row in rows}
     kept: set[bytes] = set()
-    for row in rows:
-        if row[_DELETED] and row[_POST] != asked:
-            continue
-        post = row[_POST]
+    for lowest in wanted:
+        post = lowest
         while post in parents and post not in kept:
             kept.add(post)
             post = parents[post]
     return [row for row in rows if row[_POST] in kept]
 
 
-def _order_thread(rows: list[Row]) -> list[Row]:
+def order_thread(rows: list[Row]) -> list[Row]:
     """The root, then every reply by the time shown, max(own time, parent's time shown), then by id."""
     times = {row[_POST]: row[_TIME] for row in rows}
     parents = {row[_POST]: row[_PARENT] for row in rows}

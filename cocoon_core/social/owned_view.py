@@ -28,7 +28,7 @@ MOST_COPIES: Final = 10_000  # that are kept in mind
 LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999, as far as a date can be shown
 
 Said = tuple[Any, ...]  # what one of them says, in the order of the view's columns
-_Row = tuple[Any, ...]
+Row = tuple[Any, ...]  # group, id, document, key and member, what it says, generation, erased, lingers
 
 
 class OwnedView:
@@ -81,6 +81,9 @@ class OwnedView:
     def read_tombstone(self, value: Any, identity: bytes, generation: int) -> Said | None:
         """What is left of one that was erased, or deleted; None where it is no tombstone of this generation."""
         raise NotImplementedError
+
+    def arriving(self, record: DocumentRecord, rows: Sequence[Row]) -> None:
+        """These rows are about to be written; those that stood in the table still do."""
 
     # --- following the documents
 
@@ -162,7 +165,7 @@ class OwnedView:
             keys = dict.fromkeys(key.removeprefix(GONE_PREFIX) for key in keys)
         group_no, number, author = self._no, record.number, bytes(member)
         prefix, identify, read, plain = self.keys, self.identify, self.read, document.plain
-        rows: list[_Row] = []
+        rows: list[Row] = []
         gone: list[tuple[int, bytes, int]] = []
         lost: list[str] = []
         for key in keys:
@@ -182,6 +185,8 @@ class OwnedView:
                 rows.append((group_no, identity, number, key, author, *said, generation, erased, lingers))
         if gone:
             self._db.executemany(self._delete, gone)
+        if rows:
+            self.arriving(record, rows)
         if generation:
             self._note_copies(rows)
         if rows:
@@ -189,7 +194,7 @@ class OwnedView:
         if lost and generation:
             self._look_below(record.descriptor, lost)
 
-    def _note_copies(self, rows: Iterable[_Row]) -> None:
+    def _note_copies(self, rows: Iterable[Row]) -> None:
         """Tell what only moved to this generation from what is new or other in it."""
         end = 5 + len(self.columns)
         for row in rows:

@@ -6,6 +6,8 @@ somebody who may be hostile: what is odd is as if absent. How the table follows 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 from cocoon_core.protocol.constants import (
@@ -17,7 +19,10 @@ from cocoon_core.protocol.constants import (
 )
 from cocoon_core.protocol.ids import DocumentId, MemberId
 from cocoon_core.protocol.primitives import make_hasher
-from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
+from cocoon_core.social.owned_view import OwnedView, Row, Said, clamp_ms
+from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.replica import Replica
+from cocoon_core.sync.shelf import Readable
 
 FEED_PREFIX: Final = "feed/"
 POST_PREFIX: Final = "post:"
@@ -28,6 +33,7 @@ YES, NO = 1, 2  # what `answer` says
 
 _hash_post: Final = make_hasher(LABEL_POST, POST_ID_BYTES)
 _PLAIN: Final = {"at", "text", "re", "files", "edited"}  # the keys that most posts have, at most
+_ERASED: Final = -2  # its place in a row
 _NOTHING: Final = (None,) * 6  # of quote, mentions, ask, until_ms, answer and solved, as most posts say
 
 
@@ -44,6 +50,10 @@ class PostView(OwnedView):
     )
     deletes: ClassVar = True
 
+    def __init__(self, replica: Replica) -> None:
+        super().__init__(replica)
+        self._known: set[bytes] | None = set()  # posts that are no news though the table lacks them; None for all
+
     def identify(self, base: DocumentId, key: str) -> bytes:
         return post_id(base, key)
 
@@ -52,6 +62,52 @@ class PostView(OwnedView):
 
     def read_tombstone(self, value: Any, identity: bytes, generation: int) -> Said | None:
         return read_post_tombstone(value, identity, generation)
+
+    # --- what is new (unread_posts)
+
+    def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
+        if not self.is_mine(record):
+            return
+        rows = self._db.query("SELECT post FROM posts WHERE document_no=?", (record.number,))
+        with self._knowing({bytes(post) for (post,) in rows}):
+            super().rebuilt(record, document)
+
+    def adopted(self, record: DocumentRecord, document: Readable) -> None:
+        # of a later generation it cannot be told what is new, and what was copied when others were erased
+        with self._knowing(None if record.descriptor.generation else set()):
+            super().adopted(record, document)
+
+    def let_go(self, record: DocumentRecord) -> None:
+        """What was here and comes back is not new."""
+        super().let_go(record)
+        if self.is_mine(record):
+            self._db.execute(
+                "UPDATE feed_visits SET old_month=max(old_month, ?) WHERE group_no=?",
+                (record.descriptor.period or "", self._no),
+            )
+
+    def arriving(self, record: DocumentRecord, rows: Sequence[Row]) -> None:
+        """Note others' posts that are new here, once the member was at the feed."""
+        known, member = self._known, record.descriptor.member
+        old_month = self._db.query_value("SELECT old_month FROM feed_visits WHERE group_no=?", (self._no,))
+        if old_month is None or known is None or (record.descriptor.period or "") <= old_month:
+            return
+        if member == self._replica.members.member_of(self._replica.keys.id):
+            return
+        fresh = [row[:2] for row in rows if row[1] not in known and not row[_ERASED]]
+        stood = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
+        self._db.executemany(
+            "INSERT OR IGNORE INTO unread_posts (group_no, post) VALUES (?,?)",
+            [post for post in fresh if self._db.query_value(stood, post) is None],
+        )
+
+    @contextmanager
+    def _knowing(self, known: set[bytes] | None) -> Iterator[None]:
+        self._known = known
+        try:
+            yield
+        finally:
+            self._known = set()
 
 
 def read_post(value: Any, identity: bytes) -> Said | None:

@@ -24,13 +24,18 @@ from cocoon_core.sync.owed import changes_in
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import NOT_SAVED
 
-VIEWS: Final = {"posts": ("feed/", "posts", "feed"), "vault_items": ("vault/", "items", "vault")}
+VIEWS: Final = {  # of each table: the kind of its documents, what their names begin with, and words for both
+    "posts": (DocumentKind.OWNED, "feed/", "posts", "feed"),
+    "post_marks": (DocumentKind.ADMIN, "circle", "marks of posts", "document of admins"),
+    "vault_items": (DocumentKind.OWNED, "vault/", "items", "vault"),
+}
 _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
     "called": "SELECT change FROM called WHERE document_no=? ORDER BY 1",
     "refused": "SELECT change, device, code FROM refused WHERE document_no=? ORDER BY 1",
     "posts": "SELECT group_no, post, key, member, text, time_ms, parent, edited, erased, files, quote, mentions, ask, "
     "until_ms, answer, solved, deleted FROM posts WHERE document_no=? ORDER BY post",
+    "post_marks": "SELECT kind, post, time_ms FROM post_marks WHERE document_no=? ORDER BY 1, 2",
     "vault_items": "SELECT group_no, item, key, member, erased, kind, time_ms, name, type, size, width, height, "
     "duration, album, caption, url, digest, has_thumb, blur, site, about, sought, thumb, file FROM vault_items "
     "WHERE document_no=? ORDER BY item",
@@ -237,11 +242,11 @@ class DocumentCheck:
     def _drop_strays(self, table: str) -> None:
         """Rows of a view that stand under no document of its group that the view is computed from."""
         replica = self._replica
-        prefix, what, source = VIEWS[table]
+        kind, prefix, what, source = VIEWS[table]
         sources = {
             record.number
             for record in replica.documents.all()
-            if record.descriptor.kind is DocumentKind.OWNED and record.descriptor.name.startswith(prefix)
+            if record.descriptor.kind is kind and record.descriptor.name.startswith(prefix)
         }
         number = replica.record.number
         rows = replica.database.query(

@@ -140,7 +140,7 @@ def _write(replica: Replica, descriptor: Descriptor, places: list[Place], base: 
     with replica.change(replica.retires.current(descriptor)) as root:
         written = 0
         for place in places:
-            if GONE_PREFIX + place[0] in root:
+            if _is_taken(root, place[0], old):
                 written += 1
                 continue
             target: Any = root
@@ -151,6 +151,17 @@ def _write(replica: Replica, descriptor: Descriptor, places: list[Place], base: 
             written += _write_again(target, key, before.get(key, _ABSENT), after.get(key, _ABSENT))
         return written
     raise LocalStateError("an edit ended before it was written")  # pragma: no cover
+
+
+def _is_taken(root: Mapping[str, Any], key: str, old: Mapping[str, Any]) -> bool:
+    """Whether what stood under a key was erased, or it is a tombstone that stands: nothing is written there then.
+
+    Of what was deleted the tombstone is made first, by the order of keys; the key itself has still to go.
+    """
+    tombstone = root.get(GONE_PREFIX + key)
+    if isinstance(tombstone, Mapping) and "deleted" in tombstone and key not in old:
+        return False
+    return tombstone is not None or (key.startswith(GONE_PREFIX) and key in root)
 
 
 # --- what the lost edits did
