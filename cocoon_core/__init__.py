@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.relays import RelayInfo
+    from cocoon_core.social.drafts import Draft
     from cocoon_core.social.feed import Feed
+    from cocoon_core.social.feed_changing import PostVersion
     from cocoon_core.social.item import Album
     from cocoon_core.social.item import Item as VaultItem
     from cocoon_core.social.post import FeedPage, Post, Quoted
@@ -63,6 +65,7 @@ __all__ = [
     "Cocoon",
     "DeviceInfo",
     "DocumentChanged",
+    "Draft",
     "EntriesWithdrawn",
     "Exported",
     "Feed",
@@ -83,6 +86,7 @@ __all__ = [
     "PendingJoinInfo",
     "Policy",
     "Post",
+    "PostVersion",
     "Quoted",
     "RecoveredGroup",
     "RecoveryInfo",
@@ -127,6 +131,7 @@ _HOMES = {
     "Cocoon": "cocoon_core.cocoon",
     "DeviceInfo": "cocoon_core.devices",
     "DocumentChanged": "cocoon_core.sync.events",
+    "Draft": "cocoon_core.social.drafts",
     "EntriesWithdrawn": "cocoon_core.sync.events",
     "Exported": "cocoon_core.sync.bundling",
     "Feed": "cocoon_core.social.feed",
@@ -146,6 +151,7 @@ _HOMES = {
     "PendingJoinInfo": "cocoon_core.joining",
     "Policy": "cocoon_core.protocol.operation_forms",
     "Post": "cocoon_core.social.post",
+    "PostVersion": "cocoon_core.social.feed_changing",
     "Quoted": "cocoon_core.social.post",
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",

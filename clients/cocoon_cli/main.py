@@ -17,12 +17,14 @@ from cocoon_cli import (
     check,
     demo,
     devices,
+    drafts,
     export,
     group,
     invites,
     members,
     months,
     policy,
+    post_changes,
     posts,
     profile,
     recovery,
@@ -123,7 +125,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
-    for family in (*people, posts, vault, sync, export, audit, check, relay, demo):
+    for family in (*people, posts, post_changes, drafts, vault, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser
 

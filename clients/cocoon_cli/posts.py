@@ -1,25 +1,25 @@
-"""`post`, `reply`, `erase`, `feed`, `thread`: what members write. Writing needs no relay; `cocoon sync` sends it."""
+"""`post`, `reply`, `feed`, `thread`: what members write. Writing needs no relay; `cocoon sync` sends it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cocoon_cli.arguments import Commands, JoinWords, add_yes, positive
+from cocoon_cli.arguments import Commands, JoinWords, positive
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import age, count, shorten_id, size, timestamp
-from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_cli.post_drawing import draw_posts, post_data
+from cocoon_cli.text import count, shorten_id
+from cocoon_core.errors import LocalStateError, UnknownItemError, UsageError
 
 if TYPE_CHECKING:
     from cocoon_core import Group, Post, VaultItem
 
-INDENT = 4  # columns for each step of a thread
-DEEPEST = 6  # steps; deeper replies stand no further in
 _TEXT_HELP = "what to say, in one or many words; - reads it from standard input"
+_READ_HELP = "what is shown counts as read (for people it always does)"
 
 
 def add_commands(commands: Commands) -> None:
@@ -28,10 +28,11 @@ def add_commands(commands: Commands) -> None:
         "post",
         with_group(write_post),
         "write a post",
-        "What is attached is sealed, and stands in the vault too; what a photo, film or sound says of place, device "
-        "and maker is taken out of it.",
+        "`@Name` mentions a member. What is attached is sealed, and stands in the vault too; what a photo, film or "
+        "sound says of place, device and maker is taken out of it.",
         examples=[
             "cocoon post Who has the ladder?",
+            "cocoon post '@Ben can you come?' --quote 4f1c93",
             "cocoon post 'The new greenhouse' --attach roof.jpg --attach plan.pdf",
             "cocoon post --attach 4f1c93      (an item of the vault, without words)",
         ],
@@ -48,46 +49,27 @@ def add_commands(commands: Commands) -> None:
             metavar="PATH|ID",
             help="attach a file, which is added to the vault, or an item that is in it; may be given more than once",
         )
-    erase = commands.add(
-        "erase",
-        with_group(erase_posts, _ask_to_erase),
-        "erase posts and replies of your own, for good",
-        "Everybody then sees that you erased it, and no text. The text itself leaves a member's device with the next "
-        "rotation that it follows (--now begins one), and the relay when it next clears out what is old. What somebody "
-        "copied, backed up or wrote down stays; so does what is on a device that never syncs again.",
-        examples=["cocoon erase 4f1c93", "cocoon erase 4f1c93 a07bd2 --now --yes"],
+        writing.add_argument("--quote", metavar="ID", help="a post that is shown with it")
+    feed = commands.add(
+        "feed",
+        with_group(show_feed),
+        "the newest posts, the newest last",
+        "What came since you were last here is marked with a dot. What is shown counts as read from then on, on this "
+        "device; with --json only if --read is given.",
+        examples=[
+            "cocoon feed",
+            "cocoon feed --new                (only what is new, with what it answers)",
+            "cocoon feed --limit 20 --before 4f1c93",
+        ],
     )
-    erase.add_argument("posts", metavar="ID", nargs="+", help="the id of a post or reply, or the beginning of it")
-    erase.add_argument("--now", action="store_true", help="rotate at once, so that the text leaves every device soon")
-    add_yes(erase)
-    feed = commands.add("feed", with_group(show_feed), "the newest posts, the newest last")
     feed.add_argument("--limit", type=positive, default=50, metavar="N", help="how many (50)")
-    feed.add_argument("--before", metavar="ID", help="only what stands before this post")
+    feed.add_argument("--before", metavar="ID", help="only what stands before this post, or `next` of a page")
+    feed.add_argument("--new", action="store_true", help="only what is new since you were last here")
+    feed.add_argument("--read", action="store_true", help=_READ_HELP)
     thread = commands.add("thread", with_group(show_thread), "one post and all that was answered to it")
     thread.add_argument("post", metavar="ID", help="the id of a post or reply, or the beginning of it")
-
-
-def post_data(post: Post) -> dict[str, Any]:
-    """A post as scripts see it: the same on every device of the group."""
-    return {
-        "id": post.id,
-        "author": post.author,
-        "author_id": str(post.author_id),
-        "text": post.text,
-        "time": timestamp(post.time),
-        "edited": post.edited,
-        "hidden": post.hidden,
-        "attachments": [attachment_data(item) for item in post.attachments],
-        "missing": post.missing,
-        "replies": post.replies,
-        "parent": post.parent,
-        "erased": post.erased,
-    }
-
-
-def attachment_data(item: VaultItem) -> dict[str, Any]:
-    """What is attached to a post as scripts see it; `vault list` says more."""
-    return {"id": item.id, "name": item.name, "kind": item.kind, "size": item.size, "mime": item.mime}
+    thread.add_argument("--hidden", action="store_true", help="with the text of what an admin hid")
+    thread.add_argument("--read", action="store_true", help=_READ_HELP)
 
 
 async def write_post(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
@@ -95,7 +77,7 @@ async def write_post(group: Group, context: Context, args: argparse.Namespace) -
     things = await _attached(group, context, args)
     text = _require_words(args.text, bare=bool(things))
     with context.output.byte_progress("Sealing") as bar:
-        post = await group.feed.post(text, things, lambda far: bar(far.done, far.total))
+        post = await group.feed.post(text, things, lambda far: bar(far.done, far.total), quote=args.quote)
     return await _written(post, group, context)
 
 
@@ -104,7 +86,7 @@ async def write_reply(group: Group, context: Context, args: argparse.Namespace) 
     things = await _attached(group, context, args)
     text = _require_words(args.text, bare=bool(things))
     with context.output.byte_progress("Sealing") as bar:
-        post = await group.feed.reply(args.post, text, things, lambda far: bar(far.done, far.total))
+        post = await group.feed.reply(args.post, text, things, lambda far: bar(far.done, far.total), quote=args.quote)
     return await _written(post, group, context)
 
 
@@ -140,103 +122,71 @@ async def _written(post: Post, group: Group, context: Context) -> Outcome:
     )
 
 
-def _ask_to_erase(args: argparse.Namespace) -> str:
-    return f"Erase {count(len(set(args.posts)), 'post')} for good?"
-
-
-async def erase_posts(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
-    """Erase own posts, and rotate at once where that was asked for."""
-    erased = await group.feed.erase(*args.posts)
-    if args.now:
-        await group.rotate()
-    ids = list(dict.fromkeys(post.id for post in erased))
-    when = "this" if args.now else "the next"
-    notes = [
-        f"The text leaves the others' devices when they follow {when} rotation"
-        + (", as soon as they sync." if args.now else "; `cocoon rotate` begins one at once."),
-        "What somebody copied or backed up stays.",
-    ]
+async def show_feed(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """The newest posts, the newest first for scripts; for people the newest last, each with its thread."""
+    if args.new:
+        return await _show_new(group, context, args)
+    feed, as_json = group.feed, context.output.as_json
+    page = await feed.page(limit=args.limit, before=args.before)
+    pinned = await feed.pinned() if args.before is None else []
+    threads = [] if as_json else [await feed.thread(post.id) for post in reversed(page.posts)]
+    shown = [post for thread in threads for post in thread] or list(page.posts)
+    await _note_read(group, context, args, shown)
+    notes = [f"Warning: {alarm}" for alarm in group.alarms()]
+    if len(page.posts) < args.limit and (away := group.months_away()):
+        notes.append(f"Older posts are not on this device ({away[-1]} to {away[0]}): `cocoon months fetch {away[0]}`.")
+    elif not page.posts:
+        notes.append("Nothing here yet; `cocoon post TEXT` writes, `cocoon sync` fetches.")
     return Outcome(
-        data={"erased": ids, "rotated": bool(args.now)},
-        draw=lambda screen: screen.line(f"Erased {count(len(ids), 'post')}."),
-        notes=[] if context.output.as_json else [*notes, *await context.notes_on_sending(group)],
+        data={
+            "posts": [post_data(post) for post in page.posts],
+            "next": page.next,
+            "pinned": [post_data(post) for post in pinned],
+        },
+        draw=lambda screen: _draw_feed(screen, pinned, shown),
+        notes=notes,
     )
 
 
-async def show_feed(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
-    """The newest posts, the newest first for scripts; for people the newest last, each with its thread."""
-    posts = await group.feed.list(limit=args.limit, before=args.before)
-    threads = [] if context.output.as_json else [await group.feed.thread(post.id) for post in reversed(posts)]
-    notes = [f"Warning: {alarm}" for alarm in group.alarms()]
-    if len(posts) < args.limit and (away := group.months_away()):
-        notes.append(f"Older posts are not on this device ({away[-1]} to {away[0]}): `cocoon months fetch {away[0]}`.")
-    elif not posts:
-        notes.append("Nothing here yet; `cocoon post TEXT` writes, `cocoon sync` fetches.")
+def _draw_feed(screen: Screen, pinned: list[Post], shown: list[Post]) -> None:
+    """What is pinned and would not be seen otherwise stands above."""
+    here = {post.id for post in shown}
+    draw_posts(screen, [post for post in pinned if post.id not in here])
+    draw_posts(screen, shown)
+
+
+async def _show_new(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """What is new since this member was last here, with what it answers."""
+    threads = list(reversed(await group.feed.new(limit=args.limit)))
+    posts = [post for thread in threads for post in thread]
+    total = await group.feed.unread()
+    left = total - sum(post.unread for post in posts)
+    await _note_read(group, context, args, posts)
+    notes = [] if posts else ["Nothing new."]
+    if left:
+        notes.append(f"{count(left, 'post')} more: `cocoon feed --new` again shows the next.")
     return Outcome(
-        data={"posts": [post_data(post) for post in posts]},
-        draw=lambda screen: draw_posts(screen, [post for thread in threads for post in thread]),
+        data={"posts": [post_data(post) for post in posts], "unread": total},
+        draw=lambda screen: draw_posts(screen, posts),
         notes=notes,
     )
 
 
 async def show_thread(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """A root post and its replies."""
-    posts = await group.feed.thread(args.post)
+    posts = await group.feed.thread(args.post, reveal=args.hidden)
+    await _note_read(group, context, args, posts)
+    hint = f"`cocoon thread {args.post} --hidden` shows what an admin hid."
     return Outcome(
         data={"posts": [post_data(post) for post in posts]},
         draw=lambda screen: draw_posts(screen, posts),
+        notes=[hint] if not args.hidden and any(post.hidden for post in posts) else [],
     )
 
 
-def draw_posts(screen: Screen, posts: Sequence[Post]) -> None:
-    """Threads one after another in the order of their first post, each reply under what it answers."""
-    now = datetime.now(UTC)
-    shown = {post.id for post in posts}
-    answers: dict[str, list[Post]] = {}
-    for post in posts:
-        if post.parent in shown:
-            answers.setdefault(str(post.parent), []).append(post)
-    todo = [(post, 0) for post in reversed(posts) if post.parent not in shown]
-    while todo:
-        post, depth = todo.pop()
-        draw_post(screen, post, depth, now, elsewhere=post.parent is not None and post.parent not in shown)
-        todo.extend((answer, depth + 1) for answer in reversed(answers.get(post.id, [])))
-
-
-def draw_post(screen: Screen, post: Post, depth: int, now: datetime, elsewhere: bool) -> None:
-    """One post: who, when and its id; below, further in, the words."""
-    indent = INDENT * min(depth, DEEPEST)
-    marks = [age(post.time, now)]
-    if post.edited:
-        marks.append("edited")
-    if post.erased:
-        marks.append("erased by its author")
-    if post.hidden:
-        marks.append("hidden by an admin")
-    if elsewhere:
-        marks.append(f"answers {shorten_id(str(post.parent))}")
-    if post.replies:
-        marks.append(count(post.replies, "reply"))
-    who = "↳ " if depth or elsewhere else ""
-    screen.line(
-        (who, "dim"),
-        (post.author, "bold"),
-        (f"  {' · '.join(marks)}  ", "dim"),
-        (shorten_id(post.id), "cyan"),
-        indent=indent,
-    )
-    if not post.erased:
-        screen.body(post.text, indent + 2)
-    for item in post.attachments:
-        extent = "" if item.kind == "link" else f", {size(item.size)}"
-        screen.line(
-            ("⎘ ", "dim"),
-            item.name,
-            (f"  {item.kind}{extent}  ", "dim"),
-            (shorten_id(item.id), "cyan"),
-            indent=indent + 2,
-        )
-    if post.missing:
-        screen.line(
-            (f"⎘ {count(post.missing, 'attachment')} not here: removed, or not yet read", "dim"), indent=indent + 2
-        )
+async def _note_read(group: Group, context: Context, args: argparse.Namespace, posts: Iterable[Post]) -> None:
+    """What people are shown counts as read. Where that cannot be kept, they are shown it all the same."""
+    if context.output.as_json and not args.read:
+        return
+    with suppress(LocalStateError):
+        await group.feed.note_here(post.id for post in posts if post.unread)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 _CONTROL_PICTURES = 0x2400  # U+2400 pictures the control character 0, and so on
 _KEEP = {"\u200c", "\u200d"}  # the joiners that emoji, Persian and Indic scripts are written with
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, formats (bidi among them), lone surrogates, line separators
-_AHEAD = timedelta(minutes=5)  # clocks differ a little; more than this is shown
+_AHEAD = timedelta(hours=1)  # clocks differ a little; more than this is shown
 
 
 def neutralise(text: str) -> str:
@@ -80,6 +80,15 @@ def age(then: datetime, now: datetime) -> str:
     if past.days < 7:
         return f"{past.days} day{'s' if past.days > 1 else ''} ago"
     return _date(then)
+
+
+def moment(then: datetime) -> str:
+    """A time to be met, to the minute: `3 Dec 2026, 18:00`, in the time zone of this machine."""
+    try:
+        there = then.astimezone()
+    except (OverflowError, OSError):  # at the ends of the calendar
+        there = then
+    return f"{_date(there)}, {there:%H:%M}"
 
 
 def _date(then: datetime) -> str:

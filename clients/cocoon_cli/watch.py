@@ -18,7 +18,7 @@ from cocoon_cli.context import NOT_SENT, Context
 from cocoon_cli.holder import serve_commands
 from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
-from cocoon_cli.posts import draw_post, post_data
+from cocoon_cli.post_drawing import draw_post, post_data
 from cocoon_cli.text import count
 from cocoon_cli.vault_items import draw_items, item_data
 from cocoon_core import AlarmRaised

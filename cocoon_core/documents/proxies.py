@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Final, NoReturn, overload
 
 from cocoon_core.documents.adapter import ROOT, ObjType, Replica, ScalarType, Stored
-from cocoon_core.documents.views import ListView, MapView, Text, TextView
+from cocoon_core.documents.views import ListView, MapView, Text, TextView, scalar_of
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import MAX_CHANGE_BYTES, MAX_CHANGE_OPS, MAX_KEY_BYTES, MAX_NESTING
 
@@ -226,7 +226,7 @@ def edit_of(draft: Draft, stored: tuple[Stored, bytes], root_key: str, depth: in
     """A scalar as it is, a container as what edits it."""
     value, container = stored
     if type(value) is tuple:
-        return value[1]
+        return scalar_of(value[1])
     if value == ObjType.Map:
         return MapEdit(draft, container, root_key, depth)
     if value == ObjType.List:

@@ -171,7 +171,7 @@ def view_of(replica: Replica, stored: tuple[Stored, bytes]) -> Any:
     """A scalar as it is, a container as its view."""
     value, container = stored
     if type(value) is tuple:
-        return _scalar(value[1])
+        return scalar_of(value[1])
     if value == ObjType.Map:
         return MapView(replica, container)
     return ListView(replica, container) if value == ObjType.List else TextView(replica, container)
@@ -181,7 +181,7 @@ def plain_of(replica: Replica, stored: tuple[Stored, bytes]) -> Any:
     """A scalar as it is, a container as a plain copy."""
     value, container = stored
     if type(value) is tuple:
-        return _scalar(value[1])
+        return scalar_of(value[1])
     if value == ObjType.Map:
         return _plain_map(replica, container)
     return ListView(replica, container).to_python() if value == ObjType.List else replica.text(container)
@@ -195,13 +195,13 @@ def plain_then(replica: Replica, key: str, heads: Iterable[bytes]) -> Any:
         return None
     value, container = stored
     if type(value) is tuple:
-        return _scalar(value[1])
+        return scalar_of(value[1])
     if value != ObjType.Map:
         return None
-    return {name: _scalar(one[0][1]) for name, one in replica.entries_then(then, container) if type(one[0]) is tuple}
+    return {name: scalar_of(one[0][1]) for name, one in replica.entries_then(then, container) if type(one[0]) is tuple}
 
 
-def _scalar(value: Any) -> Any:
+def scalar_of(value: Any) -> Any:
     """The binding gives byte strings, and nothing else, as lists of integers."""
     return bytes(value) if type(value) is list else value
 

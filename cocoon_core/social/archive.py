@@ -222,7 +222,7 @@ class _Pages:
 
 
 def post_data(post: Post) -> dict[str, Any]:
-    """A post with the keys that `cocoon feed --json` gives it."""
+    """A post with the keys that `cocoon feed --json` gives it, but for what is this device's own."""
     return {
         "id": post.id,
         "author": post.author,
@@ -230,9 +230,19 @@ def post_data(post: Post) -> dict[str, Any]:
         "text": post.text,
         "time": stamp(post.time),
         "edited": post.edited,
+        "edited_at": stamp(post.edited_at) if post.edited_at else None,
         "hidden": post.hidden,
+        "pinned": post.pinned,
+        "deleted": post.deleted,
         "erased": post.erased,
         "attachments": [{"id": item.id, "name": item.name} for item in post.attachments],
+        "missing": post.missing,
+        "quote": post.quote,
+        "mentions": [str(member) for member in post.mentions],
+        "ask": post.ask,
+        "until": stamp(post.until) if post.until else None,
+        "answer": post.answer,
+        "solved": list(post.solved),
         "replies": post.replies,
         "parent": post.parent,
     }

@@ -20,6 +20,7 @@ from cocoon_core.social.item import Item
 from cocoon_core.social.post import Post
 
 DEEPEST: Final = 6  # steps that replies are set in
+QUOTED: Final = 300  # characters of a quoted post
 COLOURS: Final = 8
 _KEPT: Final = "\n\t\u200c\u200d"  # line ends, and the joiners that emoji and some scripts are written with
 _INVISIBLE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -56,7 +57,6 @@ justify-content:center;color:#fff;font-weight:600;font-size:.9rem}
 .c5{background:#8a3d62}.c6{background:#46713a}.c7{background:#5c5c66}
 .mark{color:var(--mark);font-size:.82rem}
 .words{white-space:pre-wrap;overflow-wrap:anywhere;margin:.35rem 0 0}
-.words.hidden{opacity:.65}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--quiet);font-size:.85rem}
@@ -187,26 +187,48 @@ class MonthPage:
 
 
 def _post(post: Post, depth: int, link: Callable[[Item], str], *, is_root: bool) -> str:
-    marks = []
-    if post.edited:
-        marks.append("edited")
-    if post.hidden:
-        marks.append("hidden by an admin")
-    if post.erased:
-        marks.append("erased by its author")
+    marks = _marks(post)
     if is_root and post.parent is not None:
         marks.append("answers a post that is not here")
     shown = "".join(f'<span class="mark">{mark}</span>' for mark in marks)
     attached = "".join(f'<p class="quiet">Attached: {link(item)}</p>' for item in post.attachments)
     if post.missing:
         attached += f'<p class="quiet">Attached, and not here any more: {post.missing}</p>'
-    words = f'<p class="words{" hidden" if post.hidden else ""}" dir="auto">{page_text(post.text)}</p>{attached}'
+    words = f'{_quote(post)}<p class="words" dir="auto">{page_text(post.text)}</p>{attached}'
+    if post.hidden:
+        words = f"<details><summary>Show what an admin hid</summary>{words}</details>"
     return (
         f'<article id="p{attribute(post.id)}" class="d{min(depth, DEEPEST)}"><div class="by">'
         f'{_face(str(post.author_id), post.author)}<b dir="auto">{name_text(post.author)}</b>'
         f'<time datetime="{post.time.isoformat(timespec="milliseconds")}">{when_text(post.time)}</time>{shown}</div>'
-        f"{'' if post.erased else words}</article>"
+        f"{'' if post.erased or post.deleted else words}</article>"
     )
+
+
+def _marks(post: Post) -> list[str]:
+    said = {"call": "calls everybody", "question": "question", "yes": "yes", "no": "no"}
+    told = {
+        "pinned": post.pinned,
+        "edited": post.edited,
+        "hidden by an admin": post.hidden,
+        "deleted by its author": post.deleted,
+        "erased by its author": post.erased,
+    }
+    marks = [said[word] for word in (post.ask, post.answer) if word is not None]
+    if post.until is not None:
+        marks.append(f"until {when_text(post.until)}")
+    return [*marks, *(mark for mark, holds in told.items() if holds)]
+
+
+def _quote(post: Post) -> str:
+    """What a post quotes, if it can be shown."""
+    quoted = post.quoted
+    if quoted is None:
+        return ""
+    if quoted.author is None or quoted.hidden or quoted.gone:
+        return '<p class="quiet">Quotes a post that is not shown</p>'
+    words = quoted.text if len(quoted.text) <= QUOTED else f"{quoted.text[:QUOTED]}…"
+    return f'<p class="quiet words" dir="auto">“{page_text(words)}” {name_text(quoted.author)}</p>'
 
 
 def _document(document: Shown) -> str:

@@ -8,6 +8,7 @@ alone, and told to nobody.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -98,31 +99,43 @@ class Reading(Moderating):
         threads.sort(key=lambda rows: (rows[0][_TIME], rows[0][_POST]), reverse=True)
         return [self._posts(rows) for rows in threads]
 
-    async def mark_read(self, *posts: str) -> None:
-        """These posts were read; without any, all were. From the first time on, what comes is new until it is read.
+    async def mark_all_read(self) -> None:
+        """All that is here was read, and the member is here now."""
+        self._note_read(None)
+
+    async def note_here(self, read: Iterable[str] = ()) -> None:
+        """The member is here now, and has read these posts. From the first time on, what comes is new until it is read.
 
         Until all that others wrote before this device came was fetched, it stays as if nobody had been here: else all
         of that would be new.
 
+        Args:
+            read: posts by id, or a unique beginning of it.
+
         Raises:
             UnknownItemError: one is not here.
         """
-        replica, found = self._replica, [self._find(post) for post in posts]
-        debts = builtins.list(replica.debts.all())
+        self._note_read([self._find(post) for post in read])
+
+    def _note_read(self, read: builtins.list[bytes] | None) -> None:
+        """Args:
+        read: None for all.
+        """
+        debts = builtins.list(self._replica.debts.all())
         is_level = all(debt.is_away for debt in debts)
         old_month = max((debt.record.descriptor.period or "" for debt in debts), default="")
         with self._db.transaction():
-            if found:
-                self._db.executemany(
-                    "DELETE FROM unread_posts WHERE group_no=? AND post=?", [(self._no, post) for post in found]
-                )
-            else:
+            if read is None:
                 self._db.execute("DELETE FROM unread_posts WHERE group_no=?", (self._no,))
+            elif read:
+                self._db.executemany(
+                    "DELETE FROM unread_posts WHERE group_no=? AND post=?", [(self._no, post) for post in read]
+                )
             if is_level or self.last_here is not None:
                 self._db.execute(
                     "INSERT INTO feed_visits (group_no, visited_ms, old_month) VALUES (?,?,?) "
                     "ON CONFLICT DO UPDATE SET visited_ms=excluded.visited_ms",
-                    (self._no, replica.clock(), old_month),
+                    (self._no, self._replica.clock(), old_month),
                 )
 
     # --- inside

@@ -93,7 +93,8 @@ def test_columns_count_wide_characters_as_two_and_end_without_spaces() -> None:
         (timedelta(days=1), "1 day ago"),
         (timedelta(days=6, hours=23), "6 days ago"),
         (timedelta(days=7), "7 Mar 2026"),
-        (timedelta(minutes=-4), "just now"),
+        (timedelta(minutes=-59), "just now"),
+        (timedelta(minutes=-61), "14 Mar 2026 (in the future)"),
         (timedelta(days=-366), "15 Mar 2027 (in the future)"),
     ],
 )
