@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from cocoon_core.errors import RelayError, UsageError
+from cocoon_core.social.post import Post
 from cocoon_core.sync import driver
 from tests.support.ending import prepare
 from tests.support.hostile import UnreliableRelay
@@ -33,6 +34,7 @@ class Story:
         self.seats: list[Seat] = []
         self.written: dict[str, str] = {}  # id of a post, and a word that stands in no other
         self.erased: set[str] = set()
+        self.deleted: set[str] = set()
 
     async def begin(self) -> None:
         laptop, ben = await self.world.group("ana", "ben")
@@ -44,8 +46,9 @@ class Story:
         await self.world.level()
 
     async def tell(self, steps: int) -> None:
-        acts = [self.post, self.post, self.post, self.erase, self.erase, self.sync, self.sync, self.sync, self.sync,
-                self.rotate, self.wait, self.restart, self.diary]  # fmt: skip
+        acts = [self.post, self.post, self.post, self.edit, self.delete, self.erase, self.erase,
+                self.sync, self.sync, self.sync, self.sync, self.rotate, self.wait, self.restart,
+                self.diary]  # fmt: skip
         for _ in range(steps):
             await self.chance.choice(acts)()
 
@@ -67,6 +70,25 @@ class Story:
         for post in self.chance.sample(own, min(len(own), self.chance.randint(1, 2))):
             await seat.group.feed.erase(post.id)
             self.erased.add(post.id)
+
+    async def edit(self) -> None:
+        """Own devices edit side by side, also what another one erased: what was there before is in the new text."""
+        seat = self.chance.choice(self.seats)
+        post = await self._own_post(seat)
+        if post is not None:
+            await seat.group.feed.edit(post.id, f"{self.written[post.id]} again {self.chance.randrange(100)}")
+
+    async def delete(self) -> None:
+        seat = self.chance.choice(self.seats)
+        post = await self._own_post(seat)
+        if post is not None:
+            await seat.group.feed.delete(post.id)
+            self.deleted.add(post.id)
+
+    async def _own_post(self, seat: Seat) -> Post | None:
+        own = [post for post in await seat.group.feed.list(limit=1000) if post.author_id == seat.group.me]
+        own = [post for post in own if not (post.erased or post.deleted)]
+        return self.chance.choice(own) if own else None
 
     async def diary(self) -> None:
         seat = self.chance.choice(self.seats)
@@ -116,8 +138,12 @@ async def run_story(folder: Path, seed: int, steps: int) -> None:
         for post in story.written:
             shown[post] = await story.seats[0].group.feed.get(post)
         for post, word in story.written.items():
-            assert shown[post].erased == (post in story.erased), f"{word}, seed {seed}"
-            assert shown[post].text == ("" if post in story.erased else word), f"seed {seed}"
+            if post in story.deleted:  # beside an erase on another device it is erased
+                assert shown[post].deleted or shown[post].erased, f"{word}, seed {seed}"
+            else:
+                assert shown[post].erased == (post in story.erased), f"{word}, seed {seed}"
+            is_gone = post in story.erased | story.deleted
+            assert shown[post].text.split(" ")[0] == ("" if is_gone else word), f"seed {seed}"
             if post in story.erased:
                 for seat in story.seats:
                     assert rows_with(seat, word) == [], f"{word} is left on {seat.name}, seed {seed}"

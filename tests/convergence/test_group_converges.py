@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from cocoon_core.errors import InvalidLinkError, NotYetError, RelayError, UnknownItemError, UsageError
+from cocoon_core.social.post import Post
 from cocoon_core.sync import driver
 from tests.support.ending import find_members, prepare
 from tests.support.hostile import UnreliableRelay
@@ -47,7 +48,8 @@ class Schedule:
         await self._try(creator.sync)
         for name in ("ben", "chi", "dee", "eli", "fay")[: self.chance.randint(2, 5)]:
             await self.world.seat(name)
-        acts = [self.post, self.post, self.reply, self.edit_shared, self.edit_admin, self.edit_own, self.sync,
+        acts = [self.post, self.post, self.reply, self.edit_post, self.delete, self.mark,
+                self.edit_shared, self.edit_admin, self.edit_own, self.sync,
                 self.sync, self.sync, self.sync, self.join, self.join, self.invite, self.set_role, self.set_role,
                 self.revoke, self.restart, self.wait, self.switch_relay, self.clear]  # fmt: skip
         if self.rough:
@@ -84,6 +86,34 @@ class Schedule:
             thread = await seat.group.feed.thread(self.chance.choice(posts).id)
             self.posts += 1
             await self._as_member(seat, seat.group.feed.reply(self.chance.choice(thread).id, f"reply {self.posts}"))
+
+    async def edit_post(self) -> None:
+        seat = self.chance.choice(self.members)
+        own = [post for post in await self._some_posts(seat) if post.author_id == seat.group.me]
+        if own:
+            self.posts += 1
+            await seat.group.feed.edit(self.chance.choice(own).id, f"edited {self.posts}")
+
+    async def delete(self) -> None:
+        seat = self.chance.choice(self.members)
+        own = [post for post in await self._some_posts(seat) if post.author_id == seat.group.me]
+        if own and self.chance.random() < 0.5:
+            await seat.group.feed.delete(self.chance.choice(own).id)
+
+    async def mark(self) -> None:
+        seat = self.chance.choice(self.members)
+        posts, feed = await self._some_posts(seat), seat.group.feed
+        if posts:
+            act = self.chance.choice([feed.hide, feed.hide, feed.unhide, feed.pin, feed.unpin])
+            with suppress(UsageError):  # most are no admins
+                await act(self.chance.choice(posts).id)
+
+    async def _some_posts(self, seat: Seat) -> list[Post]:
+        """Posts and replies that stand, if this seat is a member's."""
+        feed = seat.group.feed
+        roots = [] if seat.group.me is None else await feed.list(limit=10)
+        posts = [post for root in roots for post in await feed.thread(root.id)]
+        return [post for post in posts if not (post.erased or post.deleted)]
 
     async def _as_member(self, seat: Seat, act: object) -> None:
         """Whoever joined by a link that was used up may not write; nobody else may be refused."""

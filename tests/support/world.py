@@ -272,6 +272,7 @@ async def state_of(seat: Seat) -> dict[str, Any]:
         "feed": await feed_of(seat),
         "documents": documents_of(seat),
         "posts": posts_table(seat),
+        "marks": posts_table(seat, "post_marks", "kind, post"),
         "items": posts_table(seat, "vault_items", "item"),
         "chains": {
             device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items() if device in valid

@@ -264,3 +264,32 @@ def test_changes_applied_again_change_nothing() -> None:
     for _ in range(2):
         replica.apply([*first_changes(SHARED), *raws])
         assert replica.heads == documents[0].heads
+
+
+def test_what_stood_under_a_key_after_each_change_can_be_read() -> None:
+    ours, theirs = new_document(OWNED, 1), new_document(OWNED, 2)
+    first = edit(ours, post={"text": "one", "by": b"\x01", "tags": ["not shown"]}, other=1)
+    theirs.merge([theirs.receive(first, ONE, ANA)])
+
+    def write(document: Document, text: str) -> bytes:
+        begun = document.change()
+        with begun as root:
+            root["post"]["text"] = text
+        assert begun.change is not None
+        return begun.change.raw
+
+    mine, other = write(ours, "mine"), write(theirs, "theirs")
+    edit(ours, other=2)  # touches something else
+    ours.merge([ours.receive(other, TWO, ANA)])
+    with ours.change() as root:
+        del root["post"]
+    texts = [None if value is None else value["text"] for _, value in ours.versions("post", 10)]
+    assert (texts[0], sorted(map(str, texts[1:3])), texts[3:]) == ("one", ["mine", "theirs"], [None])
+    assert ours.versions("post", 10)[0] == (parse_change(first).hash, {"text": "one", "by": b"\x01"})
+    assert len(ours.versions("post", 2)) == 2
+    assert ours.versions("nothing", 10) == []
+    assert [value for _, value in ours.versions("other", 10)] == [1, 2]
+    waiting = write(theirs, "not merged")
+    ours.receive(waiting, TWO, ANA)
+    assert len(ours.versions("post", 10)) == 4, "what was received and not merged is not shown"
+    assert mine != other

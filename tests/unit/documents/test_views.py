@@ -47,6 +47,15 @@ def test_values_are_read_back_with_their_types_and_pass_the_gate(value: Any) -> 
     assert new_gate(OWNED, [(raw, device(1))]).heads == document.heads
 
 
+@given(values)
+def test_values_are_read_with_their_types_inside_an_edit_too(value: Any) -> None:
+    document = new_document(OWNED, 1)
+    edit(document, a=value)
+    with document.change() as root:
+        inside = root["a"]
+        assert exactly(inside.to_python() if hasattr(inside, "to_python") else inside) == exactly(value)
+
+
 class Played:
     """The same writes on a document and on plain Python."""
 

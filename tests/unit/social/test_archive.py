@@ -109,6 +109,36 @@ async def test_an_erased_post_is_said_to_be_erased(world: World) -> None:
     assert "slip" not in text
 
 
+async def test_what_was_edited_deleted_hidden_pinned_and_quoted_is_said(world: World) -> None:
+    (ana,) = await world.group("ana")
+    feed = ana.group.feed
+    edited, hidden, root = await feed.post("edited"), await feed.post("hidden words"), await feed.post("deleted words")
+    alone = await feed.post("deleted alone")
+    await feed.edit(edited.id, "edited @Ana")
+    reply = await feed.reply(root.id, "a reply", quote=hidden.id)
+    await feed.hide(hidden.id)
+    await feed.pin(edited.id)
+    await feed.delete(root.id, alone.id)
+    await write(ana, world.folder / "out")
+    folder = folder_of(world.folder / "out")
+    (month,) = read(folder / "group.json")["months"]
+    threads = read(folder / month["file"])["threads"]
+    posts = {post["id"]: post for thread in threads for post in thread["posts"]}
+    assert posts.keys() == {edited.id, hidden.id, root.id, reply.id}
+    shown = posts[edited.id]
+    assert (shown["text"], shown["edited"], shown["pinned"]) == ("edited @Ana", True, True)
+    assert (shown["mentions"], shown["edited_at"] > shown["time"]) == ([str(ana.group.me)], True)
+    assert (posts[hidden.id]["text"], posts[hidden.id]["hidden"]) == ("hidden words", True)
+    assert (posts[root.id]["text"], posts[root.id]["deleted"]) == ("", True)
+    assert (posts[reply.id]["quote"], posts[reply.id]["parent"]) == (hidden.id, root.id)
+    text = "".join(page.text for _, page in pages(world.folder / "out"))
+    for mark in ("pinned", "hidden by an admin", "deleted by its author", "Quotes a post that is not shown"):
+        assert mark in text
+    assert "deleted words" not in text
+    assert text.count("hidden words") == 1
+    assert find_faults(world.folder / "out") == []
+
+
 async def test_an_archive_has_all_posts_once_as_the_feed_shows_them(world: World) -> None:
     ana, ben = await world.group("ana", "ben")
     roots = []
@@ -175,7 +205,9 @@ async def test_attack_21_no_text_and_no_name_runs_or_fetches_anything(world: Wor
     await ana.running.create_group("<b onclick=x>&", member_name="Ana <i>", relays=[url])
     for text in HOSTILE:
         post = await ana.group.feed.post(text)
-        await ana.group.feed.reply(post.id, text)
+        await ana.group.feed.reply(post.id, text, quote=post.id)
+        hidden = await ana.group.feed.post(text)
+        await ana.group.feed.hide(hidden.id)
     async with ana.group.document("</title><script>x</script>", SCHEMA).change() as doc:
         for text in HOSTILE:
             doc["items"][text] = text
