@@ -114,6 +114,5 @@ async def test_who_was_removed_is_still_shown_as_mentioned_and_who_never_came_is
     odd = next(one for one in await ben.group.feed.list() if one.text == "to nobody")
     assert odd.mentions == (forger.member,)
     bens = ben.group.me
-    await ana.group.sync()
     await ana.group.remove_member("Ben")
     assert (await ana.group.feed.get(post.id)).mentions == (bens,)
