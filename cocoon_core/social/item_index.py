@@ -245,7 +245,7 @@ class ItemIndex:
         )
 
     def _items(self, rows: Sequence[tuple[Any, ...]]) -> list[Item]:
-        members = self._replica.members.roster.members
+        roster = self._replica.members.roster
         names: dict[bytes, tuple[str, MemberId]] = {}
         found = []
         for (
@@ -254,8 +254,9 @@ class ItemIndex:
         ) in rows:  # fmt: skip
             who = names.get(member)
             if who is None:
-                known = members.get(MemberId(member))
-                who = names[member] = (known.shown_name if known else member.hex()[:12], MemberId(member))
+                author = MemberId(member)
+                known = roster.members.get(author) or roster.former_members.get(author)
+                who = names[member] = (known.shown_name if known else member.hex()[:12], author)
             found.append(
                 Item(
                     item.hex(),

@@ -108,8 +108,9 @@ class PostRows:
         )
 
     def _author(self, member: bytes) -> tuple[str, MemberId]:
-        known = self._replica.members.roster.members.get(MemberId(member))
-        return (known.shown_name if known else member.hex()[:12]), MemberId(member)
+        author, roster = MemberId(member), self._replica.members.roster
+        known = roster.members.get(author) or roster.former_members.get(author)
+        return (known.shown_name if known else member.hex()[:12]), author
 
     def _known(self, mentions: bytes) -> tuple[MemberId, ...]:
         """Those who are members, or were."""

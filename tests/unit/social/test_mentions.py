@@ -116,3 +116,13 @@ async def test_who_was_removed_is_still_shown_as_mentioned_and_who_never_came_is
     bens = ben.group.me
     await ana.group.remove_member("Ben")
     assert (await ana.group.feed.get(post.id)).mentions == (bens,)
+
+
+async def test_who_is_gone_is_shown_by_name_beside_what_they_wrote(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    post = await ben.group.feed.post("farewell")
+    await ben.group.vault.add_link("https://example.org/")
+    await world.level()
+    await ana.group.remove_member("Ben")
+    assert (await ana.group.feed.get(post.id)).author == "Ben"
+    assert [item.author for item in await ana.group.vault.items()] == ["Ben"]

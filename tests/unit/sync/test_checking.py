@@ -39,6 +39,7 @@ async def lived(world: World) -> tuple[Seat, Seat]:
         async with ben.group.document("list", SCHEMA).change() as doc:
             doc["items"][str(number)] = number
             doc["lines"].append("x")
+    await ana.group.feed.pin(post.id)
     await world.level()
     await ana.group.rotate()
     await world.level()
@@ -81,6 +82,12 @@ CACHES: dict[str, tuple[str, str]] = {
         "view",
         "UPDATE posts SET document_no=(SELECT max(id) FROM documents) WHERE rowid=(SELECT min(rowid) FROM posts)",
     ),
+    "a mark that is missing": ("view", "DELETE FROM post_marks"),
+    "a mark that nobody made": (
+        "view",
+        "INSERT INTO post_marks SELECT group_no, 'hidden', post, document_no, 1 FROM post_marks",
+    ),
+    "a mark under another document": ("view", "UPDATE post_marks SET document_no=(SELECT min(id) FROM documents)"),
     "a post that is missing": ("view", "DELETE FROM posts WHERE rowid=(SELECT min(rowid) FROM posts)"),
     "a post that nobody wrote": (
         "view",
