@@ -169,7 +169,7 @@ MAX_ATTACHMENTS: Final = 32  # items that one post names
 MAX_MENTIONS: Final = 64  # members that one post mentions
 MAX_SOLVING: Final = 16  # replies that one question names as its answers
 MAX_VERSIONS: Final = 100  # of one post that are shown
-MAX_PINS: Final = 32  # posts that stand at the top of a group's feed
+MAX_PINNED: Final = 32  # posts that stand at the top of a group's feed
 MAX_DRAFTS: Final = 200  # of one group on one device
 
 # --- linking a device: specs/device-link.md

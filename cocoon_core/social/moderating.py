@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cocoon_core.documents.proxies import MapEdit
 from cocoon_core.errors import UsageError
-from cocoon_core.protocol.constants import MAX_PINS
+from cocoon_core.protocol.constants import MAX_PINNED
 from cocoon_core.social.circle_view import CIRCLE, HIDDEN, PINNED, ROOTS, CircleView
 from cocoon_core.social.feed_writing import Attaching, Writing
 from cocoon_core.social.post import Post
@@ -66,7 +66,7 @@ class Moderating(Writing):
         rows = self._db.query(
             f"SELECT {COLUMNS} FROM post_marks k JOIN posts p ON p.group_no=k.group_no AND p.post=k.post "
             "WHERE k.group_no=? AND k.kind=? AND NOT p.erased ORDER BY k.time_ms DESC, k.post LIMIT ?",
-            (self._no, PINNED, MAX_PINS),
+            (self._no, PINNED, MAX_PINNED),
         )
         return self._posts(rows)
 
@@ -84,10 +84,10 @@ class Moderating(Writing):
                     marks[post.hex()] = now_ms
                 elif not wanted and post.hex() in marks:
                     del marks[post.hex()]
-            if kind == PINNED and wanted and len(marks) > MAX_PINS:
+            if kind == PINNED and wanted and len(marks) > MAX_PINNED:
                 self._drop_stale_pins(marks)
-                if len(marks) > MAX_PINS:
-                    raise UsageError(f"{MAX_PINS} posts are pinned at most; unpin one first")
+                if len(marks) > MAX_PINNED:
+                    raise UsageError(f"{MAX_PINNED} posts are pinned at most; unpin one first")
         return [self._get(post) for post in found]
 
     def _drop_stale_pins(self, marks: MapEdit) -> None:

@@ -33,7 +33,7 @@ def relay_of(world: World) -> Any:
 
 
 async def agree(*seats: Seat) -> None:
-    for seat in seats:
+    for seat in (*seats, *seats):
         await seat.sync()
     reference = await state_of(seats[0])
     for seat in seats:
@@ -202,12 +202,16 @@ async def test_attack_27_a_tombstone_without_a_deletion_hides_no_history_as_eras
 async def test_attack_33_no_time_of_a_post_breaks_the_display_or_outlasts_an_edit(world: World) -> None:
     ana, ben, mal = await world.group("ana", "ben", "mal")
     times: list[Any] = [0, -1, -(2**63), 2**53, 2**63 - 1, "soon", None, True]
-    for place, time_ms in enumerate(times):
-        forger = Forger(mal)
-        more = {"edited": time_ms, "ask": 1, "until": time_ms}
-        raw = forger.post(f"{time_ms!r}", f"post:{place:02}", at=1, **more)
-        inject(relay_of(world), ana.replica.epoch, forger.write((forger.feed(), raw)))
-        await mal.sync()
+
+    def write(root: Any) -> None:
+        for place, time_ms in enumerate(times):
+            more = {"edited": time_ms, "ask": 1, "until": time_ms}
+            root[f"post:{place:02}"] = {"at": 1, "text": f"{time_ms!r}", **more}
+
+    forger = Forger(mal)
+    raw = forger.change(forger.feed(), write)
+    inject(relay_of(world), ana.replica.epoch, forger.write((forger.feed(), raw)))
+    await mal.stop()
     await agree(ana, ben)
     out = StringIO()
     for seat in (ana, ben):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cocoon_core.errors import UsageError
-from cocoon_core.protocol.constants import MAX_PINS
+from cocoon_core.protocol.constants import MAX_PINNED
 from cocoon_core.social.circle_view import CIRCLE, read_marks
 from tests.support.world import Seat, World, make_world, posts_table, rebuild_everything, state_of
 
@@ -124,14 +124,14 @@ async def test_pinned_posts_stand_apart_too_the_last_one_first(world: World) -> 
 async def test_no_more_than_so_many_are_pinned_and_what_was_taken_back_holds_no_place(world: World) -> None:
     (ana,) = await world.group("ana")
     feed = ana.group.feed
-    posts = [await feed.post(f"post {number}") for number in range(MAX_PINS + 1)]
-    await feed.pin(*(post.id for post in posts[:MAX_PINS]))
+    posts = [await feed.post(f"post {number}") for number in range(MAX_PINNED + 1)]
+    await feed.pin(*(post.id for post in posts[:MAX_PINNED]))
     with pytest.raises(UsageError, match="unpin one"):
-        await feed.pin(posts[MAX_PINS].id)
-    assert not (await feed.get(posts[MAX_PINS].id)).pinned
+        await feed.pin(posts[MAX_PINNED].id)
+    assert not (await feed.get(posts[MAX_PINNED].id)).pinned
     await feed.delete(posts[3].id)
-    await feed.pin(posts[MAX_PINS].id)
-    assert len(await feed.pinned()) == MAX_PINS
+    await feed.pin(posts[MAX_PINNED].id)
+    assert len(await feed.pinned()) == MAX_PINNED
 
 
 async def test_a_profile_of_an_older_version_shows_the_marks_that_it_has_already(world: World) -> None:

@@ -105,9 +105,9 @@ async def test_mentions_and_quotes_are_shown_to_all(world: World) -> None:
 async def test_who_was_removed_is_still_shown_as_mentioned_and_who_never_came_is_not(world: World) -> None:
     from tests.support.hostile import Forger, inject
 
-    ana, ben = await world.group("ana", "ben")
+    ana, ben, mal = await world.group("ana", "ben", "mal")
     post = await ana.group.feed.post("@Ben, welcome")
-    forger = Forger(ana)
+    forger = Forger(mal)
     raw = forger.post("to nobody", mentions=b"\x07" * 32 + bytes(forger.member))
     inject(next(iter(world.relays.values())), ana.replica.epoch, forger.write((forger.feed(), raw)))
     await ben.sync()
