@@ -44,7 +44,7 @@ secrets or plaintext. Foreign exceptions are converted in the module that import
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class CocoonError(Exception):
@@ -279,3 +279,7 @@ class DocumentUnavailableError(LocalStateError):
     """A document cannot be shown on this device now; nothing of it is lost, and nobody else is affected."""
 
     code = "document_unavailable"
+
+
+# No group of the profile could go on after one of these; after another `LocalStateError` the others can.
+OF_THE_PROFILE: Final = (ProfileDamagedError, ProfileLockedError, StorageFullError)

@@ -48,8 +48,9 @@ class Vaulting(Scenes):
         tell.check("it was in the middle", 0 < len(before) < total - 1)
         ana.run("sync")
         after = self._chunks()
-        once = len({path.stem for path in after}) == len(after)  # a file's name is the blob's hash and a suffix of its own
-        tell.check("the next sync goes on: all are there, and none was put twice", once and before.items() <= after.items())
+        once = len({path.stem for path in after}) == len(after)  # a file is named by the blob's hash and a suffix
+        is_kept = before.items() <= after.items()
+        tell.check("the next sync goes on: all are there, and none was put twice", once and is_kept)
         tell.check("nothing waits to be sent", ana.run("vault", "status")["waiting"]["files"] == 0)
         self._compare(pictures)
 

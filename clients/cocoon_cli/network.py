@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.context import Context
 from cocoon_cli.output import Outcome, Screen
-from cocoon_core.errors import RelayUnavailable
+from cocoon_core.errors import LocalStateError, RelayUnavailable
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group
@@ -33,7 +33,8 @@ async def sync_network(cocoon: Cocoon, context: Context, addresses: Sequence[str
     notes: list[str] = []
     for group in groups:
         done = report.groups[group.id]
-        lines.append((group.name, f": sent {done.sent}, received {done.received}."))
+        stop = f" Not in sync: {done.error.rstrip('.')}." if done.error is not None else ""
+        lines.append((group.name, f": sent {done.sent}, received {done.received}.{stop}"))
         reached = {visit.device for visit in done.visits if visit.ok}
         for visit in done.visits:
             devices.append(
@@ -60,9 +61,10 @@ async def sync_network(cocoon: Cocoon, context: Context, addresses: Sequence[str
         "sent": sum(done.sent for done in report.groups.values()),
         "received": sum(done.received for done in report.groups.values()),
         "devices": devices,
+        "stopped": {str(group): done.error for group, done in report.groups.items() if done.error is not None},
         "alarms": [alarm for group in groups for alarm in group.alarms()],
     }
-    return Outcome(data, draw, notes)
+    return Outcome(data, draw, notes, LocalStateError.exit_code if data["stopped"] else 0)
 
 
 @contextlib.asynccontextmanager

@@ -15,12 +15,8 @@ from cocoon_cli.context import Context, with_profile
 from cocoon_cli.network import sync_network
 from cocoon_cli.output import Outcome, Progress, Screen
 from cocoon_cli.text import count, shorten_id, timestamp
-from cocoon_cli.watch import OF_THE_PROFILE, watch_groups
-from cocoon_core.errors import (
-    CocoonError,
-    LocalStateError,
-    RelayUnavailable,
-)
+from cocoon_cli.watch import watch_groups
+from cocoon_core.errors import OF_THE_PROFILE, CocoonError, LocalStateError, RelayUnavailable
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, SyncReport, Transfer, WithheldInfo

@@ -22,13 +22,12 @@ from cocoon_cli.post_drawing import draw_post, post_data
 from cocoon_cli.text import count
 from cocoon_cli.vault_items import draw_items, item_data
 from cocoon_core import AlarmRaised
-from cocoon_core.errors import LocalStateError, ProfileDamagedError, ProfileLockedError, RelayError, StorageFullError
+from cocoon_core.errors import OF_THE_PROFILE, LocalStateError, RelayError
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group
 
 
-OF_THE_PROFILE = (ProfileDamagedError, ProfileLockedError, StorageFullError)  # no group could go on
 SENT = "Sent."
 WAITS = "Not sent yet: the `cocoon sync --watch` that runs sends it as soon as it reaches the relay."
 ANSWER_SECONDS = 60.0  # between two looks whether a group let this profile in

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cocoon_core.errors import CocoonError, LocalStateError, RelayError, RelayUnavailable, UsageError
 from cocoon_core.protocol.constants import LAN_EPOCHS, LAN_INSTANCE_BYTES, LAN_TOKEN_BYTES, REPAIR_DAYS
@@ -29,6 +29,7 @@ from cocoon_core.sync.driver import RelayDriver
 from cocoon_core.sync.epochs import DAY_MS
 from cocoon_core.sync.guests import guest
 from cocoon_core.sync.handover import Fills
+from cocoon_core.sync.lan_work import Work
 from cocoon_core.sync.manifest_blobs import fill_blobs
 from cocoon_core.sync.mdns import Finder, Sighting
 from cocoon_core.sync.replacing import replace_own_device
@@ -82,10 +83,15 @@ class Visit:
 
 @dataclass(slots=True)
 class Exchanged:
-    """What one group got and gave: entries that are new here, from whichever device, and every visit."""
+    """What one group got and gave: entries that are new here, from whichever device, and every visit.
+
+    Attributes:
+        error: why the group cannot go on on this device, where it cannot; the others went on.
+    """
 
     received: int = 0
     visits: list[Visit] = field(default_factory=list)
+    error: str | None = None
 
     @property
     def sent(self) -> int:
@@ -112,12 +118,11 @@ class Lan:
         self._own: dict[int, RelayDriver] = {}
         self._keys: dict[TopicId, Secret] = {}
         self._followed: dict[int, TopicId] = {}  # that the own hosts' drivers know of
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = Work({replica.record.number for replica in replicas})
         self._visiting: dict[tuple[int, bytes], asyncio.Task[None]] = {}
         self._tries: dict[tuple[int, bytes], int] = {}
         self._tries_in = -1  # the slot in which those were
         self._said: tuple[int, tuple[TopicId, ...]] | None = None
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._heard_at = self._asked_at = self._others_at = 0.0
         self._is_announced = False
         self._stays = False
@@ -148,16 +153,16 @@ class Lan:
         for replica in self._replicas:
             level = asyncio.Event()
             ready.append(level)
-            self._start(self._keep_own(replica, host.url, level))
+            self._work.start(self._keep_own(replica, host.url, level), replica.record.number)
         async with asyncio.timeout(START_SECONDS):
-            await self._unless_failed(asyncio.gather(*(level.wait() for level in ready)))
+            await self._work.unless_failed(asyncio.gather(*(level.wait() for level in ready)))
         await self._announce()
         self._is_announced = True
-        self._start(self._announce_on())
-        self._start(self._look())
+        self._work.start(self._announce_on())
+        self._work.start(self._look())
 
     async def _keep_own(self, replica: Replica, url: str, level: asyncio.Event) -> None:
-        """Give the own host what is here, and take what others put there."""
+        """Give the own host what is here, and take what others put there. `level`: it has it, or never will."""
 
         def tell(error: RelayError | None) -> None:
             if error is None:
@@ -165,9 +170,13 @@ class Lan:
             elif not level.is_set():
                 raise LocalStateError(f"this device cannot use its own host at {url}: {error}")
 
-        with guest(replica, url):
-            driver = self._own[replica.record.number] = RelayDriver(replica, url, self._access, self._access.blobs)
-            await driver.watch(tell)
+        driver = self._own[replica.record.number] = RelayDriver(replica, url, self._access, self._access.blobs)
+        try:
+            with guest(replica, url):
+                await driver.watch(tell)
+        finally:
+            del self._own[replica.record.number]
+            level.set()
 
     # --- announcing
 
@@ -190,7 +199,7 @@ class Lan:
 
     def _announced(self) -> tuple[tuple[TopicId, ...], list[Secret]]:
         """Of every group the epoch that is written to, then the newest before it: for who slept through a rotation."""
-        rows = [_found_by(replica) for replica in self._replicas]
+        rows = [_found_by(replica) for replica in self._going()]
         topics = [row[place] for place in range(LAN_EPOCHS) for row in rows if place < len(row)]
         held = {topic: stored.epoch for replica in self._replicas for topic, stored in replica.epochs.held.items()}
         return tuple(topics), [self._key(held[topic]) for topic in topics]
@@ -209,7 +218,7 @@ class Lan:
             assert self._instance is not None, "made by `begin`"
             if sighting.instance.nonce == self._instance.nonce:
                 continue
-            for replica in self._replicas:
+            for replica in self._going():
                 self._meet(replica, sighting)
 
     def _meet(self, replica: Replica, sighting: Sighting) -> None:
@@ -236,7 +245,8 @@ class Lan:
         self._tries[key] = self._tries.get(key, 0) + 1
         current = replica.epochs.current.epoch.topic
         topics = [held[place].epoch.topic for place in places]
-        task = self._start(self._visit(replica, sighting, topics[-1], is_behind=current not in topics))
+        visit = self._visit(replica, sighting, topics[-1], is_behind=current not in topics)
+        task = self._work.start(visit, replica.record.number)
         self._visiting[key] = task
         task.add_done_callback(lambda _: self._visiting.pop(key, None))
 
@@ -284,12 +294,12 @@ class Lan:
         """Look for devices, exchange everything with each, and stay for those who are still reading here.
 
         Raises:
-            LocalStateError: this device cannot go on.
+            LocalStateError: this device cannot go on, in any group.
         """
         started = asyncio.get_running_loop().time()
         while not self._is_done(started):
             await self._turn()
-        for replica in self._replicas:
+        for replica in self._going():
             await replica.edits_ended()
             if replace_own_device(replica) is not None:  # what the new device wrote goes to those who are here
                 self._tries.clear()
@@ -310,12 +320,12 @@ class Lan:
         others = self._host is not None and self._host.connections > len(self._own)
         if others:
             self._others_at = now
-        if now - self._others_at < QUIET_SECONDS and any(map(self._owes, self._replicas)):
+        if now - self._others_at < QUIET_SECONDS and any(map(self._owes, self._going())):
             return True  # they may just have brought it
         return bool(self._visiting) or others or not all(driver.is_level for driver in self._own.values())
 
     async def _turn(self) -> None:
-        await self._unless_failed(asyncio.ensure_future(asyncio.sleep(_TURN_SECONDS)))
+        await self._work.unless_failed(asyncio.ensure_future(asyncio.sleep(_TURN_SECONDS)))
         self._look_for_blobs()
 
     def _look_for_blobs(self) -> None:
@@ -327,9 +337,9 @@ class Lan:
         if now - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = now
-        for replica in self._replicas:
+        for replica in self._going():
             number, topic = replica.record.number, replica.epoch.topic
-            if self._owes(replica) or self._followed.get(number) != topic:
+            if number in self._own and (self._owes(replica) or self._followed.get(number) != topic):
                 self._followed[number] = topic
                 self._own[number].look_again()
 
@@ -343,40 +353,19 @@ class Lan:
     async def stay(self) -> None:
         """Go on until cancelled, or until something fails for good."""
         self._stays = True
-        await asyncio.shield(self._failed)
+        await self._work.until_failed()
 
     # --- inside
 
-    def _start(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task), "work is a coroutine"
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._failed.done():
-            self._failed.set_exception(error)
-
-    async def _unless_failed(self, wanted: asyncio.Future[Any]) -> None:
-        both: set[asyncio.Future[Any]] = {wanted, self._failed}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if self._failed.done():
-            wanted.cancel()
-            self._failed.result()
-        await wanted
+    def _going(self) -> list[Replica]:
+        """The groups that are not stopped."""
+        return [replica for replica in self._replicas if replica.record.number not in self._work.stopped]
 
     async def end(self) -> None:
         """Stop everything and take leave."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self._failed.done():
-            self._failed.cancel()
-        elif not self._failed.cancelled():
-            self._failed.exception()
+        await self._work.end()
+        for number, error in self._work.stopped.items():
+            self.exchanged[number].error = str(error)
         await self._finder.close()
 
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -20,7 +21,7 @@ from cocoon_core.protocol.envelope import seal_envelope
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frames import Ack, Opened, RelayFrame
 from cocoon_core.protocol.ids import TopicId
-from cocoon_core.protocol.lan import MOST_TOKENS, Instance, make_announcement
+from cocoon_core.protocol.lan import MOST_TOKENS, Instance, lan_key, make_announcement, slot_of
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.sync import lan
 from cocoon_core.sync.access import RelayAccess, real_access
@@ -28,6 +29,7 @@ from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.mdns import Sighting
 from cocoon_core.sync.transport import Connection, dial_websocket
+from tests.support.hostile import Forger
 from tests.support.lan import LOCAL, Network
 from tests.support.memory_relay import LyingRelay, MemoryConnection, MemoryRelay, TamperingRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
@@ -210,6 +212,33 @@ async def test_a_replayed_announcement_with_a_host_that_lies_spoils_nothing(
     await world.level()
     assert await state_of(ana) == await state_of(ben)
     assert ana.group.alarms() == ben.group.alarms() == []
+
+
+async def test_attack_43_a_group_that_is_stopped_on_the_network_keeps_no_other_from_it(
+    world: World, tmp_path: Path
+) -> None:
+    ana, ben, mal = await world.group("ana", "ben", "mal")
+    family, epoch, later = ben.group.id, ben.replica.epoch, Forger(mal).operate([99, "of a later version"])
+    band = await ana.running.create_group("Band", member_name="Ana", relays=[*world.relays])
+    link = await band.invite(expires_in=timedelta(days=7))
+    await band.sync()
+    other = await ben.running.join(link, member_name="Ben")
+    await band.sync()
+    for relay in world.relays.values():
+        relay.switch_off()
+    await band.feed.post("of the other group")
+    network, dial = Network(), real_access(lambda url: None)
+    async with hosting(tmp_path / "host", {epoch.topic}.__contains__) as host:
+        await put_mailbox(dial, host.url, epoch, later)
+        instance = Instance(secrets.token_bytes(16), host.port)
+        slot = slot_of(ben.clock())
+        record = make_announcement([lan_key(epoch)], slot, instance, secrets.token_bytes(8 * MOST_TOKENS))
+        await network.finder().announce(instance, record)
+        reports = await meet(ana, ben, network=network)
+    assert [post.text for post in await other.feed.list()] == ["of the other group"]
+    for report in reports:
+        assert "does not know" in str(report.groups[family].error)
+        assert report.groups[other.id].error is None
 
 
 async def test_attack_44_killed_in_the_middle_of_an_exchange_nothing_is_left_of_it(world: World) -> None:
