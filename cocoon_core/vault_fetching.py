@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cocoon_core.errors import NotYetError, UnknownItemError
+from cocoon_core.errors import DecryptionError, MalformedError, NotYetError, RelayError, UnknownItemError
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.vault.file_types import SNIFFED_BYTES, Handling, name_for_opening, type_of
 from cocoon_core.vault.naming import create_new
@@ -115,11 +115,37 @@ class Fetching(VaultPart):
             RelayError, NotYetError: the picture is not here, and cannot be had now.
             MalformedError, DecryptionError: whoever made it broke it.
         """
-        from cocoon_core.vault.images import MAX_THUMB_BYTES, require_thumbnail
-
-        ref = self.index.stored(self.index.find(reference)).thumb
-        if ref is None or ref.size > MAX_THUMB_BYTES:
+        ref = self._thumbnail_of(self.index.find(reference))
+        if ref is None:
             raise UnknownItemError("this item has no small picture")
+        return await self._read_thumbnail(ref)
+
+    async def thumbnails(self, *references: str) -> dict[str, bytes]:
+        """The small pictures of many items by item id, fetched together: for a page of them. An item that has none, or
+        whose picture cannot be had now or is broken, is left out.
+
+        Raises:
+            UnknownItemError: an item is not here.
+        """
+        found = {item: self._thumbnail_of(item) for item in map(self.index.find, references)}
+        refs = {item.hex(): ref for item, ref in found.items() if ref is not None}
+        await self._files.fetch_all(refs.values())
+        pictures = {}
+        for item, ref in refs.items():
+            with suppress(MalformedError, DecryptionError, RelayError, NotYetError):
+                if self._files.state(ref).is_here:
+                    pictures[item] = await self._read_thumbnail(ref)
+        return pictures
+
+    def _thumbnail_of(self, item: bytes) -> FileRef | None:
+        from cocoon_core.vault.images import MAX_THUMB_BYTES
+
+        ref = self.index.stored(item).thumb
+        return None if ref is None or ref.size > MAX_THUMB_BYTES else ref
+
+    async def _read_thumbnail(self, ref: FileRef) -> bytes:
+        from cocoon_core.vault.images import require_thumbnail
+
         data = b"".join([part async for part in self._files.read(ref)])
         require_thumbnail(data)
         return data

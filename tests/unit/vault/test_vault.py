@@ -69,6 +69,22 @@ async def test_a_photo_says_nothing_of_place_and_device_and_has_a_small_picture(
     assert await read(ana, kept.id) == path.read_bytes()
 
 
+async def test_the_small_pictures_of_a_page_come_together(world: World, tmp_path: Path) -> None:
+    relay = world.add_relay()
+    ana, ben = await world.group("ana", "ben")
+    paths = [make_file(tmp_path, name, photo(name[-3:])) for name in ("pier.jpg", "boat.png")]
+    made = [await ana.group.vault.add(path) for path in (*paths, make_file(tmp_path, "notes.bin", b"no picture"))]
+    await world.level()
+    with pytest.raises(UnknownItemError):
+        await ben.group.vault.thumbnails(made[0].id, "ff" * 16)
+    lost = ana.group.vault.index.stored(bytes.fromhex(made[1].id)).thumb
+    assert lost is not None
+    for name in lost.names:
+        del relay.blobs.kept[name]
+    pictures = await ben.group.vault.thumbnails(*(item.id for item in made))
+    assert pictures == {made[0].id: await ana.group.vault.thumbnail(made[0].id)}
+
+
 async def test_folders_come_whole_and_one_file_that_cannot_be_added_keeps_no_other(
     world: World, tmp_path: Path
 ) -> None:
