@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from cocoon_core.errors import MalformedError, RelayMisbehaved, RelayUnavailable
 from cocoon_core.protocol.frames import normalize_origin
@@ -31,7 +32,7 @@ class HttpExchange:
 
     async def ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None, most: int) -> Answer:
         http = self._open()
-        data = None if body is None else BytesIO(body)  # not bytes: aiohttp warns of those above 1 MiB
+        data = None if body is None else _Body(BytesIO(body))
         try:
             target = normalize_origin(self._url).replace("ws", "http", 1) + path
             async with http.request(method, target, headers=headers, data=data, allow_redirects=False) as answer:
@@ -74,6 +75,13 @@ def dial_blobs(url: str, token: str | None = None) -> BlobStore:
     except MalformedError as error:
         raise RelayUnavailable(f"the relay {url} cannot be reached (that is not an address)") from error
     return RelayBlobs(HttpExchange(url, token), origin)
+
+
+class _Body(aiohttp.BytesIOPayload):
+    """A body that is in memory, given to the connection whole: aiohttp gives it 64 KiB at a time, and waits between."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await writer.write(self._value.getvalue()[:content_length])  # of bytes, so nothing is copied
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
