@@ -40,6 +40,7 @@ MIN_ENVELOPE_BYTES: Final = ENVELOPE_OVERHEAD + PADDING_FLOOR  # bytes
 MAX_ERROR_MESSAGE: Final = 512  # bytes of UTF-8
 MAX_LIMITS: Final = 32  # names in a challenge's limits
 _PUT_BYTES: Final = 3 + 2 + 32 + 4 + MIN_ENVELOPE_BYTES  # fewer than a put has
+_PUT_OF_TWO_BYTES: Final = Struct(">3sH2s32s2sH")  # up to the envelope, where the request has a head of two bytes more
 _ACK_OF_TWO_BYTES: Final = Struct(">3sBH35sBH")  # where the request and the number both have heads of two bytes more
 _LEAST_OF_HEAD: Final = (24, 1 << 8, 1 << 16)  # what needs a head of 1, 2 and 4 bytes more
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
@@ -319,12 +320,18 @@ def read_single_put(raw: bytes) -> tuple[int, bytes, bytes] | None:
     [2, request, topic, [envelope], false, null] has one encoding, so its bytes are compared with it; whatever else they
     are is for `decode_client_frame` to take or to refuse.
     """
-    if type(raw) is not bytes or raw[:2] != b"\x86\x02":
+    if type(raw) is not bytes or len(raw) <= _PUT_BYTES or raw[:2] != b"\x86\x02":
         return None
-    low = raw[2] if len(raw) > _PUT_BYTES else 255
+    low = raw[2]
+    if low == 25:
+        _, request, before, topic, behind, size = _PUT_OF_TWO_BYTES.unpack_from(raw)
+        is_whole = before == b"\x58\x20" and behind == b"\x81\x59" and raw[-2:] == b"\xf4\xf6"
+        if not is_whole or request < 256 or size < MIN_ENVELOPE_BYTES or size + 45 != len(raw):
+            return None
+        return request, topic, raw[43:-2]
     if low < 24:
         request, at = low, 3
-    elif 24 <= low <= 26:
+    elif low in (24, 26):
         at = 3 + (1 << (low - 24))
         request = int.from_bytes(raw[3:at])
         if request < _LEAST_OF_HEAD[low - 24]:

@@ -45,6 +45,7 @@ from cocoon_relay.store import LogStore
 from cocoon_relay.subscription import READ_BYTES, Hub, Reader, Subscription, bring_up, frame_message
 from cocoon_relay.tokens import Token
 
+_ENDS: Final = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED}
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
 _FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before others are looked after
 
@@ -137,13 +138,18 @@ class Connection:
         """Serve until the client goes, breaks a rule, or the relay shuts down."""
         self._socket = socket
         self.send(Challenge(FRAME_VERSION, self._challenge, self._limits.announced()))
+        gather = self._puts.gather
+        receive = socket.receive  # not `async for`, whose every turn is one more coroutine
         try:
-            async for message in self._socket:
+            while True:
+                message = await receive()
                 binary = message.type is WSMsgType.BINARY
-                if binary and self._puts.gather(message.data):
+                if binary and gather(message.data):
                     continue
+                if message.type in _ENDS:
+                    break
                 await self._puts.settle()
-                if binary and self._puts.gather(message.data):
+                if binary and gather(message.data):
                     continue
                 await self._take_turn()
                 if binary:

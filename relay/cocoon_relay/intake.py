@@ -19,7 +19,7 @@ from cocoon_relay.logs import log_event
 from cocoon_relay.metrics import Metrics
 from cocoon_relay.refusal import Refusal, describe_fault
 from cocoon_relay.store import LogStore
-from cocoon_relay.subscription import LiveTopic, Subscription, frame_message
+from cocoon_relay.subscription import LiveTopic, Subscription, frame_messages
 
 _TOGETHER: Final = 64  # puts, after which others are looked after
 _TOGETHER_BYTES: Final = 256 * KIB  # of their envelopes, the last one apart
@@ -141,7 +141,7 @@ class Intake:
             if self._behind is not None or self._owes or not self._has_room():
                 return False
             gathered = self._gathered = self._begin_gathering(topic)
-        elif gathered.is_full:
+        elif gathered.room <= 0 or gathered.room_bytes <= 0:
             return False
         gathered.requests.append(request)
         gathered.envelopes.append(envelope)
@@ -276,15 +276,15 @@ class Intake:
 
     def acknowledge_apart(self, puts: _Puts, outcomes: Sequence[int | Refusal]) -> None:
         """Each put has its own outcome."""
-        stored = [(request, seq) for request, seq in zip(puts.requests, outcomes, strict=True) if type(seq) is int]
-        if len(stored) < len(outcomes):
+        stored: Sequence[tuple[int, int]] = list(zip(puts.requests, outcomes, strict=True))  # type: ignore[arg-type]
+        if type(outcomes) is not tuple:  # else all of them are
+            stored = [(request, seq) for request, seq in stored if type(seq) is int]
             for request, outcome in zip(puts.requests, outcomes, strict=True):
                 if isinstance(outcome, Refusal):
                     self.refuse(request, puts.live, outcome)
         self._client.metrics.count("puts", len(stored))
         self._client.metrics.count("envelopes", len(stored))
-        acks = encode_single_acks(puts.live.info.topic, stored)
-        self._client.post(b"".join([frame_message(ack) for ack in acks]))
+        self._client.post(frame_messages(encode_single_acks(puts.live.info.topic, stored)))
 
     def refuse(self, request: int, live: LiveTopic, error: Exception) -> None:
         """The store took a put not, or failed."""

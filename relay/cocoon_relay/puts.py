@@ -111,7 +111,7 @@ def list_commits(logs: Iterable[TopicLog]) -> list[Committed]:
 def plan_job(log: TopicLog | None, job: PutJob, is_full: IsFull) -> tuple[int, ...] | list[int | Refusal]:
     """Decide what a job puts and note what it adds; the sequence numbers of its envelopes.
 
-    Of puts that are apart each has its number or its refusal.
+    Of puts that are apart each has its number or its refusal; a tuple has no refusals.
 
     Raises:
         Refusal: all of it is refused, and leaves nothing.
@@ -121,7 +121,7 @@ def plan_job(log: TopicLog | None, job: PutJob, is_full: IsFull) -> tuple[int, .
     if not job.apart:
         return _plan_put(log, job.envelopes, job.hashes, job, is_full)
     try:
-        return list(_plan_put(log, job.envelopes, job.hashes, job, is_full))
+        return _plan_put(log, job.envelopes, job.hashes, job, is_full)
     except Refusal:
         pass  # not all of them fit: each is decided alone
     outcomes: list[int | Refusal] = []

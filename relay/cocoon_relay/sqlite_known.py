@@ -29,7 +29,7 @@ _WORTH_WRITING: Final = 64  # hashes; fewer are computed again when they are nee
 # since each lets go of the interpreter and waits for it again.
 _ROWS_AT_ONCE: Final = (1024, 256, 64, 16)
 
-SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed, indexed FROM topics WHERE number = ?"
+SELECT_TOPIC: Final = "SELECT first, last, bytes, sealed, indexed, touched FROM topics WHERE number = ?"
 SELECT_TAIL: Final = "SELECT place, envelope FROM entries WHERE place BETWEEN ? AND ? ORDER BY place"
 SELECT_HASHES: Final = (
     "WITH wanted (topic, hash) AS (VALUES {}) SELECT hashes.topic, hashes.hash, hashes.seq"
@@ -51,6 +51,7 @@ class _Known:
     indexed: int  # up to which the table has hashes
     tail_size: int  # bytes of the envelopes after `indexed`
     names: dict[bytes, int]
+    touched: int  # the hour in which it is known to have been touched
 
 
 class KnownTopics:
@@ -95,8 +96,10 @@ class KnownTopics:
                 logs[handle].known[name] = seq
         return logs
 
-    def add(self, db: sqlite3.Connection, log: TopicLog) -> int:
-        """Take in what a transaction makes of a topic; up to where the table has its hashes then."""
+    def add(self, db: sqlite3.Connection, log: TopicLog, hour: int) -> tuple[int, bool]:
+        """Take in what a transaction of this hour makes of a topic; up to where the table has its hashes then, and
+        whether the topic is known to have been touched in this hour.
+        """
         number = log.info.handle
         known = self._known[number]
         size = known.tail_size + log.added_size
@@ -105,10 +108,9 @@ class KnownTopics:
         if len(known.names) + len(names) > _TAIL_NAMES or size > _TAIL_BYTES:
             _write(db, number, known.names | names)
             indexed, size, names = log.last, 0, {}
-        self._grown.append(
-            (number, _Known(self._state, log.first, log.last, log.size, log.sealed, indexed, size, names))
-        )
-        return indexed
+        grown = _Known(self._state, log.first, log.last, log.size, log.sealed, indexed, size, names, hour)
+        self._grown.append((number, grown))
+        return indexed, known.touched >= hour
 
     def shrink(self, db: sqlite3.Connection) -> None:
         """Let go of what was not used for the longest time, as a part of the transaction."""
@@ -156,18 +158,19 @@ class KnownTopics:
         row = db.execute(SELECT_TOPIC, (number,)).fetchone()
         if row is not None and before is not None and (before.last, before.indexed) == (row[1], row[4]):
             before.seen, before.first, before.size, before.sealed = self._state, row[0], row[2], bool(row[3])
+            before.touched = row[5]
             return before
         self._forget(number)
         if row is None:
             return None
-        first, last, size, sealed, indexed = row
+        first, last, size, sealed, indexed, touched = row
         names: dict[bytes, int] = {}
         tail_size = 0
         places = (place_of(number, max(indexed + 1, first)), place_of(number, last))
         for place, envelope in db.execute(SELECT_TAIL, places):
             names[hash_envelope(envelope)] = place - place_of(number, 0)
             tail_size += len(envelope)
-        known = _Known(self._state, first, last, size, bool(sealed), indexed, tail_size, names)
+        known = _Known(self._state, first, last, size, bool(sealed), indexed, tail_size, names, touched)
         self._known[number] = known
         self._weight += 1 + len(names)
         return known

@@ -33,9 +33,9 @@ _MAX_BATCH_BYTES: Final = 16 * MIB  # bytes of envelopes in one transaction
 _MAX_BATCH_JOBS: Final = 4_096
 _FREE_SPACE_SECONDS: Final = 1.0
 
-_UPDATE_TOPIC: Final = (
-    "UPDATE topics SET last = ?, bytes = ?, sealed = ?, indexed = ?, touched = max(touched, ?) WHERE number = ?"
-)
+_UPDATE_TOPIC: Final = "UPDATE topics SET last = ?, bytes = ?, sealed = ?, indexed = ? WHERE number = ?"
+# Apart, since to name a column is to write its index again, whatever is put into it.
+_TOUCH_TOPIC: Final = "UPDATE topics SET touched = ? WHERE number = ? AND touched < ?"
 _INSERT_ENTRIES: Final = "INSERT INTO entries (place, envelope) VALUES {}"
 
 Outcome = tuple["Answer | asyncio.Future[Any]", Any]  # a result, or the exception to raise
@@ -188,16 +188,22 @@ class SqliteWriter:
 
     def _write_logs(self, logs: Sequence[TopicLog]) -> list[Committed]:
         topics: list[tuple[int, ...]] = []
+        touched: list[tuple[int, ...]] = []
         entries: list[Any] = []
         hour = round_to_hour(self._clock())
         for log in logs:
             number = log.info.handle
             for place, item in enumerate(log.added, place_of(number, log.first_added)):
                 entries += place, item
-            topics.append((log.last, log.size, log.sealed, self._known.add(self._db, log), hour, number))
+            indexed, is_touched = self._known.add(self._db, log, hour)
+            topics.append((log.last, log.size, log.sealed, indexed, number))
+            if not is_touched:
+                touched.append((hour, number, hour))
         size = sum(log.added_size for log in logs)
         self._written += size
         self._db.executemany(_UPDATE_TOPIC, topics)
+        if touched:
+            self._db.executemany(_TOUCH_TOPIC, touched)
         for statement, rows in portions(_INSERT_ENTRIES, entries, 2):
             self._db.execute(statement, rows)
         self._db.execute("UPDATE totals SET entries = entries + ?, bytes = bytes + ?", (len(entries) // 2, size))

@@ -290,6 +290,15 @@ def frame_message(payload: bytes) -> bytes:
     return b"\x82\x7f" + size.to_bytes(8) + payload
 
 
+def frame_messages(payloads: Sequence[bytes]) -> bytes:
+    """The same of several, joined."""
+    sizes = set(map(len, payloads))
+    if len(sizes) == 1 and (size := sizes.pop()) < 126:
+        head = bytes((0x82, size))
+        return head + head.join(payloads)
+    return b"".join(map(frame_message, payloads))
+
+
 def payload_of(message: bytes) -> bytes:
     """What `frame_message` framed."""
     return message[{126: 4, 127: 10}.get(message[1], 2) :]

@@ -19,7 +19,8 @@ _PORTION: Final = 20_000
 def write_store(folder: Path, *, topics: int, entries: int, active: list[int]) -> None:
     """`topics` topics with `entries` entries in all, evenly. Those of the load are spread among them.
 
-    The entries are not hashed: their names are random, as those of real ones are to a relay.
+    The entries are not hashed: their names are random, as those of real ones are to a relay. All of them stand in the
+    table, as after long use: so each put has to be looked up there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(topics * 31 + entries)
@@ -30,12 +31,12 @@ def write_store(folder: Path, *, topics: int, entries: int, active: list[int]) -
         migrate(db)
         db.execute("PRAGMA synchronous = OFF")
 
-        def topic_rows() -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
+        def topic_rows() -> Iterator[tuple[int, bytes, bytes, int, int, int, int]]:
             for number in range(1, topics + 1):
                 name = key_of(spread[number]).public if number in spread else chance.randbytes(32)
-                yield number, name, chance.randbytes(16), each, each * ENTRY_BYTES, hour
+                yield number, name, chance.randbytes(16), each, each * ENTRY_BYTES, hour, each
 
-        _insert(db, "topics (number, topic, incarnation, last, bytes, touched)", topic_rows())
+        _insert(db, "topics (number, topic, incarnation, last, bytes, touched, indexed)", topic_rows())
         _insert(
             db,
             "entries (place, envelope)",

@@ -19,8 +19,8 @@ from cocoon_relay.limits import DAY, MIB, Limits
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS
-from cocoon_relay.sqlite_store import read_stats
-from cocoon_relay.store import Collected, Totals
+from cocoon_relay.sqlite_store import SqliteStore, read_stats
+from cocoon_relay.store import Collected, Totals, round_to_hour
 from tests.support.stores import LIMITS, START, Clock, envelopes, make_topic, put_blob, put_into
 
 OpenStore = Callable[..., Awaitable[RelayStore]]
@@ -140,10 +140,33 @@ async def test_a_put_uses_the_same_few_pages_however_much_is_stored(open_store: 
             (known.SELECT_TOPIC, 1),
             (known.SELECT_TAIL, 2),
             (known.SELECT_HASHES.format("(?,?),(?,?)"), 4),
-            (writer._UPDATE_TOPIC, 6),
+            (writer._UPDATE_TOPIC, 5),
+            (writer._TOUCH_TOPIC, 3),
         ]
         for statement, parameters in statements:
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * parameters)]
             tables = [step for step in plan if any(table in step for table in ("topics", "hashes", "entries"))]
             assert tables
             assert all(step.startswith("SEARCH") for step in tables), plan
+
+
+async def test_a_put_touches_its_topic_once_an_hour_and_leaves_that_index_alone(
+    open_store: OpenStore, tmp_path: Path, clock: Clock
+) -> None:
+    """The index over hours would be a page of every put's commit."""
+    store = await open_store()
+    info = await make_topic(store)
+    statements: list[str] = []
+    with closing(sqlite3.connect(tmp_path / "data" / DATABASE_NAME)) as db:
+
+        async def touches() -> int:
+            statements.clear()
+            await put_into(store.log, info, envelopes(1), False, None)
+            return sum("touched" in statement and statement.startswith("UPDATE") for statement in statements)
+
+        assert isinstance(store.log, SqliteStore)
+        store.log._writer._db.set_trace_callback(statements.append)
+        assert [await touches() for _ in range(3)] == [0, 0, 0], "it was opened in this hour"
+        clock.now += 3_600
+        assert [await touches() for _ in range(3)] == [1, 0, 0]
+        assert db.execute("SELECT touched FROM topics").fetchall() == [(round_to_hour(clock.now),)]
