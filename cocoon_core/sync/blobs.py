@@ -24,7 +24,7 @@ from cocoon_core.protocol.epoch import TopicKeys
 from cocoon_core.protocol.frames import ErrorCode, blob_message
 from cocoon_core.protocol.ids import BlobHash, TopicId
 
-IN_FLIGHT = 4  # blobs on their way at once; memory is bounded by this many and what the caller holds
+IN_FLIGHT = 8  # blobs on their way at once; memory is bounded by this many and what the caller holds
 CHALLENGE_SECONDS = 300.0  # a challenge holds for 600 at an honest relay
 RETRY_LEAST, RETRY_MOST = 0.5, 60.0  # seconds that a relay can ask a client to wait
 WAIT_MOST = 120.0  # seconds of such waiting for one request in all

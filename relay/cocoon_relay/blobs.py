@@ -30,6 +30,7 @@ class FileBlobs:
         self._data = data
         self._blobs = data / "blobs"
         self._incoming = Incoming(data / "incoming", synced=True)
+        self._named: set[Path] = set()  # folders of which the disk keeps the names
 
     def prepare(self, *, alone: bool) -> None:
         """Make the folders; `alone` says that no other process serves them, so what a former one left half-uploaded
@@ -44,6 +45,7 @@ class FileBlobs:
     async def keep(self, blob: BlobHash, upload: Upload) -> str:
         place = f"{blob.hex()}.{token_hex(8)}"
         await asyncio.to_thread(self._install, upload.path, self._path_of(place))
+        upload.is_taken = True
         return place
 
     async def open(self, stored: StoredBlob) -> Path | None:
@@ -84,7 +86,9 @@ class FileBlobs:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             upload.replace(target)
             sync_path(target.parent)
-            sync_path(self._blobs)
+            if target.parent not in self._named:  # also where it was there: whoever made it may have died before this
+                sync_path(self._blobs)
+                self._named.add(target.parent)
         except OSError as error:
             raise refuse_disk(error) from error
 

@@ -16,9 +16,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from cocoon_core.errors import MalformedError
-from cocoon_core.protocol.constants import LABEL_BLOB, MAX_HAVE_HASHES
+from cocoon_core.protocol.constants import MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
-from cocoon_core.protocol.frames import ErrorCode, blob_message
+from cocoon_core.protocol.frames import ErrorCode
 from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.bodies import one_of_few, read_body
 from cocoon_relay.limits import KIB
@@ -83,7 +83,8 @@ class BlobHandlers:
             await asyncio.to_thread(upload.finish, blob)
             new = await self._store.commit_blob(info, blob, upload)
         finally:
-            await asyncio.to_thread(upload.discard)
+            if not upload.is_taken:
+                await asyncio.to_thread(upload.discard)
         if new:
             self._metrics.count("blobs_put")
         return web.Response(status=201 if new else 200)
@@ -96,8 +97,12 @@ class BlobHandlers:
         if found is None:
             raise Refusal(ErrorCode.NOT_FOUND, "no such blob")
         stored, source = found
+        grant = self._proofs.granted(request)
+        limits = grant.limits
+        now = asyncio.get_running_loop().time()
+        asked = _asked_bytes(request, stored.size)
+        grant.address.read_bytes.require(asked, now, ErrorCode.RATE, "bytes of blobs read from this address")
         self._metrics.count("blobs_sent")
-        limits = self._proofs.granted(request).limits
         patience = limits.reader_seconds + stored.size / limits.transfer_bytes
         if isinstance(source, Path):
             return _File(source, patience)
@@ -131,7 +136,7 @@ class BlobHandlers:
 
     async def _authorize(self, request: web.Request) -> TopicInfo:
         """Check the proof, then that the topic is here."""
-        topic = self._proofs.require(request, LABEL_BLOB, blob_message)
+        topic = self._proofs.require_for_blobs(request)
         info = await self._store.log.open_topic(topic, create=False)
         if info is None:
             raise Refusal(ErrorCode.NOT_OPEN, "the proof is of a topic that this relay does not hold")
@@ -170,6 +175,16 @@ def _blob_of(request: web.Request) -> BlobHash:
         return BlobHash(bytes.fromhex(name))
     except (ValueError, MalformedError) as error:
         raise Refusal(ErrorCode.BAD_FRAME, "a blob's name is 64 digits of lower-case hex") from error
+
+
+def _asked_bytes(request: web.Request, size: int) -> int:
+    """How much of a blob of this size an answer will carry."""
+    if request.method == "HEAD":
+        return 0
+    try:
+        return len(range(*request.http_range.indices(size)))
+    except ValueError:
+        return 0  # that is refused
 
 
 async def _send_range(request: web.Request, size: int, source: BlobReader) -> web.StreamResponse:

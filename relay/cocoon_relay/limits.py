@@ -150,10 +150,10 @@ class Limits:
 
     address_connections: int = _limit(128, Scope.ADDRESS, Unit.COUNT, "connections at once", shared=True)
     address_requests: float = _limit(
-        100.0, Scope.ADDRESS, Unit.RATE, "HTTP requests, new connections among them, sustained", least=_SLOW,
+        200.0, Scope.ADDRESS, Unit.RATE, "HTTP requests, new connections among them, sustained", least=_SLOW,
         shared=True,
     )  # fmt: skip
-    address_requests_burst: int = _limit(2_000, Scope.ADDRESS, Unit.COUNT, "HTTP requests at once", shared=True)
+    address_requests_burst: int = _limit(5_000, Scope.ADDRESS, Unit.COUNT, "HTTP requests at once", shared=True)
     address_waiting_bytes: int = _limit(
         16 * MIB, Scope.ADDRESS, Unit.SIZE, "of its puts that wait for the disk at once; its next wait unread",
         least=MAX_FRAME_BYTES, shared=True,
@@ -173,6 +173,12 @@ class Limits:
         50.0 * GIB / DAY, Scope.ADDRESS, Unit.SIZE_RATE, "of blobs, sustained", least=_SLOW
     )
     address_blob_bytes_burst: int = _limit(20 * GIB, Scope.ADDRESS, Unit.SIZE, "of blobs at once", least=MAX_BLOB_BYTES)
+    address_read_bytes: float = _limit(
+        64.0 * MIB, Scope.ADDRESS, Unit.SIZE_RATE, "of blobs read, sustained", least=_SLOW
+    )
+    address_read_bytes_burst: int = _limit(
+        20 * GIB, Scope.ADDRESS, Unit.SIZE, "of blobs read at once", least=MAX_BLOB_BYTES
+    )
 
     connections: int = _limit(4_000, Scope.RELAY, Unit.COUNT, "connections at once", shared=True)
     backlog_bytes: int = _limit(
@@ -240,6 +246,8 @@ GUEST_CHANGES: Final[dict[str, int | float]] = {
     "address_topics_burst": 50,
     "address_blob_bytes": 1.0 * GIB / DAY,
     "address_blob_bytes_burst": 512 * MIB,
+    "address_read_bytes": 4.0 * MIB,
+    "address_read_bytes_burst": 1 * GIB,
     "free_bytes": 4 * GIB,
 }
 """What the class of guests has of its own, if the operator does not say otherwise."""
@@ -312,6 +320,7 @@ class Address:
     reads: TokenBucket
     topics: TokenBucket
     blob_bytes: TokenBucket
+    read_bytes: TokenBucket
     waiting: Lane
     uploads: int = 0
     connections: int = 0
@@ -337,6 +346,7 @@ class AddressBook:
                 TokenBucket(limits.address_reads, limits.address_reads_burst, now),
                 TokenBucket(limits.address_topics, limits.address_topics_burst, now),
                 TokenBucket(limits.address_blob_bytes, limits.address_blob_bytes_burst, now),
+                TokenBucket(limits.address_read_bytes, limits.address_read_bytes_burst, now),
                 Lane(limits.address_waiting_bytes),
             )
             self._known[key] = known

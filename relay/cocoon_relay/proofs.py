@@ -71,12 +71,25 @@ class DatedChallenges:
             Refusal: it is missing, malformed, out of date or does not hold.
         """
         topic, challenge, proof = _parse_header(header)
-        if not self.is_current(challenge, now):
-            raise Refusal(ErrorCode.BAD_PROOF, "the challenge is not of this relay or too old; ask for another")
+        self._require_current(challenge, now)
         for origin in origins:
             if _holds(topic, label, message(origin, challenge, topic), proof):
                 return topic
         raise Refusal(ErrorCode.BAD_PROOF, "the proof does not hold for this topic, challenge, relay and request")
+
+    def check_again(self, header: str, now: float) -> TopicId:
+        """The topic of a header that was seen to hold, for a message that says nothing of the request.
+
+        Raises:
+            Refusal: it is out of date by now.
+        """
+        topic, challenge, _ = _parse_header(header)
+        self._require_current(challenge, now)
+        return topic
+
+    def _require_current(self, challenge: bytes, now: float) -> None:
+        if not self.is_current(challenge, now):
+            raise Refusal(ErrorCode.BAD_PROOF, "the challenge is not of this relay or too old; ask for another")
 
     def _mac(self, moment: bytes) -> bytes:
         return keyed_hash(self._key, LABEL_RELAY_CHALLENGE, moment, CHALLENGE_BYTES - _TIME_BYTES)

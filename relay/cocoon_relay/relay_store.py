@@ -73,7 +73,7 @@ class RelayStore:
     async def have_blobs(self, blobs: Sequence[BlobHash], *, renew: bool) -> list[BlobHash]:
         """Those of `blobs` that are kept, in the order given; with `renew`, their leases are renewed."""
         found = await self.log.find_blobs(blobs)
-        gone = await self.blobs.list_gone(found)
+        gone = await self.blobs.list_gone(found) if found else set()
         for stored in found:
             if stored.place in gone:
                 await self.log.forget_blob(stored)

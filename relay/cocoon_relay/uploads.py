@@ -49,7 +49,11 @@ def sync_path(path: Path) -> None:
 
 
 class Upload:
-    """One upload on its way to the blob store, removed unless it was taken over. Its methods block."""
+    """One upload on its way to the blob store, removed unless it was taken over. Its methods block.
+
+    Attributes:
+        is_taken: the file has become the blob, and nothing is left to be discarded.
+    """
 
     def __init__(self, path: Path, *, synced: bool) -> None:
         self.path = path
@@ -57,6 +61,7 @@ class Upload:
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         self.size = 0
+        self.is_taken = False
 
     def write(self, chunk: bytes) -> None:
         """Append bytes.

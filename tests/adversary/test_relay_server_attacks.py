@@ -327,7 +327,7 @@ async def test_attack_08_is_seen_when_an_upload_is_not_checked_when_it_ends(
                 yield chunk
 
     monkeypatch.setattr(http_blobs, "read_body", read_leniently)
-    monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.flush())
+    monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.close())
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises(AssertionError):
             await _attack_reset_upload(http, relay, tmp_path / "data")
@@ -418,7 +418,7 @@ async def test_attack_15_is_seen_without_its_defences(
     tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch, defence: str
 ) -> None:
     if defence == "blob hash":
-        monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.flush())
+        monkeypatch.setattr(Upload, "finish", lambda self, blob: self._file.close())
     else:
         monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
     async with serve_relay(tmp_path / "data") as relay:

@@ -29,7 +29,7 @@ from tests.benchmarks.world import PASSPHRASE
 
 CHUNK: Final = 1 << 20
 SEALED: Final = CHUNK + 16
-IN_FLIGHT: Final = 4
+IN_FLIGHT: Final = 8
 
 
 @contextmanager

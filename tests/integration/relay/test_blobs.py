@@ -13,6 +13,7 @@ import pytest
 from cocoon_core.protocol.constants import MAX_BLOB_BYTES, MAX_HAVE_HASHES
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.primitives import SigningKey
+from cocoon_relay import proofs
 from cocoon_relay.server import Relay
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key
 
@@ -42,15 +43,19 @@ class Blobs:
         return status, code
 
 
-@pytest.fixture
-async def blobs(serve: Serve, http: aiohttp.ClientSession) -> Blobs:
-    relay = await serve()
+async def open_blobs(http: aiohttp.ClientSession, relay: Relay) -> Blobs:
+    """Of a new topic. It costs two proofs, the second with the first request."""
     found = Blobs(http, relay, make_key())
     client = await connect(http, relay.url)
     await client.open(found.key)
     await client.close()
     found.headers = await authorize(http, relay.url, found.key)
     return found
+
+
+@pytest.fixture
+async def blobs(serve: Serve, http: aiohttp.ClientSession) -> Blobs:
+    return await open_blobs(http, await serve())
 
 
 async def test_a_blob_comes_back_as_it_went(blobs: Blobs) -> None:
@@ -126,11 +131,45 @@ async def test_a_sealed_topic_reads_blobs_and_puts_none(blobs: Blobs) -> None:
 
 
 async def test_uploads_are_limited_by_address(serve: Serve, http: aiohttp.ClientSession) -> None:
-    relay = await serve(address_blob_bytes=0.001, address_blob_bytes_burst=150)
-    found = Blobs(http, relay, make_key())
-    client = await connect(http, relay.url)
-    await client.open(found.key)
-    await client.close()
-    found.headers = await authorize(http, relay.url, found.key)
+    found = await open_blobs(http, await serve(address_blob_bytes=0.001, address_blob_bytes_burst=150))
     assert await found.put(os.urandom(100)) == (201, None)
     assert await found.put(os.urandom(100)) == (403, "quota")
+
+
+async def test_what_is_read_is_limited_by_address(serve: Serve, http: aiohttp.ClientSession) -> None:
+    relay = await serve(address_read_bytes=0.001, address_read_bytes_burst=150)
+    found = await open_blobs(http, relay)
+    data = os.urandom(100)
+    assert await found.put(data) == (201, None)
+    name = hashlib.sha256(data).hexdigest()
+    assert (await found.request("GET", name))[1] == data
+    status, _, code = await found.request("GET", name)
+    assert (status, code) == (429, "rate")
+    assert (await found.request("HEAD", name))[0] == 200
+    part = await found.request("GET", name, headers=found.headers | {"Range": "bytes=90-"})
+    assert part[:2] == (206, data[90:])
+
+
+async def test_a_proof_that_holds_is_counted_once(serve: Serve, http: aiohttp.ClientSession) -> None:
+    relay = await serve(address_proofs=0.001, address_proofs_burst=4)
+    found = await open_blobs(http, relay)
+    data = os.urandom(100)
+    name = hashlib.sha256(data).hexdigest()
+    assert await found.put(data) == (201, None)
+    for _ in range(10):
+        assert (await found.request("GET", name))[1] == data
+    broken = {"Authorization": found.headers["Authorization"][:-2] + "00"}
+    codes = [(await found.request("GET", name, headers=broken))[2] for _ in range(3)]
+    assert codes == ["bad_proof", "bad_proof", "rate"]
+    assert (await found.request("GET", name))[1] == data
+
+
+async def test_a_proof_that_held_ends_with_its_challenge(
+    serve: Serve, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await open_blobs(http, await serve())
+    data = os.urandom(100)
+    name = hashlib.sha256(data).hexdigest()
+    assert await found.put(data) == (201, None)
+    monkeypatch.setattr(proofs, "CHALLENGE_SECONDS", -1)
+    assert (await found.request("GET", name))[2] == "bad_proof"
