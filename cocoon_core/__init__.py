@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.relays import RelayInfo
+    from cocoon_core.social.calendar import Calendar
     from cocoon_core.social.drafts import Draft
+    from cocoon_core.social.event import CalendarEvent, EventReply
     from cocoon_core.social.feed import Feed
     from cocoon_core.social.feed_changing import PostVersion
     from cocoon_core.social.item import Album
     from cocoon_core.social.item import Item as VaultItem
+    from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
+    from cocoon_core.social.notes import Note, Notes
     from cocoon_core.social.post import FeedPage, Post, Quoted
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.sync.bundling import Exported, Imported
@@ -61,12 +65,15 @@ __all__ = [
     "AuditReport",
     "BackupReport",
     "ByteProgress",
+    "Calendar",
+    "CalendarEvent",
     "CheckReport",
     "Cocoon",
     "DeviceInfo",
     "DocumentChanged",
     "Draft",
     "EntriesWithdrawn",
+    "EventReply",
     "Exported",
     "Feed",
     "FeedPage",
@@ -78,10 +85,15 @@ __all__ = [
     "Imported",
     "InviteInfo",
     "LanReport",
+    "ListInfo",
+    "ListItem",
+    "Lists",
     "LocalProof",
     "LostRequestInfo",
     "MemberInfo",
     "NewPhrase",
+    "Note",
+    "Notes",
     "OpenedFile",
     "PendingJoinInfo",
     "Policy",
@@ -97,6 +109,7 @@ __all__ = [
     "RestoreReport",
     "RosterChanged",
     "SafetyInfo",
+    "SharedList",
     "SkippedFile",
     "SyncReport",
     "Transfer",
@@ -121,6 +134,15 @@ _HOMES = {
     "VaultCheck": "cocoon_core.vault.reports",
     "VaultItem": "cocoon_core.social.item",
     "VaultStatus": "cocoon_core.vaulting",
+    "Calendar": "cocoon_core.social.calendar",
+    "CalendarEvent": "cocoon_core.social.event",
+    "EventReply": "cocoon_core.social.event",
+    "ListInfo": "cocoon_core.social.lists",
+    "ListItem": "cocoon_core.social.lists",
+    "Lists": "cocoon_core.social.lists",
+    "Note": "cocoon_core.social.notes",
+    "Notes": "cocoon_core.social.notes",
+    "SharedList": "cocoon_core.social.lists",
     "AcceptReport": "cocoon_core.device_linking",
     "AlarmRaised": "cocoon_core.sync.events",
     "AppendProbe": "cocoon_core.auditing",

@@ -24,6 +24,7 @@ from cocoon_core.group import Group
 from cocoon_core.social.archive import GroupArchive, GroupFacts, GroupWriter
 from cocoon_core.social.archive_files import slug, stamp, write_text
 from cocoon_core.social.archive_pages import WARNING, index_page
+from cocoon_core.social.archive_together import write_together
 from cocoon_core.social.archive_vault import FILES, VaultWriter, file_of
 from cocoon_core.social.item import Item
 from cocoon_core.social.item_view import LINK
@@ -103,14 +104,15 @@ class Archiving(CocoonPart):
         folder = fresh / f"{slug(group.name)}-{group.id.hex()[:8]}"
         folder.mkdir(mode=0o700)
         vault, names = await _write_vault(folder, group, exported, files, told)
-        writer = GroupWriter(folder, _facts(group), group.replica, group.feed, exported, vault)
+        together = await write_together(folder, group.name, group.lists, group.notes, group.calendar, exported)
+        writer = GroupWriter(folder, _facts(group), group.replica, group.feed, exported, vault, together)
         before = told.done
         for number, done in enumerate(writer.write()):
             if number % _THREADS_A_TURN == 0:
                 told.tell(before + done)
                 await asyncio.sleep(0)
         told.tell(before + writer.written.posts)
-        writer.written.files += names
+        writer.written.files += [*names, *together]
         return writer.written
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from cocoon_core.documents import MapView, normalise_schema
 from cocoon_core.errors import MalformedError, UsageError
@@ -12,6 +12,8 @@ from cocoon_core.group_part import GroupPart
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.sync.replica import Replica
+
+_KEPT: Final = ("feed/", "vault/", "list/", "note/", "event/", "reply/")  # specs/documents.md §11
 
 
 class DocumentHandle:
@@ -65,8 +67,10 @@ class Documents(GroupPart):
         Raises:
             UsageError: the name or schema cannot be used.
         """
-        if name.startswith(("feed/", "vault/")):
-            raise UsageError("documents that begin with feed/ or vault/ are written by the feed and the vault")
+        if name.startswith(_KEPT):
+            raise UsageError(
+                f"documents that begin with {', '.join(_KEPT)} are written by the parts of Cocoon they name"
+            )
         if schema is None:
             kind, member = DocumentKind.OWNED, owner or self.me
             if member is None:

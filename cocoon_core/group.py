@@ -21,7 +21,10 @@ from cocoon_core.membership import MemberInfo
 from cocoon_core.months import Months
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.relays import RelayInfo, Relays
+from cocoon_core.social.calendar import Calendar
 from cocoon_core.social.feed import Feed
+from cocoon_core.social.lists import Lists
+from cocoon_core.social.notes import Notes
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
 from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
@@ -50,7 +53,9 @@ class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents
         super().__init__(replica, dial, store)
         self.vault = Vault(replica, self._transfers)
         self.feed = Feed(replica, self.vault.index, self.vault.attach)
-        for view in (self.vault.index.view, self.feed.view, self.feed.marks):
+        self.lists, self.notes, self.calendar = Lists(replica), Notes(replica), Calendar(replica)
+        together = (self.lists.view, self.notes.view, self.calendar.view, self.calendar.reply_view)
+        for view in (self.vault.index.view, self.feed.view, self.feed.marks, *together):
             with suppress(LocalStateError):  # what cannot be computed now is shown as it was
                 view.catch_up()
 

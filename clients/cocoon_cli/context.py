@@ -194,13 +194,14 @@ def with_profile(
 def with_group(
     command: Callable[[Group, Context, argparse.Namespace], Awaitable[Outcome]],
     question: Callable[[argparse.Namespace], str] | None = None,
+    prepare: Callable[[Context, argparse.Namespace], Context] | None = None,
 ) -> Handler:
     """A handler for a command on the chosen group."""
 
     async def run(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
         return await command(context.choose_group(cocoon), context, args)
 
-    return with_profile(run, question=question)
+    return with_profile(run, question=question, prepare=prepare)
 
 
 def confirm(context: Context, args: argparse.Namespace, question: str) -> None:

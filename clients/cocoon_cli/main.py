@@ -18,11 +18,14 @@ from cocoon_cli import (
     demo,
     devices,
     drafts,
+    events,
     export,
     group,
     invites,
+    lists,
     members,
     months,
+    notes,
     policy,
     post_changes,
     posts,
@@ -125,7 +128,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
-    for family in (*people, posts, post_changes, drafts, vault, sync, export, audit, check, relay, demo):
+    circle = (posts, post_changes, drafts, lists, notes, events, vault)
+    for family in (*people, *circle, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser
 

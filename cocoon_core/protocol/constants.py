@@ -172,6 +172,19 @@ MAX_VERSIONS: Final = 100  # of one post that are shown
 MAX_PINNED: Final = 32  # posts that stand at the top of a group's feed
 MAX_DRAFTS: Final = 200  # of one group on one device
 
+# --- written together: specs/together.md
+LABEL_EVENT: Final = "cocoon/v1/event"
+LABEL_EVENT_REPLY: Final = "cocoon/v1/event-reply"
+EVENT_ID_BYTES: Final = 16
+MAX_TITLE_BYTES: Final = 256  # bytes of UTF-8 in the name of a list, note or event, and in a place
+MAX_LIST_ITEMS: Final = 2_000  # items that a writer puts into one list
+MAX_LIST_TEXT_BYTES: Final = 1_024  # bytes of UTF-8 in one item
+MAX_PLACE_CHARACTERS: Final = 64  # characters of an item's place in its list
+MAX_NOTE_BYTES: Final = 64 * 1024  # bytes of UTF-8 that a writer lets a note have
+MAX_EVENT_ABOUT_BYTES: Final = 4_096  # bytes of UTF-8 that say more of an event
+MAX_EVENT_DAYS: Final = 3_660  # days that an event of whole days lasts
+MAX_EVENT_WORDS_BYTES: Final = 1_024  # bytes of UTF-8 beside a reply
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

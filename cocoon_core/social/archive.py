@@ -18,6 +18,7 @@ from cocoon_core.errors import CocoonError
 from cocoon_core.protocol.descriptor import DocumentKind
 from cocoon_core.social.archive_files import month_title, open_private, slug, stamp, write_text, writing
 from cocoon_core.social.archive_pages import MemberRow, MonthPage, Shown, group_page
+from cocoon_core.social.archive_together import PAGE, stands_here
 from cocoon_core.social.archive_vault import VaultWriter, link_to
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.item import Item
@@ -67,12 +68,14 @@ class GroupWriter:
         feed: Feed,
         exported: datetime,
         vault: VaultWriter,
+        together: Sequence[str] = (),
     ) -> None:
         """Args:
         vault: has written all items.
+        together: files of lists, notes and events that were written, the page first.
         """
         self._folder, self._facts, self._replica, self._feed = folder, facts, replica, feed
-        self._exported, self._vault = exported, vault
+        self._exported, self._vault, self._together = exported, vault, together
         self._written = GroupArchive(folder.name, items=vault.items, absent=len(vault.absent))
 
     def write(self) -> Iterator[int]:
@@ -104,7 +107,16 @@ class GroupWriter:
         self._write_group(listed, documents)
         members = [*map(_member_row, self._facts.members), *map(_former_row, self._facts.former_members)]
         has_vault = self._vault.items
-        page = group_page(self._facts.name, members, shown, boxes, self._facts.notices, self._exported, has_vault)
+        page = group_page(
+            self._facts.name,
+            members,
+            shown,
+            boxes,
+            self._facts.notices,
+            self._exported,
+            has_vault,
+            PAGE if self._together else None,
+        )
         write_text(self._folder / "index.html", page)
         self._written.files += ["group.json", "index.html"]
 
@@ -124,6 +136,7 @@ class GroupWriter:
             "vault": {"file": "vault.json", "pages": self._vault.names, "items": self._vault.items}
             if self._vault.items
             else None,
+            "together": self._together[1] if self._together else None,
             "notices": list(facts.notices),
         }
         write_text(self._folder / "group.json", json.dumps(value, indent=1) + "\n")
@@ -138,6 +151,8 @@ class GroupWriter:
             descriptor = record.descriptor
             if descriptor.kind is DocumentKind.OWNED and descriptor.name.startswith((FEED_PREFIX, VAULT_PREFIX)):
                 continue  # posts stand on pages of their own, and items without the keys that are in theirs
+            if stands_here(descriptor):
+                continue
             content: dict[str, Any] | None = None
             problem: str | None = None
             try:

@@ -117,8 +117,9 @@ def group_page(
     notices: Sequence[str],
     exported: datetime,
     items: int,
+    together: str | None,
 ) -> str:
-    """The page of a group. `months` are (title, file, posts); `items` are in its vault."""
+    """The page of a group. `months` are (title, file, posts); `items` are in its vault; `together` is a page."""
     parts = [f'<p class="warn">{html.escape(WARNING)}</p>', "<h2>Posts</h2>"]
     if months:
         rows = "".join(
@@ -131,6 +132,9 @@ def group_page(
     if items:
         box = f'<a href="vault.html">Files, photos and links</a> <span class="quiet">{items}</span>'
         parts.append(f'<h2>Vault</h2><div class="box">{box}</div>')
+    if together is not None:
+        box = f'<a href="{attribute(together)}">Lists, notes and events</a>'
+        parts.append(f'<h2>Written together</h2><div class="box">{box}</div>')
     rows = "".join(
         f'<tr><td><span class="by">{_face(member.id, member.name)}'
         f'<b dir="auto">{name_text(member.name)}</b></span></td>'

@@ -28,6 +28,7 @@ from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.retires import RETIRES
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
+from cocoon_core.storage.together import TOGETHER
 from cocoon_core.storage.vault_contents import VAULT_CONTENTS
 from cocoon_core.storage.vault_items import VAULT_ITEMS
 from cocoon_core.storage.vault_transfers import VAULT_TRANSFERS
@@ -60,6 +61,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     VAULT_CONTENTS,
     VAULT_TRANSFERS,
     FEED,
+    TOGETHER,
     # New steps go here.
 )
 

@@ -28,6 +28,11 @@ VIEWS: Final = {  # of each table: the kind of its documents, what their names b
     "posts": (DocumentKind.OWNED, "feed/", "posts", "feed"),
     "post_marks": (DocumentKind.ADMIN, "circle", "marks of posts", "document of admins"),
     "vault_items": (DocumentKind.OWNED, "vault/", "items", "vault"),
+    "lists": (DocumentKind.SHARED, "list/", "lists", "list"),
+    "list_items": (DocumentKind.SHARED, "list/", "items of lists", "list"),
+    "notes": (DocumentKind.SHARED, "note/", "notes", "note"),
+    "events": (DocumentKind.OWNED, "event/", "events", "document of events"),
+    "event_replies": (DocumentKind.OWNED, "reply/", "replies to events", "document of replies"),
 }
 _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
@@ -39,6 +44,13 @@ _TABLES: Final = {
     "vault_items": "SELECT group_no, item, key, member, erased, kind, time_ms, name, type, size, width, height, "
     "duration, album, caption, url, digest, has_thumb, blur, site, about, sought, thumb, file FROM vault_items "
     "WHERE document_no=? ORDER BY item",
+    "lists": "SELECT group_no, list, name, time_ms, gone_ms FROM lists WHERE document_no=?",
+    "list_items": "SELECT group_no, item, text, time_ms, done_ms, place FROM list_items WHERE document_no=? ORDER BY 2",
+    "notes": "SELECT group_no, note, name, time_ms, gone_ms, edited_ms, text FROM notes WHERE document_no=?",
+    "events": "SELECT group_no, event, key, member, erased, time_ms, name, begins_ms, ends_ms, over_ms, days, "
+    "edited_ms, place, about, cancelled FROM events WHERE document_no=? ORDER BY event",
+    "event_replies": "SELECT group_no, reply, key, member, erased, time_ms, event, says, words FROM event_replies "
+    "WHERE document_no=? ORDER BY reply",
 }
 _REPAIR: Final = "run `cocoon check` without --no-repair"
 

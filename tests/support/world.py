@@ -274,6 +274,11 @@ async def state_of(seat: Seat) -> dict[str, Any]:
         "posts": posts_table(seat),
         "marks": posts_table(seat, "post_marks", "kind, post"),
         "items": posts_table(seat, "vault_items", "item"),
+        "lists": posts_table(seat, "lists", "list"),
+        "list items": posts_table(seat, "list_items", "item, text, place"),
+        "notes": posts_table(seat, "notes", "note"),
+        "events": posts_table(seat, "events", "event"),
+        "replies": posts_table(seat, "event_replies", "reply"),
         "chains": {
             device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items() if device in valid
         },

@@ -37,6 +37,7 @@ from tests.vectors.sealing import (
     make_invite,
     make_padding,
 )
+from tests.vectors.together import make_together
 from tests.vectors.values import Json
 from tests.vectors.vault_files import make_vault_file
 from tests.vectors.vault_items import make_vault_items
@@ -71,6 +72,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "lan": ("specs/lan.md", make_lan),
     "feed": ("specs/feed.md", make_feed),
     "vault-items": ("specs/vault-items.md", make_vault_items),
+    "together": ("specs/together.md", make_together),
     "vault-file": ("specs/vault.md §2 to §5", make_vault_file),
 }
 
