@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.drafts import Draft
     from cocoon_core.social.event import CalendarEvent, EventReply
     from cocoon_core.social.feed import Feed
+    from cocoon_core.social.feed_asking import CallAnswer, CallAnswers
     from cocoon_core.social.feed_changing import PostVersion
     from cocoon_core.social.item import Album
     from cocoon_core.social.item import Item as VaultItem
@@ -67,6 +68,8 @@ __all__ = [
     "ByteProgress",
     "Calendar",
     "CalendarEvent",
+    "CallAnswer",
+    "CallAnswers",
     "CheckReport",
     "Cocoon",
     "DeviceInfo",
@@ -136,6 +139,8 @@ _HOMES = {
     "VaultStatus": "cocoon_core.vaulting",
     "Calendar": "cocoon_core.social.calendar",
     "CalendarEvent": "cocoon_core.social.event",
+    "CallAnswer": "cocoon_core.social.feed_asking",
+    "CallAnswers": "cocoon_core.social.feed_asking",
     "EventReply": "cocoon_core.social.event",
     "ListInfo": "cocoon_core.social.lists",
     "ListItem": "cocoon_core.social.lists",

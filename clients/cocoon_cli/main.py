@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cocoon_cli import (
     audit,
+    calls,
     check,
     demo,
     devices,
@@ -128,7 +129,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
-    circle = (posts, post_changes, drafts, lists, notes, events, vault)
+    circle = (posts, post_changes, drafts, calls, lists, notes, events, vault)
     for family in (*people, *circle, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser

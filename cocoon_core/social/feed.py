@@ -2,7 +2,8 @@
 
 A member writes in their own documents, one a month, and reads the union of all. No likes, no counters of people, no
 ranking: by design. One part builds on the other: post_rows (what a row says), feed_threads, feed_changing (one's own
-posts), feed_writing, moderating (what admins hide and pin), feed_reading (pages, what is new), drafts.
+posts), feed_writing, moderating (what admins hide and pin), feed_reading (pages, what is new), feed_asking (calls
+and questions), drafts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import builtins
 from typing import Final
 
 from cocoon_core.social.drafts import Drafts
-from cocoon_core.social.feed_reading import Reading
+from cocoon_core.social.feed_asking import Asking
 from cocoon_core.social.feed_writing import Attaching, Attachment
 from cocoon_core.social.post import FeedPage, Post, Quoted
 from cocoon_core.social.vault_items import VaultItems
@@ -23,7 +24,7 @@ __all__ = ["Attachment", "Feed", "FeedPage", "Post", "Quoted"]
 _IS_HERE: Final = "SELECT 1 FROM posts WHERE group_no=? AND post=?"
 
 
-class Feed(Reading):
+class Feed(Asking):
     """The feed of one group. Edits are durable when the call returns, and are sent with the next sync.
 
     Attributes:
