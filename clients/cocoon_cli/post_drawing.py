@@ -127,7 +127,7 @@ def _marks(post: Post, now: datetime, elsewhere: bool) -> list[str]:
         marks.append("deleted by its author")
     if post.erased:
         marks.append("erased by its author")
-    if post.hidden:
+    if post.hidden and not (post.deleted or post.erased):
         marks.append("hidden by an admin")
     if elsewhere:
         marks.append(f"answers {shorten_id(str(post.parent))}")

@@ -19,6 +19,11 @@ from cocoon_core.social.post import FeedPage, Post
 from cocoon_core.social.post_rows import COLUMNS, SHOWN, Row, time_of
 from cocoon_core.social.post_view import POST_ID_BYTES
 
+# CROSS JOIN keeps the order: from what is unread to its post, never from all posts of the group.
+_UNREAD_POSTS: Final = (
+    "FROM unread_posts u CROSS JOIN posts p ON p.group_no=u.group_no AND p.post=u.post "
+    "WHERE u.group_no=? AND NOT p.erased"
+)
 _MOST_NEW: Final = 1_000  # unread posts that are looked at for threads with something new
 _TIME_DIGITS: Final = 12  # hex digits of the time in a place of the feed
 _POST, _TIME, _UNREAD = 0, 3, 18  # places in a row
@@ -70,13 +75,7 @@ class Reading(Moderating):
 
     async def unread(self) -> int:
         """How many posts and replies of others came since this member was last here, and were not read."""
-        return int(
-            self._db.query_value(
-                "SELECT count(*) FROM unread_posts u JOIN posts p ON p.group_no=u.group_no AND p.post=u.post "
-                "WHERE u.group_no=? AND NOT p.erased",
-                (self._no,),
-            )
-        )
+        return int(self._db.query_value(f"SELECT count(*) {_UNREAD_POSTS}", (self._no,)))
 
     async def new(self, limit: int = 50) -> builtins.list[builtins.list[Post]]:
         """The threads in which something is unread, the newest first: of each the unread posts and what they answer.
@@ -86,8 +85,7 @@ class Reading(Moderating):
         """
         _require_limit(limit)
         unread = self._db.query(
-            "SELECT p.post FROM unread_posts u JOIN posts p ON p.group_no=u.group_no AND p.post=u.post "
-            "WHERE u.group_no=? AND NOT p.erased ORDER BY p.time_ms DESC, p.post DESC LIMIT ?",
+            f"SELECT p.post {_UNREAD_POSTS} ORDER BY p.time_ms DESC, p.post DESC LIMIT ?",
             (self._no, _MOST_NEW),
         )
         roots = builtins.list(dict.fromkeys(self._root_of(bytes(post)) for (post,) in unread))[:limit]

@@ -64,7 +64,7 @@ class Moderating(Writing):
     async def pinned(self) -> list[Post]:
         """The posts at the top that are here, the one that was pinned last first. They stand in the feed too."""
         rows = self._db.query(
-            f"SELECT {COLUMNS} FROM post_marks k JOIN posts p ON p.group_no=k.group_no AND p.post=k.post "
+            f"SELECT {COLUMNS} FROM post_marks k CROSS JOIN posts p ON p.group_no=k.group_no AND p.post=k.post "
             "WHERE k.group_no=? AND k.kind=? AND NOT p.erased ORDER BY k.time_ms DESC, k.post LIMIT ?",
             (self._no, PINNED, MAX_PINNED),
         )
@@ -93,7 +93,7 @@ class Moderating(Writing):
     def _drop_stale_pins(self, marks: MapEdit) -> None:
         """Pins of what its author took back hold no place."""
         rows = self._db.query(
-            "SELECT k.post FROM post_marks k JOIN posts p ON p.group_no=k.group_no AND p.post=k.post "
+            "SELECT k.post FROM post_marks k CROSS JOIN posts p ON p.group_no=k.group_no AND p.post=k.post "
             "WHERE k.group_no=? AND k.kind=? AND p.erased",
             (self._no, PINNED),
         )

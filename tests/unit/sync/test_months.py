@@ -158,3 +158,17 @@ async def test_what_is_away_is_not_written_to_and_mistakes_are_named(world: Worl
             await ana.group.fetch_months([month])
     with pytest.raises(UnknownItemError):
         await ana.group.fetch_months(["1999-01"])
+
+
+async def test_what_comes_back_is_not_new_to_who_had_read_it(world: World) -> None:
+    ana, ben = await years(world)
+    await ben.group.feed.note_here()
+    await ben.group.keep_months(2)
+    assert months_of(ben) == {NOW}
+    await ben.group.keep_months(None)
+    await ben.sync()
+    assert months_of(ben) == {*MONTHS, NOW}
+    assert await ben.group.feed.unread() == 0
+    await ana.group.feed.post("something new in 2026-09")
+    await world.level()
+    assert await ben.group.feed.unread() == 1
