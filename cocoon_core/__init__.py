@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cocoon_core.joining import PendingJoinInfo
     from cocoon_core.local_network import LanReport
     from cocoon_core.membership import FormerMemberInfo, MemberInfo
+    from cocoon_core.people import Person
+    from cocoon_core.profiles import Profiles
     from cocoon_core.protocol.operation_forms import Policy
     from cocoon_core.recovery import LostRequestInfo, NewPhrase, RecoveredGroup
     from cocoon_core.relays import RelayInfo
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.notes import Note, Notes
     from cocoon_core.social.post import FeedPage, Post, Quoted
     from cocoon_core.storage.local_proof import LocalProof
+    from cocoon_core.storage.member_profiles import MemberProfile
     from cocoon_core.sync.bundling import Exported, Imported
     from cocoon_core.sync.events import AlarmRaised, DocumentChanged, EntriesWithdrawn, GroupEvent, RosterChanged
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
@@ -94,14 +97,17 @@ __all__ = [
     "LocalProof",
     "LostRequestInfo",
     "MemberInfo",
+    "MemberProfile",
     "NewPhrase",
     "Note",
     "Notes",
     "OpenedFile",
     "PendingJoinInfo",
+    "Person",
     "Policy",
     "Post",
     "PostVersion",
+    "Profiles",
     "Quoted",
     "RecoveredGroup",
     "RecoveryInfo",
@@ -174,12 +180,15 @@ _HOMES = {
     "LocalProof": "cocoon_core.storage.local_proof",
     "LostRequestInfo": "cocoon_core.recovery",
     "MemberInfo": "cocoon_core.membership",
+    "MemberProfile": "cocoon_core.storage.member_profiles",
     "NewPhrase": "cocoon_core.recovery",
     "PendingJoinInfo": "cocoon_core.joining",
+    "Person": "cocoon_core.people",
     "Policy": "cocoon_core.protocol.operation_forms",
     "Post": "cocoon_core.social.post",
     "PostVersion": "cocoon_core.social.feed_changing",
     "Quoted": "cocoon_core.social.post",
+    "Profiles": "cocoon_core.profiles",
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",
     "RecoveryRequestInfo": "cocoon_core.circle",

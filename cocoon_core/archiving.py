@@ -174,6 +174,7 @@ def _count(group: Group) -> int:
 
 
 def _facts(group: Group) -> GroupFacts:
+    people = {person.id: person for person in group.people()}
     members = [
         {
             "id": str(member.id),
@@ -182,6 +183,8 @@ def _facts(group: Group) -> GroupFacts:
             "devices": member.devices,
             "last_seen": stamp(member.last_seen) if member.last_seen else None,
             "me": member.me,
+            "about": people[member.id].about,
+            "picture": people[member.id].picture,
         }
         for member in group.members()
     ]

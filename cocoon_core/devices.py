@@ -17,7 +17,9 @@ from cocoon_core.sync.pins import pin_devices
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A device of a member. `last_seen` is the hour of its newest entry that is here, in UTC."""
+    """A device of a member. `last_seen` is the hour of its newest entry that is here, in UTC; None of somebody else's
+    who wants nobody to be told.
+    """
 
     id: DeviceId
     member: MemberId
@@ -32,7 +34,7 @@ class Devices(GroupPart):
 
     def devices(self) -> list[DeviceInfo]:
         """All devices that are valid now: one's own first, then those of the others by seniority."""
-        roster, me = self._roster, self.me
+        roster, me, quiet = self._roster, self.me, self._quiet()
         members = sorted(roster.members.values(), key=lambda member: (member.id != me, member.seniority))
         return [
             DeviceInfo(
@@ -41,7 +43,7 @@ class Devices(GroupPart):
                 member.shown_name,
                 member.id == me,
                 device == self._replica.keys.id,
-                self._last_seen([device]),
+                None if member.id in quiet and member.id != me else self._last_seen([device]),
             )
             for member in members
             for device in member.devices

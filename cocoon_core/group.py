@@ -1,8 +1,8 @@
 """One group, as an embedder sees it: members, invites, feed, documents, sync. Every key stays inside.
 
 Every edit is durable when its call returns and needs no relay; `sync` or `watch` sends it. Not for several threads at
-once. Each subject is a part of its own: membership (people, roles, going), verification, devices, policy, relays,
-invites, admission, document_handle, syncing, months, carrying, auditing.
+once. Each subject is a part of its own: membership (members, roles, going), people, verification, devices, policy,
+relays, invites, admission, document_handle, syncing, months, carrying, auditing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from cocoon_core.errors import LocalStateError, UsageError
 from cocoon_core.invites import InviteInfo, Invites
 from cocoon_core.membership import MemberInfo
 from cocoon_core.months import Months
+from cocoon_core.people import People, Person
+from cocoon_core.profiles import Profiles
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.relays import RelayInfo, Relays
 from cocoon_core.social.calendar import Calendar
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.lists import Lists
 from cocoon_core.social.notes import Notes
+from cocoon_core.social.stale import CatchesUp
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
 from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
@@ -38,6 +41,7 @@ __all__ = [
     "Group",
     "InviteInfo",
     "MemberInfo",
+    "Person",
     "RelayAudit",
     "RelayInfo",
     "RelayReport",
@@ -46,7 +50,7 @@ __all__ = [
 ]
 
 
-class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing):
+class Group(Verification, People, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
     def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
@@ -54,8 +58,13 @@ class Group(Verification, Devices, Relays, Invites, Admission, Circle, Documents
         self.vault = Vault(replica, self._transfers)
         self.feed = Feed(replica, self.vault.index, self.vault.attach)
         self.lists, self.notes, self.calendar = Lists(replica), Notes(replica), Calendar(replica)
+        self.profile = Profiles(replica, self.vault)
         together = (self.lists.view, self.notes.view, self.calendar.view, self.calendar.reply_view)
-        for view in (self.vault.index.view, self.feed.view, self.feed.marks, *together):
+        views: tuple[CatchesUp, ...] = (
+            *(self.vault.index.view, self.feed.view, self.feed.marks),
+            *(*together, self.profile.view),
+        )
+        for view in views:
             with suppress(LocalStateError):  # what cannot be computed now is shown as it was
                 view.catch_up()
 

@@ -13,6 +13,7 @@ from cocoon_core.errors import UsageError
 from cocoon_core.protocol.ids import DeviceId, MemberId
 from cocoon_core.protocol.operations import Create
 from cocoon_core.protocol.roster import Roster
+from cocoon_core.storage.member_profiles import MemberProfileTable
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.content import ContentStore
@@ -73,6 +74,10 @@ class GroupPart:
         if not self._roster.is_admin(me):
             raise UsageError(f"only an admin can {what}; you are a member")
         return me
+
+    def _quiet(self) -> frozenset[MemberId]:
+        """Members who want nobody to be told when they were here."""
+        return MemberProfileTable(self._replica.database, self._replica.record.number).quiet()
 
     def _last_seen(self, devices: Iterable[DeviceId]) -> datetime | None:
         """The hour of the newest entry of these devices that is here; None where there is none."""

@@ -21,7 +21,8 @@ from cocoon_core.sync.pins import pin_devices
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
-    """A member. `last_seen` is the hour of their newest entry that is here, in UTC.
+    """A member. `last_seen` is the hour of their newest entry that is here, in UTC; None where they are `quiet`: they
+    want nobody to be told.
 
     `confirmed` is False from a join until a manifest holds it: until then a concurrent operation may still undo it.
     `verified` is True where this profile's owner compared safety numbers with them, `keys_changed` where they did and
@@ -37,6 +38,7 @@ class MemberInfo:
     confirmed: bool = True
     verified: bool = False
     keys_changed: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +55,22 @@ class Membership(GroupPart):
 
     def members(self) -> list[MemberInfo]:
         """All members, the senior first."""
-        me, roster = self.me, self._roster
+        me, roster, quiet = self.me, self._roster, self._quiet()
         ordered = sorted(roster.members.values(), key=lambda member: member.seniority)
-        return [self._member_info(member, me) for member in ordered]
+        return [self._member_info(member, me, member.id in quiet) for member in ordered]
 
-    def _member_info(self, member: Member, me: MemberId | None) -> MemberInfo:
+    def _member_info(self, member: Member, me: MemberId | None, quiet: bool) -> MemberInfo:
         return MemberInfo(
             member.id,
             member.shown_name,
             str(member.role),
             len(member.devices),
-            self._last_seen(member.devices),
+            None if quiet else self._last_seen(member.devices),
             member.id == me,
             self._is_confirmed(member.joined_by),
             self._is_verified(member.id),
             self._has_other_keys(member.id),
+            quiet,
         )
 
     def _is_confirmed(self, operation: EntryId) -> bool:

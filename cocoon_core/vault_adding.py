@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from cocoon_core.errors import CocoonError, LocalStateError, PageError
+from cocoon_core.errors import CocoonError, LocalStateError, PageError, UsageError
 from cocoon_core.protocol.constants import MAX_ALBUM_BYTES, MAX_CAPTION_BYTES
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.item import Item
 from cocoon_core.social.item_view import LINK, pack_ref, read_url
 from cocoon_core.vault.adding import SealedFile, Sealer, find_files
 from cocoon_core.vault.addresses import read_address
+from cocoon_core.vault.file_types import Kind
 from cocoon_core.vault.naming import clean_text
+from cocoon_core.vault.preparing import prepare
 from cocoon_core.vault.progress import Meter, Progress, Tell
 from cocoon_core.vault.sources import BytesSource
 from cocoon_core.vault.threads import in_thread
 from cocoon_core.vault_part import VaultPart, require_texts, say_texts
 
 FileLike = str | Path
+PICTURE_NAME: Final = "picture.webp"  # of an item that was made for a profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,31 @@ class Adding(VaultPart):
                     known = self.index.own_copies(part.refs[0].id())
                     ids.append(known[0][0] if known else self._write(part, {}))
             return list(dict.fromkeys(ids))
+
+        return write
+
+    async def attach_picture(self, path: FileLike) -> Callable[[], bytes]:
+        """For profiles: seals a small picture made of a photo, and gives what writes its item, inside a transaction.
+
+        Raises:
+            UsageError: there is no such file, or it is no photo that can be made small.
+            StorageFullError: there is no room here.
+        """
+        self._replica.require_writable()
+        # Nothing of the file itself goes into the vault: the picture is drawn anew, without its metadata.
+        prepared = await in_thread(partial(prepare, path, keep_metadata=True))
+        if prepared.thumb is None or prepared.thumb_size is None or prepared.type.kind is not Kind.PHOTO:
+            raise UsageError(f"{prepared.name} cannot be used as a picture: {prepared.note or 'it is no photo'}")
+        ref = await self._files.seal(BytesSource(prepared.thumb))
+        width, height = prepared.thumb_size
+        item: dict[str, Any] = {"kind": "photo", "name": PICTURE_NAME, "type": "image/webp", **ref.to_value()}
+        item |= {"width": width, "height": height, "thumb": pack_ref(ref)}
+        item |= {} if prepared.blur is None else {"blur": prepared.blur}
+
+        def write() -> bytes:
+            (identity,) = self.index.write([item])
+            self._files.send(ref)
+            return identity
 
         return write
 

@@ -182,7 +182,7 @@ async def list_devices(group: Group, context: Context, args: argparse.Namespace)
             [
                 shorten_id(str(device.id)),
                 f"{device.member_name} (this device)" if device.this else device.member_name,
-                age(device.last_seen, now) if device.last_seen else "never",
+                age(device.last_seen, now) if device.last_seen else "never, or not shown",
             ]
             for device in devices
         ]

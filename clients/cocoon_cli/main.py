@@ -27,6 +27,7 @@ from cocoon_cli import (
     members,
     months,
     notes,
+    people,
     policy,
     post_changes,
     posts,
@@ -128,9 +129,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
-    people = (profile, group, invites, members, devices, recovery, verify, policy, relays, months)
+    belonging = (profile, group, invites, members, people, devices, recovery, verify, policy, relays, months)
     circle = (posts, post_changes, drafts, calls, lists, notes, events, vault)
-    for family in (*people, *circle, sync, export, audit, check, relay, demo):
+    for family in (*belonging, *circle, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands, add_yes
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import age, shorten_id, timestamp
+from cocoon_cli.text import hour_age, shorten_id, timestamp
 
 if TYPE_CHECKING:
     from cocoon_core import FormerMemberInfo, Group, MemberInfo
@@ -62,6 +62,7 @@ def member_data(member: MemberInfo) -> dict[str, Any]:
         "confirmed": member.confirmed,
         "verified": member.verified,
         "keys_changed": member.keys_changed,
+        "quiet": member.quiet,
     }
 
 
@@ -170,9 +171,6 @@ async def rotate_epoch(group: Group, context: Context, args: argparse.Namespace)
 
 
 def _last_seen(member: MemberInfo, now: datetime) -> str:
-    """Known to the hour only, so nothing finer is said."""
-    if member.last_seen is None:
-        return "never"
-    if timedelta(0) <= now - member.last_seen < timedelta(hours=1):
-        return "this hour"
-    return age(member.last_seen, now)
+    if member.quiet:
+        return "not shown"
+    return "never" if member.last_seen is None else hour_age(member.last_seen, now)

@@ -91,6 +91,11 @@ def moment(then: datetime) -> str:
     return f"{_date(there)}, {there:%H:%M}"
 
 
+def hour_age(then: datetime, now: datetime) -> str:
+    """How long ago, of what is known to the hour only: nothing finer is said."""
+    return "this hour" if timedelta(0) <= now - then < timedelta(hours=1) else age(then, now)
+
+
 def _date(then: datetime) -> str:
     return f"{then.day} {then:%b %Y}"
 

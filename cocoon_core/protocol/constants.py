@@ -184,6 +184,8 @@ MAX_NOTE_BYTES: Final = 64 * 1024  # bytes of UTF-8 that a writer lets a note ha
 MAX_EVENT_ABOUT_BYTES: Final = 4_096  # bytes of UTF-8 that say more of an event
 MAX_EVENT_DAYS: Final = 3_660  # days that an event of whole days lasts
 MAX_EVENT_WORDS_BYTES: Final = 1_024  # bytes of UTF-8 beside a reply
+# --- people: specs/people.md
+MAX_ABOUT_BYTES: Final = 512  # bytes of UTF-8
 
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show

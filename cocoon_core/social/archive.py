@@ -23,6 +23,7 @@ from cocoon_core.social.archive_vault import VaultWriter, link_to
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.item import Item
 from cocoon_core.social.item_view import VAULT_PREFIX
+from cocoon_core.social.member_profiles import PROFILE_NAME
 from cocoon_core.social.post import Post
 from cocoon_core.social.post_view import FEED_PREFIX
 from cocoon_core.sync.replica import Replica
@@ -149,8 +150,8 @@ class GroupWriter:
         roster = self._replica.members.roster
         for record in self._replica.documents.all():
             descriptor = record.descriptor
-            if descriptor.kind is DocumentKind.OWNED and descriptor.name.startswith((FEED_PREFIX, VAULT_PREFIX)):
-                continue  # posts stand on pages of their own, and items without the keys that are in theirs
+            if descriptor.kind is DocumentKind.OWNED and _is_shown_elsewhere(descriptor.name):
+                continue
             if stands_here(descriptor):
                 continue
             content: dict[str, Any] | None = None
@@ -280,8 +281,15 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def _is_shown_elsewhere(name: str) -> bool:
+    """Of owned documents: posts stand on pages of their own, items without the keys that are in theirs, profiles with
+    the members.
+    """
+    return name.startswith((FEED_PREFIX, VAULT_PREFIX)) or name == PROFILE_NAME
+
+
 def _member_row(member: Mapping[str, Any]) -> MemberRow:
-    note = str(member["role"]) + (" · you" if member["me"] else "")
+    note = " · ".join([str(member["role"]), *(["you"] if member["me"] else []), *filter(None, [member["about"]])])
     return MemberRow(str(member["id"]), str(member["name"]), note)
 
 

@@ -10,16 +10,14 @@ Posts are in post_view.py, items of the vault in item_view.py. Implements specs/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from cocoon_core.errors import DocumentUnavailableError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import DocumentId, GroupId
 from cocoon_core.protocol.retire import GONE_PREFIX
+from cocoon_core.social.stale import compute_if_stale
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.storage.views import forget_stale_view, is_view_stale
 from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
@@ -117,15 +115,7 @@ class OwnedView:
 
         A document that cannot be shown now is left as it was; `cocoon check` computes its rows when it can be.
         """
-        if not is_view_stale(self._db, self._no, self.table):
-            return
-        replica = self._replica
-        with replica.transaction():
-            for record in filter(self.is_mine, replica.documents.all()):
-                if not replica.shelf.is_bare(record):
-                    with suppress(DocumentUnavailableError):
-                        self.rebuilt(record, replica.shelf.get(record.descriptor))
-            forget_stale_view(self._db, self._no, self.table)
+        compute_if_stale(self._replica, self)
 
     # --- for what is made of the table
 

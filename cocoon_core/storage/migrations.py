@@ -20,6 +20,7 @@ from cocoon_core.storage.feed import FEED
 from cocoon_core.storage.groups import GROUPS, GUESTS
 from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
+from cocoon_core.storage.member_profiles import MEMBER_PROFILES
 from cocoon_core.storage.meta import META
 from cocoon_core.storage.promised import PROMISED
 from cocoon_core.storage.recovery import RECOVERY
@@ -62,6 +63,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     VAULT_TRANSFERS,
     FEED,
     TOGETHER,
+    MEMBER_PROFILES,
     # New steps go here.
 )
 

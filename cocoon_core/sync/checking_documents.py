@@ -33,6 +33,7 @@ VIEWS: Final = {  # of each table: the kind of its documents, what their names b
     "notes": (DocumentKind.SHARED, "note/", "notes", "note"),
     "events": (DocumentKind.OWNED, "event/", "events", "document of events"),
     "event_replies": (DocumentKind.OWNED, "reply/", "replies to events", "document of replies"),
+    "member_profiles": (DocumentKind.OWNED, "profile", "profiles", "profile"),
 }
 _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
@@ -51,6 +52,8 @@ _TABLES: Final = {
     "edited_ms, place, about, cancelled FROM events WHERE document_no=? ORDER BY event",
     "event_replies": "SELECT group_no, reply, key, member, erased, time_ms, event, says, words FROM event_replies "
     "WHERE document_no=? ORDER BY reply",
+    "member_profiles": "SELECT group_no, member, generation, about, picture, quiet, tells_seen FROM member_profiles "
+    "WHERE document_no=?",
 }
 _REPAIR: Final = "run `cocoon check` without --no-repair"
 

@@ -279,6 +279,7 @@ async def state_of(seat: Seat) -> dict[str, Any]:
         "notes": posts_table(seat, "notes", "note"),
         "events": posts_table(seat, "events", "event"),
         "replies": posts_table(seat, "event_replies", "reply"),
+        "profiles": posts_table(seat, "member_profiles", "member"),
         "chains": {
             device: (end.last_seq, end.last_id) for device, end in seat.replica.chains.items() if device in valid
         },

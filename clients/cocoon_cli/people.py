@@ -1,0 +1,151 @@
+"""`who`, `me`: the people of a group, what they say of themselves, and when they were last here."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cocoon_cli.arguments import Commands
+from cocoon_cli.context import Context, with_group
+from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import hour_age, shorten_id, timestamp
+from cocoon_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cocoon_core import Group, MemberProfile, Person
+
+_SWITCH = {"on": True, "off": False}
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `who` and `me`."""
+    who = commands.add(
+        "who",
+        with_group(show_people),
+        "the people of the group: who they are, and when they last signed on",
+        "The hour is that of the newest entry which their device signed and which is here. Of those who wish so "
+        "it is not shown.",
+        examples=["cocoon who", "cocoon who Ben", "cocoon who Ben --picture ben.webp"],
+    )
+    who.add_argument("member", metavar="MEMBER", nargs="?", help="name, id or the beginning of it; all without one")
+    who.add_argument("--picture", type=Path, metavar="PATH", help="save this member's picture there")
+    me = commands.add(
+        "me",
+        with_group(show_me),
+        "what you say of yourself in this group: a line, a picture",
+        "It is for this group alone; nothing of it stands in another one. Of a picture, a small one is drawn, without "
+        "what the file says of place, device and maker. What you take back stays in the history of all devices.",
+        examples=[
+            "cocoon me",
+            "cocoon me --about 'Bakes on Sundays'",
+            "cocoon --group Band me --picture drums.jpg",
+            "cocoon me --quiet on      (nobody is shown when you were here)",
+        ],
+    )
+    me.add_argument("--about", metavar="TEXT", help="a line about yourself; an empty one takes it away")
+    picture = me.add_mutually_exclusive_group()
+    picture.add_argument("--picture", type=Path, metavar="PATH", help="a photo, which is made small")
+    picture.add_argument("--no-picture", action="store_true", help="show none any more")
+    me.add_argument("--quiet", choices=_SWITCH, help="whether others are not shown when you were here")
+
+
+def person_data(person: Person) -> dict[str, Any]:
+    """A member as scripts see one."""
+    return {
+        "id": str(person.id),
+        "name": person.name,
+        "role": person.role,
+        "me": person.me,
+        "about": person.about,
+        "picture": person.picture,
+        "last_seen": timestamp(person.last_seen) if person.last_seen else None,
+        "quiet": person.quiet,
+    }
+
+
+def profile_data(group: Group, profile: MemberProfile) -> dict[str, Any]:
+    """One's own profile as scripts see it."""
+    me = group.me
+    return {
+        "id": str(me) if me is not None else None,
+        "about": profile.about,
+        "picture": group.profile.pictures().get(me) if me is not None else None,
+        "quiet": profile.quiet,
+    }
+
+
+async def show_people(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Who is here, or one of them."""
+    people = group.people()
+    notes = []
+    data: dict[str, Any] = {}
+    if args.member is not None:
+        wanted = group.find_member(args.member)
+        people = [person for person in people if person.id == wanted]
+    if args.picture is not None:
+        if args.member is None:
+            raise UsageError("Whose picture? Name a member: cocoon who MEMBER --picture PATH.")
+        path = await _save_picture(group, people[0], context.locate(args.picture))
+        data["path"] = str(path)
+        notes.append(f"The picture is in {path}.")
+    now = datetime.now(UTC)
+    data["people"] = [person_data(person) for person in people]
+
+    def draw(screen: Screen) -> None:
+        rows = [[_name(person), _when(person, now), person.about] for person in people]
+        screen.table(["NAME", "LAST SIGNED ON", "ABOUT"], rows)
+
+    return Outcome(data=data, draw=draw, notes=notes)
+
+
+async def _save_picture(group: Group, person: Person, path: Path) -> Path:
+    """Write a member's picture to a new file."""
+    picture = await group.profile.picture(person.id)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file.")
+    try:
+        with path.open("xb") as file:
+            file.write(picture)
+    except FileExistsError:
+        raise UsageError(f"There is a file {path} already.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    return path
+
+
+async def show_me(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Change what was given of the own profile, and show it."""
+    is_change = args.about is not None or args.picture is not None or args.no_picture or args.quiet is not None
+    if args.no_picture:
+        await group.profile.remove_picture()
+    picture = None if args.picture is None else context.locate(args.picture)
+    if args.about is not None or picture is not None or args.quiet is not None:
+        await group.profile.set(about=args.about, picture=picture, quiet=_SWITCH.get(args.quiet))
+    profile = group.profile.get()
+    data = profile_data(group, profile)
+    name = next((person.name for person in group.people() if person.me), None)
+
+    def draw(screen: Screen) -> None:
+        screen.line((name or "(no member)", "bold"), ("  in ", "dim"), group.name)
+        item = data["picture"]
+        lines = [
+            ("about", profile.about or "nothing"),
+            ("picture", f"item {shorten_id(item)} of the vault" if item else "none"),
+            ("last signed on", "not shown to others" if profile.quiet else "shown to others, by the hour"),
+        ]
+        for label, value in lines:
+            screen.line((f"{label:<15}", "dim"), value, indent=2)
+
+    return Outcome(data=data, draw=draw, notes=await context.notes_on_sending(group) if is_change else [])
+
+
+def _name(person: Person) -> str:
+    return f"{person.name} (you)" if person.me else person.name
+
+
+def _when(person: Person, now: datetime) -> str:
+    if person.quiet:
+        return "not shown"
+    return "never" if person.last_seen is None else hour_age(person.last_seen, now)
