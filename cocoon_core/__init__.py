@@ -48,7 +48,14 @@ if TYPE_CHECKING:
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.storage.member_profiles import MemberProfile
     from cocoon_core.sync.bundling import Exported, Imported
-    from cocoon_core.sync.events import AlarmRaised, DocumentChanged, EntriesWithdrawn, GroupEvent, RosterChanged
+    from cocoon_core.sync.events import (
+        AlarmRaised,
+        DocumentChanged,
+        EntriesWithdrawn,
+        GroupEvent,
+        PresenceChanged,
+        RosterChanged,
+    )
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
     from cocoon_core.vault.progress import Progress as ByteProgress
     from cocoon_core.vault.reports import Transfer, VaultCheck
@@ -107,6 +114,7 @@ __all__ = [
     "Policy",
     "Post",
     "PostVersion",
+    "PresenceChanged",
     "Profiles",
     "Quoted",
     "RecoveredGroup",
@@ -188,6 +196,7 @@ _HOMES = {
     "Post": "cocoon_core.social.post",
     "PostVersion": "cocoon_core.social.feed_changing",
     "Quoted": "cocoon_core.social.post",
+    "PresenceChanged": "cocoon_core.sync.events",
     "Profiles": "cocoon_core.profiles",
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",

@@ -11,6 +11,7 @@ from datetime import datetime
 from cocoon_core.membership import Membership
 from cocoon_core.profiles import Profiles
 from cocoon_core.protocol.ids import MemberId
+from cocoon_core.social.feed import Feed
 from cocoon_core.storage.member_profiles import NOTHING_SAID
 
 
@@ -23,6 +24,9 @@ class Person:
         picture: the item of the vault that is their picture; `Group.profile.picture` gives its bytes.
         last_seen: the hour of their newest entry that is here, in UTC; None where there is none, or they are quiet.
         quiet: they want nobody to be told when they are or were here.
+        online: a device of theirs said so in the last minute or so; None where this device watches at no relay, and so
+            cannot know. Never True of who is quiet, nor in groups of more than 50 members.
+        typing: the id of the post in whose thread they are typing, empty for the feed; None where they are not.
     """
 
     id: MemberId
@@ -33,16 +37,22 @@ class Person:
     picture: str | None
     last_seen: datetime | None
     quiet: bool
+    online: bool | None
+    typing: str | None
 
 
 class People(Membership):
     """The part of a group that is about people as people see them."""
 
     profile: Profiles
+    feed: Feed
+    _answered: tuple[str, bytes] | None = None  # the post that is being answered, and the root of its thread
 
     def people(self) -> list[Person]:
         """All members with their profiles, the senior first."""
         said, pictures = self.profile.view.rows.all(), self.profile.pictures()
+        presence = self._replica.presence
+        here, knows = presence.here(), bool(presence.connections)
         return [
             Person(
                 member.id,
@@ -53,6 +63,33 @@ class People(Membership):
                 pictures.get(member.id),
                 member.last_seen,
                 member.quiet,
+                (member.id in here or (member.me and presence.is_said())) if knows else None,
+                _hex_of(here.get(member.id)),
             )
             for member in self.members()
         ]
+
+    async def set_typing(self, post: str | None = None) -> None:
+        """Say that one is typing: in the thread of a post, or in the feed. To be called at every letter; what is sent
+        is one cast in four seconds, to those who watch now, and nothing of who is quiet.
+
+        Args:
+            post: the id of a post or reply that is answered, or a unique beginning of it.
+
+        Raises:
+            UnknownItemError: it is not here.
+        """
+        if post is None:
+            self._replica.presence.typing(b"")
+            return
+        if self._answered is None or self._answered[0] != post:
+            self._answered = post, bytes.fromhex((await self.feed.thread(post))[0].id)
+        self._replica.presence.typing(self._answered[1])
+
+    def set_present(self, present: bool) -> None:
+        """Whether this device, while it watches, says that its member is here: off for what runs in the background."""
+        self._replica.presence.is_told = present
+
+
+def _hex_of(place: bytes | None) -> str | None:
+    return None if place is None else place.hex()

@@ -26,7 +26,7 @@ def add_commands(commands: Commands) -> None:
         with_group(show_people),
         "the people of the group: who they are, and when they last signed on",
         "The hour is that of the newest entry which their device signed and which is here. Of those who wish so "
-        "it is not shown.",
+        "it is not shown. While `cocoon sync --watch` runs, it is also shown who is here now, or typing.",
         examples=["cocoon who", "cocoon who Ben", "cocoon who Ben --picture ben.webp"],
     )
     who.add_argument("member", metavar="MEMBER", nargs="?", help="name, id or the beginning of it; all without one")
@@ -62,6 +62,8 @@ def person_data(person: Person) -> dict[str, Any]:
         "picture": person.picture,
         "last_seen": timestamp(person.last_seen) if person.last_seen else None,
         "quiet": person.quiet,
+        "online": person.online,
+        "typing": person.typing,
     }
 
 
@@ -148,4 +150,8 @@ def _name(person: Person) -> str:
 def _when(person: Person, now: datetime) -> str:
     if person.quiet:
         return "not shown"
+    if person.typing is not None:
+        return "typing"
+    if person.online and not person.me:
+        return "here now"
     return "never" if person.last_seen is None else hour_age(person.last_seen, now)

@@ -32,6 +32,7 @@ def add_commands(commands: Commands) -> None:
         "alarm that comes is one JSON object on a line of its own.",
     )
     sync.add_argument("--watch", action="store_true", help="stay connected and show what comes, until Ctrl-C")
+    sync.add_argument("--away", action="store_true", help="with --watch: do not show others that you are here")
     sync.add_argument(
         "--beacon",
         action="store_true",
@@ -46,7 +47,7 @@ def add_commands(commands: Commands) -> None:
 async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """Bring every chosen group level with its relays. One that is stopped or not reached keeps no other from it."""
     if args.watch:
-        return await watch_groups(cocoon, context, args.lan_listen if args.lan else None)
+        return await watch_groups(cocoon, context, args.lan_listen if args.lan else None, away=args.away)
     if args.lan:
         return await sync_network(cocoon, context, args.lan_listen)
     entered = [*await cocoon.finish_joins(), *await cocoon.finish_lost_requests()]

@@ -35,15 +35,18 @@ SENT_LOOKS = 100  # a command waits no longer to say that what it wrote was sent
 _LOOK_SECONDS = 0.02
 
 
-async def watch_groups(cocoon: Cocoon, context: Context, network: Sequence[str] | None = None) -> Outcome:
+async def watch_groups(
+    cocoon: Cocoon, context: Context, network: Sequence[str] | None = None, *, away: bool = False
+) -> Outcome:
     """Show what comes in the chosen groups until the process is asked to end, which is success.
 
     Args:
         network: exchange with devices of the local network too, by these own addresses; by all, if there are none.
+        away: nobody sits before it: others are not shown that their member is here.
     """
     asked = _asked_to_end()
     async with contextlib.AsyncExitStack() as stack:
-        watch = await stack.enter_async_context(Watch(cocoon, context))
+        watch = await stack.enter_async_context(Watch(cocoon, context, away=away))
         await watch.add_groups()
         if network is not None:
             stay = await stack.enter_async_context(watch_network(cocoon, watch.groups, network))
@@ -65,8 +68,8 @@ async def watch_groups(cocoon: Cocoon, context: Context, network: Sequence[str] 
 class Watch:
     """The groups that are watched: those that were chosen; if none was named, also those that are joined meanwhile."""
 
-    def __init__(self, cocoon: Cocoon, context: Context) -> None:
-        self._cocoon, self._context = cocoon, context
+    def __init__(self, cocoon: Cocoon, context: Context, *, away: bool = False) -> None:
+        self._cocoon, self._context, self._away = cocoon, context, away
         self._groups: list[Group] = []
         self._stopped: set[Group] = set()  # of them, those that cannot go on on this device
         self._showing: set[asyncio.Task[None]] = set()  # and what else has to go on
@@ -100,6 +103,7 @@ class Watch:
         for group in self._context.choose_groups(self._cocoon):
             if group not in self._groups:
                 self._groups.append(group)
+                group.set_present(not self._away)
                 self._showing.add(asyncio.create_task(self._show(group)))
                 self._showing.add(asyncio.create_task(self._watch(group)))
 

@@ -186,6 +186,12 @@ MAX_EVENT_DAYS: Final = 3_660  # days that an event of whole days lasts
 MAX_EVENT_WORDS_BYTES: Final = 1_024  # bytes of UTF-8 beside a reply
 # --- people: specs/people.md
 MAX_ABOUT_BYTES: Final = 512  # bytes of UTF-8
+LABEL_PRESENCE: Final = "cocoon/v1/presence"
+HERE_SECONDS: Final = 30  # seconds between two casts that a member is here
+HERE_LASTS: Final = 75  # seconds for which one is shown
+TYPING_SECONDS: Final = 4  # seconds between two casts that a member is typing
+TYPING_LASTS: Final = 9  # seconds for which one is shown
+PRESENCE_SKEW_SECONDS: Final = 300  # seconds by which two clocks may differ for a cast to be shown
 
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show

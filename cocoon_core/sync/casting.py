@@ -1,7 +1,8 @@
-"""What devices that watch tell each other at once: whether they have the same, and what they have.
+"""What devices that watch tell each other at once: whether they have the same, what they have, and who is here.
 
-Nothing that is heard is believed. It says where to look: what somebody has and this device lacks is read again from the
-relay, once in a while; what the relay did not show is put there. Implements specs/beacon.md §5.
+Nothing that is heard of entries is believed. It says where to look: what somebody has and this device lacks is read
+again from the relay, once in a while; what the relay did not show is put there. Who is here is presence.py's.
+Implements specs/beacon.md §5.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Final
 
 from cocoon_core.errors import UntrustedInputError
 from cocoon_core.protocol.beacon import Ends
-from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
+from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, PresenceCast, open_cast, seal_cast, sign_presence
 from cocoon_core.protocol.constants import (
     CAST_ENDS_SECONDS,
     CAST_SECONDS,
+    HERE_SECONDS,
     MAX_CAST_ENDS,
     MAX_CAST_MEMBERS,
     NONCE_BYTES,
@@ -27,7 +29,7 @@ from cocoon_core.sync.session import Effect, Session
 
 KNOWN_DIGESTS: Final = 16  # own frontiers of late: who tells one of these is behind, and will come after
 HEARD_AT_ONCE: Final = 64  # casts that are read
-HEARD_A_SECOND: Final = 5.0  # casts that are read, sustained
+HEARD_A_SECOND: Final = 20.0  # casts that are read, sustained: 50 members who are here say so twice a second
 
 
 class Casting:
@@ -40,7 +42,8 @@ class Casting:
     def __init__(self, replica: Replica, url: str, session: Session, now: Callable[[], float]) -> None:
         self._replica, self._url, self._session, self._now = replica, url, session, now
         self._told: FrontierDigest | None = None
-        self._told_at = self._ends_at = self._heeded_at = float("-inf")
+        self._told_at = self._ends_at = self._heeded_at = self._here_at = float("-inf")
+        self._times_typed = self._newcomers = 0
         self._differs = False
         self._room, self._room_at = float(HEARD_AT_ONCE), now()
         self._recent: deque[FrontierDigest] = deque(maxlen=KNOWN_DIGESTS)
@@ -49,6 +52,8 @@ class Casting:
         """There may be something to cast."""
         now = self._now()
         if self._differs and now - self._ends_at >= CAST_ENDS_SECONDS:
+            return True
+        if now - self._here_at >= HERE_SECONDS:
             return True
         return now - self._told_at >= CAST_SECONDS and self._told != self._replica.beacons.digest()
 
@@ -67,7 +72,19 @@ class Casting:
         if self._differs and now - self._ends_at >= CAST_ENDS_SECONDS:
             self._differs, self._ends_at = False, now
             effects += self._cast(EndsCast(self._newest_ends()))
-        return effects
+        return effects + self._say_presence(now)
+
+    def _say_presence(self, now: float) -> list[Effect]:
+        """That the own member is here, or typing, as far as that is due."""
+        presence = self._replica.presence
+        place = presence.place() if presence.times_typed != self._times_typed else None
+        if place is None and now - self._here_at < HERE_SECONDS and presence.newcomers == self._newcomers:
+            return []
+        self._here_at, self._times_typed, self._newcomers = now, presence.times_typed, presence.newcomers
+        if not presence.is_said():
+            return []
+        replica = self._replica
+        return self._cast(sign_presence(replica.keys.signing, replica.epoch, replica.clock(), place))
 
     def heard(self, topic: TopicId, payload: bytes) -> None:
         """A cast came. Whatever it is, nothing follows but a look."""
@@ -83,6 +100,8 @@ class Casting:
                 self._differs = self._differs or (digest != self._digest() and digest not in self._recent)
             case EndsCast(ends):
                 self._heed(ends)
+            case PresenceCast():
+                replica.presence.heard(value)
 
     def _may_hear(self) -> bool:
         """A flood of casts is not read: each is of no matter."""

@@ -193,6 +193,7 @@ class RelayDriver:
                 await self._step(connection, patient=level)
                 if self._is_level() and not level:
                     level = True
+                    self._replica.presence.connections.add(self._url)
                     if on_state is not None:
                         on_state(None)
         finally:
@@ -204,6 +205,7 @@ class RelayDriver:
         """Some casts are due some time after what they tell of."""
         while True:
             await asyncio.sleep(CAST_SECONDS)
+            self._replica.presence.tell()
             if self._casting.is_due():
                 self._wake.set()
 
@@ -214,6 +216,8 @@ class RelayDriver:
 
     async def _end(self, connection: Connection) -> None:
         self._replica.level_relays.discard(self._url)
+        if self._watching:
+            self._replica.presence.connections.discard(self._url)
         self._reconciling.end()
         if self._task is not None:
             self._task.cancel()

@@ -49,4 +49,17 @@ class SyncWanted:
     """There is something to be sent or asked for, which no edit made: whoever is connected does it now."""
 
 
-GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted
+@dataclass(frozen=True, slots=True)
+class PresenceChanged:
+    """A member came, went, began or ended to type. Nothing was stored of it, and it may be told late or not at all.
+
+    Attributes:
+        typing: the id of the post in whose thread, empty for the feed; None where they do not type.
+    """
+
+    member: MemberId
+    online: bool
+    typing: str | None
+
+
+GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted | PresenceChanged

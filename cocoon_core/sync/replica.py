@@ -53,6 +53,7 @@ from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, Ro
 from cocoon_core.sync.members import Members, Standing
 from cocoon_core.sync.owed import Debts
 from cocoon_core.sync.own_chain import OwnChain
+from cocoon_core.sync.presence import Presence
 from cocoon_core.sync.promised import Promised
 from cocoon_core.sync.readers import Readers
 from cocoon_core.sync.retiring import Retires
@@ -100,6 +101,7 @@ class Replica:
         self.debts = Debts(self)
         self.promised = Promised(self)
         self.beacons = Beacons(self)
+        self.presence = Presence(self)
         self.chains: dict[DeviceId, ChainEnd] = {}
         self._heads: dict[DeviceId, DeviceHeads] = {}
         self._run_ids: dict[EntryId, tuple[EntryId, ...]] = {}
@@ -176,6 +178,11 @@ class Replica:
     def tell(self, event: GroupEvent) -> None:
         """Have an event sent after the transaction."""
         self._events.append(event)
+
+    def announce(self, event: GroupEvent) -> None:
+        """Send an event now that no transaction makes true: somebody is here, something is to be sent."""
+        for listener in list(self._listeners):
+            listener(event)
 
     def drop_events(self) -> None:
         """Send nothing of what was told outside of a transaction of this replica: it was a trial."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cocoon_core.protocol.beacon import Beacon, choose_ends, read_beacon
-from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
+from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast, sign_presence
 from cocoon_core.protocol.constants import LABEL_CAST
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.entry import Entry, EntryKind
@@ -20,6 +20,8 @@ from tests.vectors.values import Json, flip, refused
 CHI = device_keys("chi")
 RELAYS = ("ws://127.0.0.1:8787", "wss://relay.example")
 NONCE = bytes(range(24))
+TIME_MS = 1_790_000_000_000
+PLACES: dict[str, bytes | None] = {"here": None, "typing in the feed": b"", "typing in a thread": bytes(range(16))}
 MANY = [device_keys(f"device {number}").id for number in range(40)]
 
 
@@ -94,6 +96,8 @@ def make_casts() -> Json:
     key = EPOCH.cast_key.reveal()
     ends = {BEN.id: (7, EntryId(b"\x07" * 32)), CHI.id: (300, EntryId(b"\x2c" * 32))}
     values: dict[str, CastValue] = {"digest": DigestCast(FrontierDigest(b"\xd1" * 32)), "ends": EndsCast(ends)}
+    present = {name: sign_presence(ANA.signing, EPOCH, TIME_MS, place) for name, place in PLACES.items()}
+    values |= present
     shown = {name: seal_cast(value, EPOCH, NONCE) for name, value in values.items()}
     small = shown["digest"]
     other = seal_cast(values["digest"], NEXT, NONCE)
@@ -110,6 +114,7 @@ def make_casts() -> Json:
         ("a digest of 31 bytes", "32 bytes", _sealed(_padded([1, "digest", bytes(31)]))),
         ("ends in the small size", "each has its size", _sealed(_padded([1, "ends", []]))),
         ("49 ends", "at most 48, rising", _sealed((large + b"\x80").ljust(4056, b"\0"))),
+        *_bad_presence(),
     ]
     return {
         "epoch_secret": EPOCH.secret.reveal().hex(),
@@ -120,8 +125,37 @@ def make_casts() -> Json:
             "ends": [[device.hex(), seq, at.hex()] for device, (seq, at) in sorted(ends.items())],
             "cast": shown["ends"].hex(),
         },
+        "presence": [
+            {
+                "name": name,
+                "signing_seed": ANA.signing_seed.reveal().hex(),
+                "device_id": ANA.id.hex(),
+                "time": TIME_MS,
+                "place": None if place is None else place.hex(),
+                "signature": present[name].signature.hex(),
+                "cast": shown[name].hex(),
+            }
+            for name, place in PLACES.items()
+        ],
         "bad": [refused(name, why, {"cast": raw.hex()}, open_cast, raw, EPOCH) for name, why, raw in cases],
     }
+
+
+def _bad_presence() -> list[tuple[str, str, bytes]]:
+    here, typing = sign_presence(ANA.signing, EPOCH, TIME_MS), sign_presence(ANA.signing, EPOCH, TIME_MS, bytes(16))
+    elsewhere = sign_presence(ANA.signing, NEXT, TIME_MS)
+    bad: list[tuple[str, str, list[Any]]] = [
+        ("here, of another device", "it is signed", [1, "here", BEN.id, TIME_MS, here.signature]),
+        ("here, at another time", "the time is signed", [1, "here", ANA.id, TIME_MS + 1, here.signature]),
+        ("here, signed for another epoch", "bound to the epoch", elsewhere.to_value()),
+        ("here, in the place of typing", "the kind is signed", [1, "here", ANA.id, TIME_MS, typing.signature]),
+        ("typing elsewhere", "the place is signed", [1, "typing", ANA.id, TIME_MS, b"\1" * 16, typing.signature]),
+        ("typing at 15 bytes", "a post's id, or nothing", [1, "typing", ANA.id, TIME_MS, bytes(15), typing.signature]),
+        ("here, before 1970", "a time is not negative", [1, "here", ANA.id, -1, here.signature]),
+        ("here, with no signature", "five items", [1, "here", ANA.id, TIME_MS]),
+        ("here, with a short signature", "64 bytes", [1, "here", ANA.id, TIME_MS, here.signature[:63]]),
+    ]
+    return [(name, why, _sealed(_padded(value))) for name, why, value in bad]
 
 
 def _padded(value: Any) -> bytes:

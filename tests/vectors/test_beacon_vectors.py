@@ -7,12 +7,12 @@ from typing import Any
 import cbor2
 
 from cocoon_core.protocol.beacon import choose_ends, read_beacon
-from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast
+from cocoon_core.protocol.cast import CastValue, DigestCast, EndsCast, open_cast, seal_cast, sign_presence
 from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.epoch import Epoch
 from cocoon_core.protocol.frontier import digest_of_ends
 from cocoon_core.protocol.ids import DeviceId, EntryId, FrontierDigest
-from cocoon_core.protocol.primitives import hash_bytes
+from cocoon_core.protocol.primitives import SigningKey, hash_bytes
 from tests.vectors.beacons import entry_with
 from tests.vectors.test_epoch_vectors import entry_from
 from tests.vectors.test_vectors import read, require_refused, secret, unhex
@@ -63,4 +63,12 @@ def test_casts() -> None:
         assert seal_cast(value, epoch, nonce) == cast
         assert open_cast(cast, epoch) == value
         assert len(cast) in (296, 4096)
+    for one in case["presence"]:
+        place = None if one["place"] is None else unhex(one["place"])
+        key = SigningKey(secret(one["signing_seed"]))
+        made = sign_presence(key, epoch, one["time"], place)
+        assert (made.device.hex(), made.signature.hex()) == (one["device_id"], one["signature"])
+        assert seal_cast(made, epoch, nonce).hex() == one["cast"]
+        assert open_cast(unhex(one["cast"]), epoch) == made
+        assert len(one["cast"]) == 2 * 296
     require_refused(case["bad"], lambda bad: open_cast(unhex(bad["cast"]), epoch))

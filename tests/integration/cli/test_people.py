@@ -10,7 +10,7 @@ from PIL import Image
 from tests.integration.cli.conftest import Person
 from tests.support.media_files import photo
 
-PERSON_KEYS = {"id", "name", "role", "me", "about", "picture", "last_seen", "quiet"}
+PERSON_KEYS = {"id", "name", "role", "me", "about", "picture", "last_seen", "quiet", "online", "typing"}
 
 
 def test_what_one_says_of_oneself_is_shown_to_the_other(family: tuple[Person, Person], tmp_path: Path) -> None:
