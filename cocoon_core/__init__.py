@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
     from cocoon_core.social.notes import Note, Notes
     from cocoon_core.social.post import FeedPage, Post, Quoted
+    from cocoon_core.social.seen import Seen
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.storage.member_profiles import MemberProfile
     from cocoon_core.sync.bundling import Exported, Imported
@@ -126,6 +127,7 @@ __all__ = [
     "RestoreReport",
     "RosterChanged",
     "SafetyInfo",
+    "Seen",
     "SharedList",
     "SkippedFile",
     "SyncReport",
@@ -207,6 +209,7 @@ _HOMES = {
     "RestoreReport": "cocoon_core.backing_up",
     "RosterChanged": "cocoon_core.sync.events",
     "SafetyInfo": "cocoon_core.verification",
+    "Seen": "cocoon_core.social.seen",
     "SyncReport": "cocoon_core.syncing",
     "WithheldInfo": "cocoon_core.syncing",
 }

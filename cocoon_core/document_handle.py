@@ -13,7 +13,7 @@ from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.sync.replica import Replica
 
-_KEPT: Final = ("feed/", "vault/", "list/", "note/", "event/", "reply/")  # specs/documents.md §11
+_KEPT: Final = ("feed/", "vault/", "list/", "note/", "event/", "reply/", "seen/")  # specs/documents.md §11
 
 
 class DocumentHandle:

@@ -27,6 +27,7 @@ from cocoon_core.social.calendar import Calendar
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.lists import Lists
 from cocoon_core.social.notes import Notes
+from cocoon_core.social.seen import Seen
 from cocoon_core.social.stale import CatchesUp
 from cocoon_core.sync.access import RelayAccess
 from cocoon_core.sync.replica import Replica
@@ -59,6 +60,7 @@ class Group(Verification, People, Devices, Relays, Invites, Admission, Circle, D
         self.feed = Feed(replica, self.vault.index, self.vault.attach)
         self.lists, self.notes, self.calendar = Lists(replica), Notes(replica), Calendar(replica)
         self.profile = Profiles(replica, self.vault)
+        self.seen = Seen(replica, self.feed)
         together = (self.lists.view, self.notes.view, self.calendar.view, self.calendar.reply_view)
         views: tuple[CatchesUp, ...] = (
             *(self.vault.index.view, self.feed.view, self.feed.marks),

@@ -27,6 +27,7 @@ class Person:
         online: a device of theirs said so in the last minute or so; None where this device watches at no relay, and so
             cannot know. Never True of who is quiet, nor in groups of more than 50 members.
         typing: the id of the post in whose thread they are typing, empty for the feed; None where they are not.
+        tells_seen: they tell authors which of their posts they have seen.
     """
 
     id: MemberId
@@ -39,6 +40,7 @@ class Person:
     quiet: bool
     online: bool | None
     typing: str | None
+    tells_seen: bool
 
 
 class People(Membership):
@@ -65,6 +67,7 @@ class People(Membership):
                 member.quiet,
                 (member.id in here or (member.me and presence.is_said())) if knows else None,
                 _hex_of(here.get(member.id)),
+                said.get(member.id, NOTHING_SAID).tells_seen,
             )
             for member in self.members()
         ]

@@ -1,4 +1,4 @@
-"""`who`, `me`: the people of a group, what they say of themselves, and when they were last here."""
+"""`who`, `me`, `seen`: the people of a group, what they say of themselves, when they were here, what they have seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SWITCH = {"on": True, "off": False}
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `who` and `me`."""
+    """Add `who`, `me` and `seen`."""
     who = commands.add(
         "who",
         with_group(show_people),
@@ -49,6 +49,16 @@ def add_commands(commands: Commands) -> None:
     picture.add_argument("--picture", type=Path, metavar="PATH", help="a photo, which is made small")
     picture.add_argument("--no-picture", action="store_true", help="show none any more")
     me.add_argument("--quiet", choices=_SWITCH, help="whether others are not shown when you were here")
+    me.add_argument("--seen", choices=_SWITCH, help="whether authors are told which of their posts you have seen")
+    seen = commands.add(
+        "seen",
+        with_group(show_seen),
+        "who has seen a post of yours, of those who tell",
+        "Members tell it if they wish (`cocoon me --seen on`): once an hour, and so that only the author can read it. "
+        "Whoever does not tell may have seen it or not.",
+        examples=["cocoon seen 4f1c93"],
+    )
+    seen.add_argument("post", metavar="ID", help="the id of a post or reply of your own, or the beginning of it")
 
 
 def person_data(person: Person) -> dict[str, Any]:
@@ -64,6 +74,7 @@ def person_data(person: Person) -> dict[str, Any]:
         "quiet": person.quiet,
         "online": person.online,
         "typing": person.typing,
+        "tells_seen": person.tells_seen,
     }
 
 
@@ -75,6 +86,7 @@ def profile_data(group: Group, profile: MemberProfile) -> dict[str, Any]:
         "about": profile.about,
         "picture": group.profile.pictures().get(me) if me is not None else None,
         "quiet": profile.quiet,
+        "tells_seen": profile.tells_seen,
     }
 
 
@@ -119,12 +131,13 @@ async def _save_picture(group: Group, person: Person, path: Path) -> Path:
 
 async def show_me(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Change what was given of the own profile, and show it."""
-    is_change = args.about is not None or args.picture is not None or args.no_picture or args.quiet is not None
+    picture = None if args.picture is None else context.locate(args.picture)
+    sets = any(wish is not None for wish in (args.about, picture, args.quiet, args.seen))
     if args.no_picture:
         await group.profile.remove_picture()
-    picture = None if args.picture is None else context.locate(args.picture)
-    if args.about is not None or picture is not None or args.quiet is not None:
-        await group.profile.set(about=args.about, picture=picture, quiet=_SWITCH.get(args.quiet))
+    if sets:
+        quiet, tells_seen = _SWITCH.get(args.quiet), _SWITCH.get(args.seen)
+        await group.profile.set(about=args.about, picture=picture, quiet=quiet, tells_seen=tells_seen)
     profile = group.profile.get()
     data = profile_data(group, profile)
     name = next((person.name for person in group.people() if person.me), None)
@@ -136,11 +149,35 @@ async def show_me(group: Group, context: Context, args: argparse.Namespace) -> O
             ("about", profile.about or "nothing"),
             ("picture", f"item {shorten_id(item)} of the vault" if item else "none"),
             ("last signed on", "not shown to others" if profile.quiet else "shown to others, by the hour"),
+            ("what you saw", "told to authors" if profile.tells_seen else "told to nobody"),
         ]
         for label, value in lines:
             screen.line((f"{label:<15}", "dim"), value, indent=2)
 
-    return Outcome(data=data, draw=draw, notes=await context.notes_on_sending(group) if is_change else [])
+    return Outcome(data=data, draw=draw, notes=await context.notes_on_sending(group) if sets or args.no_picture else [])
+
+
+async def show_seen(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
+    """Who told that they have seen an own post."""
+    post = await group.feed.get(args.post)
+    told = set(await group.seen.by(post.id))
+    others = [person for person in group.people() if not person.me]
+    seen = [person for person in others if person.id in told]
+    rest = [person for person in others if person.id not in told]
+    silent, waited = [one for one in rest if not one.tells_seen], [one for one in rest if one.tells_seen]
+
+    def draw(screen: Screen) -> None:
+        for label, some in (("seen by", seen), ("not yet seen by", waited), ("who does not tell", silent)):
+            screen.line((f"{label:<18}", "dim"), ", ".join(one.name for one in some) or "nobody")
+
+    return Outcome(
+        data={
+            "id": post.id,
+            "seen": [{"id": str(one.id), "name": one.name} for one in seen],
+            "silent": [{"id": str(one.id), "name": one.name} for one in silent],
+        },
+        draw=draw,
+    )
 
 
 def _name(person: Person) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,9 +184,12 @@ async def show_thread(group: Group, context: Context, args: argparse.Namespace) 
     )
 
 
-async def _note_read(group: Group, context: Context, args: argparse.Namespace, posts: Iterable[Post]) -> None:
-    """What people are shown counts as read. Where that cannot be kept, they are shown it all the same."""
+async def _note_read(group: Group, context: Context, args: argparse.Namespace, posts: Sequence[Post]) -> None:
+    """What people are shown counts as read, and its authors are told if the member wishes that. Where that cannot be
+    kept, they are shown it all the same.
+    """
     if context.output.as_json and not args.read:
         return
     with suppress(LocalStateError):
         await group.feed.note_here(post.id for post in posts if post.unread)
+        await group.seen.mark(*(post.id for post in posts if not post.hidden))

@@ -191,6 +191,15 @@ HERE_SECONDS: Final = 30  # seconds between two casts that a member is here
 HERE_LASTS: Final = 75  # seconds for which one is shown
 TYPING_SECONDS: Final = 4  # seconds between two casts that a member is typing
 TYPING_LASTS: Final = 9  # seconds for which one is shown
+LABEL_SEEN: Final = "cocoon/v1/seen"
+LABEL_SEEN_KEY: Final = "cocoon/v1/seen-key"
+LABEL_SEEN_RECIPIENTS: Final = "cocoon/v1/seen-recipients"
+SEEN_BYTES: Final = 256  # bytes of a padded notice
+MAX_SEEN_POSTS: Final = 15  # posts that one notice names
+SEEN_WRAPS: Final = 4  # wraps in a box, or twice or four times as many
+MAX_SEEN_WRAPS: Final = 16  # wraps in one box
+MAX_SEEN_BOXES: Final = 64  # boxes of one document that are tried when it is built anew
+SEEN_HOURS: Final = 1  # hours between two times that a device tells
 PRESENCE_SKEW_SECONDS: Final = 300  # seconds by which two clocks may differ for a cast to be shown
 
 # --- linking a device: specs/device-link.md

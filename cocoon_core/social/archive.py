@@ -26,6 +26,7 @@ from cocoon_core.social.item_view import VAULT_PREFIX
 from cocoon_core.social.member_profiles import PROFILE_NAME
 from cocoon_core.social.post import Post
 from cocoon_core.social.post_view import FEED_PREFIX
+from cocoon_core.social.seen import SEEN_PREFIX
 from cocoon_core.sync.replica import Replica
 
 PAGE_POSTS: Final = 500  # posts on a page; a thread is not cut
@@ -283,9 +284,9 @@ def plain(value: Any) -> Any:
 
 def _is_shown_elsewhere(name: str) -> bool:
     """Of owned documents: posts stand on pages of their own, items without the keys that are in theirs, profiles with
-    the members.
+    the members; and what somebody has seen is for authors alone.
     """
-    return name.startswith((FEED_PREFIX, VAULT_PREFIX)) or name == PROFILE_NAME
+    return name.startswith((FEED_PREFIX, VAULT_PREFIX, SEEN_PREFIX)) or name == PROFILE_NAME
 
 
 def _member_row(member: Mapping[str, Any]) -> MemberRow:

@@ -27,6 +27,7 @@ from cocoon_core.storage.recovery import RECOVERY
 from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.retires import RETIRES
+from cocoon_core.storage.seen import SEEN
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
 from cocoon_core.storage.together import TOGETHER
@@ -64,6 +65,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     FEED,
     TOGETHER,
     MEMBER_PROFILES,
+    SEEN,
     # New steps go here.
 )
 

@@ -34,6 +34,7 @@ VIEWS: Final = {  # of each table: the kind of its documents, what their names b
     "events": (DocumentKind.OWNED, "event/", "events", "document of events"),
     "event_replies": (DocumentKind.OWNED, "reply/", "replies to events", "document of replies"),
     "member_profiles": (DocumentKind.OWNED, "profile", "profiles", "profile"),
+    "seen_posts": (DocumentKind.OWNED, "seen/", "what others have seen", "what others tell"),
 }
 _TABLES: Final = {
     "waiting": "SELECT missing, change FROM waiting WHERE document_no=? ORDER BY 1, 2",
@@ -54,6 +55,7 @@ _TABLES: Final = {
     "WHERE document_no=? ORDER BY reply",
     "member_profiles": "SELECT group_no, member, generation, about, picture, quiet, tells_seen FROM member_profiles "
     "WHERE document_no=?",
+    "seen_posts": "SELECT group_no, key, post, member FROM seen_posts WHERE document_no=? ORDER BY key, post",
 }
 _REPAIR: Final = "run `cocoon check` without --no-repair"
 

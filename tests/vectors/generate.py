@@ -24,6 +24,9 @@ from tests.vectors.feed import make_feed
 from tests.vectors.linking import make_device_link, make_verification
 from tests.vectors.manifests import make_manifest, make_snapshot
 from tests.vectors.operations import make_operations
+from tests.vectors.people import CIPHERTEXTS as PEOPLE_CIPHERTEXTS
+from tests.vectors.people import make_ciphertexts as make_people_ciphertexts
+from tests.vectors.people import make_people
 from tests.vectors.recovery import CIPHERTEXTS as RECOVERY_CIPHERTEXTS
 from tests.vectors.recovery import make_ciphertexts as make_recovery_ciphertexts
 from tests.vectors.recovery import make_recovery
@@ -73,6 +76,7 @@ FILES: Final[dict[str, tuple[str, Callable[[], Json]]]] = {
     "feed": ("specs/feed.md", make_feed),
     "vault-items": ("specs/vault-items.md", make_vault_items),
     "together": ("specs/together.md", make_together),
+    "people": ("specs/people.md", make_people),
     "vault-file": ("specs/vault.md §2 to §5", make_vault_file),
 }
 
@@ -95,6 +99,7 @@ def main(options: list[str]) -> int:
         CIPHERTEXTS.write_bytes(_json(make_ciphertexts()))
         EPOCH_CIPHERTEXTS.write_bytes(_json(make_epoch_ciphertexts()))
         RECOVERY_CIPHERTEXTS.write_bytes(_json(make_recovery_ciphertexts()))
+        PEOPLE_CIPHERTEXTS.write_bytes(_json(make_people_ciphertexts()))
     differing = []
     for name in FILES:
         path = DIRECTORY / f"{name}.json"

@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from tests.integration.cli.conftest import Person
+from tests.integration.cli.test_local_socket import watching
 from tests.support.media_files import photo
 
-PERSON_KEYS = {"id", "name", "role", "me", "about", "picture", "last_seen", "quiet", "online", "typing"}
+PERSON_KEYS = {"id", "name", "role", "me", "about", "picture", "last_seen", "quiet", "online", "typing", "tells_seen"}
 
 
 def test_what_one_says_of_oneself_is_shown_to_the_other(family: tuple[Person, Person], tmp_path: Path) -> None:
@@ -38,9 +39,8 @@ def test_what_one_says_of_oneself_is_shown_to_the_other(family: tuple[Person, Pe
     assert [one["name"] for one in saved["people"]] == ["Ana"]
     shown = ana.type("me").out
     assert "Bakes on Sundays" in shown
-    assert ana.do("me", "--no-picture", "--about", "") | {"id": None} == {
-        **{"id": None, "about": "", "picture": None, "quiet": False}
-    }
+    nothing = {"id": hers["id"], "about": "", "picture": None, "quiet": False, "tells_seen": False}
+    assert ana.do("me", "--no-picture", "--about", "") == nothing
     for words in (
         ["who", "Ana", "--picture", str(tmp_path / "ana.webp")],
         ["who", "--picture", str(tmp_path / "new.webp")],
@@ -51,3 +51,30 @@ def test_what_one_says_of_oneself_is_shown_to_the_other(family: tuple[Person, Pe
     ):
         done = ana.type("--json", *words)
         assert (done.code, bool(done.error["message"])) == (2, True), words
+
+
+def test_an_author_is_told_who_has_seen_a_post(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    post = ana.do("post", "Soup is ready.")["id"]
+    ana.do("sync")
+    ben.do("me", "--seen", "on")
+    ben.do("sync")
+    ben.do("feed")  # a script is nobody who reads
+    ben.do("sync")
+    ana.do("sync")
+    assert ana.do("seen", post) == {"id": post, "seen": [], "silent": []}
+    assert "Soup is ready." in ben.type("feed").out
+    ben.do("sync")
+    ana.do("sync")
+    assert [one["name"] for one in ana.do("seen", post)["seen"]] == ["Ben"]
+    assert "Ben" in ana.type("seen", post[:8]).out
+    assert ben.type("--json", "seen", post).error["code"] == "usage"
+
+
+def test_who_watches_is_here(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    assert [one["online"] for one in ana.do("who")["people"]] == [None, None]
+    with watching(ana), watching(ben):
+        looks = (ana.do("who")["people"][1]["online"] for _ in range(60))
+        assert any(looks)
+        assert "here now" in ana.type("who").out
