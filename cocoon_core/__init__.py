@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
     from cocoon_core.social.notes import Note, Notes
     from cocoon_core.social.post import FeedPage, Post, Quoted
+    from cocoon_core.social.search_result import SearchResult
     from cocoon_core.social.seen import Seen
     from cocoon_core.storage.local_proof import LocalProof
     from cocoon_core.storage.member_profiles import MemberProfile
@@ -127,6 +128,7 @@ __all__ = [
     "RestoreReport",
     "RosterChanged",
     "SafetyInfo",
+    "SearchResult",
     "Seen",
     "SharedList",
     "SkippedFile",
@@ -210,6 +212,7 @@ _HOMES = {
     "RosterChanged": "cocoon_core.sync.events",
     "SafetyInfo": "cocoon_core.verification",
     "Seen": "cocoon_core.social.seen",
+    "SearchResult": "cocoon_core.social.search_result",
     "SyncReport": "cocoon_core.syncing",
     "WithheldInfo": "cocoon_core.syncing",
 }

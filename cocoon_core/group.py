@@ -2,7 +2,7 @@
 
 Every edit is durable when its call returns and needs no relay; `sync` or `watch` sends it. Not for several threads at
 once. Each subject is a part of its own: membership (members, roles, going), people, verification, devices, policy,
-relays, invites, admission, document_handle, syncing, months, carrying, auditing.
+relays, invites, admission, document_handle, syncing, months, carrying, auditing, searching.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cocoon_core.people import People, Person
 from cocoon_core.profiles import Profiles
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.relays import RelayInfo, Relays
+from cocoon_core.searching import Searching
 from cocoon_core.social.calendar import Calendar
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.lists import Lists
@@ -51,7 +52,9 @@ __all__ = [
 ]
 
 
-class Group(Verification, People, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing):
+class Group(
+    Verification, People, Devices, Relays, Invites, Admission, Circle, Documents, Months, Carrying, Auditing, Searching
+):
     """A group on this device. Get it from `Cocoon`, do not make it."""
 
     def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
@@ -74,6 +77,8 @@ class Group(Verification, People, Devices, Relays, Invites, Admission, Circle, D
         """Save what makes the next opening fast. Called by `Cocoon.close`."""
         with suppress(LocalStateError, UsageError), self._replica.transaction():
             self._replica.shelf.save_caches()
+        with suppress(LocalStateError, UsageError):
+            self._search.let_go()
 
     @property
     def id(self) -> GroupId:

@@ -14,6 +14,7 @@ from typing import Final
 from cocoon_core.cocoon_part import CocoonPart
 from cocoon_core.errors import CocoonError, LocalStateError, ProfileDamagedError
 from cocoon_core.storage.groups import GroupRecord
+from cocoon_core.storage.search import SEARCH_INDEX, SearchTable
 from cocoon_core.sync.checking import Checked, Finding, LogCheck
 from cocoon_core.sync.checking_documents import DocumentCheck
 
@@ -86,6 +87,9 @@ class Integrity(CocoonPart):
         if faults and repair:
             with suppress(LocalStateError):
                 database.execute("REINDEX")
+            if any(SEARCH_INDEX in fault for fault in faults):
+                with suppress(LocalStateError), database.transaction():
+                    SearchTable(database).wipe()  # what it holds is taken in anew
             left = _integrity(self)
         else:
             left = faults

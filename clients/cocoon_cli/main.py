@@ -35,6 +35,7 @@ from cocoon_cli import (
     recovery,
     relay,
     relays,
+    search,
     sync,
     vault,
     verify,
@@ -130,7 +131,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
     belonging = (profile, group, invites, members, people, devices, recovery, verify, policy, relays, months)
-    circle = (posts, post_changes, drafts, calls, lists, notes, events, vault)
+    circle = (posts, post_changes, drafts, calls, lists, notes, events, search, vault)
     for family in (*belonging, *circle, sync, export, audit, check, relay, demo):
         family.add_commands(commands)
     return parser

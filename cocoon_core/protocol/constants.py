@@ -202,6 +202,12 @@ MAX_SEEN_BOXES: Final = 64  # boxes of one document that are tried when it is bu
 SEEN_HOURS: Final = 1  # hours between two times that a device tells
 PRESENCE_SKEW_SECONDS: Final = 300  # seconds by which two clocks may differ for a cast to be shown
 
+# --- searching on this device: specs/search.md
+MAX_SEARCH_CHARS: Final = 65_536  # characters of a spelled text that are looked in
+MAX_QUERY_CHARS: Final = 1_000  # that are typed
+MAX_QUERY_WORDS: Final = 16  # pieces of them
+MAX_RESULTS: Final = 1_000  # of one search
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

@@ -23,6 +23,7 @@ ROW: Final = 2  # [2, values of those columns]
 END: Final = 3  # [3, number of rows]
 _LENGTH_BYTES: Final = 4
 _ROWS_A_TRANSACTION: Final = 2_000
+_MADE_ANEW: Final = "search_"  # how tables begin that follow others by their rowids, which are given anew
 _SEQUENCES: Final = "sqlite_sequence"  # the highest numbers that AUTOINCREMENT gave: they never come again
 
 Progress = Callable[[int, int], None]
@@ -143,11 +144,11 @@ def load(database: Database, records: Iterator[Any], progress: Progress | None =
 
 
 def _tables(database: Database) -> list[str]:
-    """The tables that hold what cannot be computed from others: no shadows of an index, and none of SQLite's own but
-    the numbers that it gave.
+    """The tables of what a profile holds: nothing that an index keeps for itself or search has made, and none of
+    SQLite's own but the numbers that it gave.
     """
     rows = database.query("SELECT name FROM pragma_table_list WHERE schema='main' AND type='table' ORDER BY name")
-    names = [name for (name,) in rows if not name.startswith("sqlite_")]
+    names = [name for (name,) in rows if not name.startswith(("sqlite_", _MADE_ANEW))]
     has_sequences = database.query_value("SELECT count(*) FROM sqlite_schema WHERE name=?", (_SEQUENCES,))
     return [*names, _SEQUENCES] if has_sequences else names
 

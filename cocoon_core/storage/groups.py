@@ -16,6 +16,7 @@ from cocoon_core.protocol.ids import GroupId, Incarnation, TopicId
 from cocoon_core.protocol.operations import Create, decode_operation
 from cocoon_core.protocol.primitives import Secret
 from cocoon_core.storage.database import Database, Migration
+from cocoon_core.storage.search import SearchTable
 
 GROUPS: Final = Migration(
     "groups",
@@ -195,7 +196,13 @@ class GroupTable:
         self._db.execute("UPDATE groups SET link_secret=NULL WHERE id=?", (number,))
 
     def remove(self, number: int) -> None:
+        """Forget a group with all that is kept of it."""
+        if not self._db.in_transaction:
+            with self._db.transaction():
+                self.remove(number)
+            return
         self._db.execute("DELETE FROM groups WHERE id=?", (number,))
+        SearchTable(self._db).remove_group(number)
 
     def relays(self, number: int) -> list[str]:
         """The relays that are given what is written: the policy's and those that are being left (storage/relays.py)."""

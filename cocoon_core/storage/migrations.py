@@ -27,6 +27,7 @@ from cocoon_core.storage.recovery import RECOVERY
 from cocoon_core.storage.relays import RELAYS
 from cocoon_core.storage.restored import RESTORED
 from cocoon_core.storage.retires import RETIRES
+from cocoon_core.storage.search import SEARCH
 from cocoon_core.storage.seen import SEEN
 from cocoon_core.storage.set_aside import SET_ASIDE
 from cocoon_core.storage.snapshots import SNAPSHOTS
@@ -66,6 +67,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     TOGETHER,
     MEMBER_PROFILES,
     SEEN,
+    SEARCH,
     # New steps go here.
 )
 
