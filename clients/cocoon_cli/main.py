@@ -16,6 +16,7 @@ from cocoon_cli import (
     audit,
     calls,
     check,
+    completion,
     demo,
     devices,
     drafts,
@@ -132,7 +133,7 @@ def build_parser() -> Parser:
     commands = Commands(parser, options)
     belonging = (profile, group, invites, members, people, devices, recovery, verify, policy, relays, months)
     circle = (posts, post_changes, drafts, calls, lists, notes, events, search, vault)
-    for family in (*belonging, *circle, sync, export, audit, check, relay, demo):
+    for family in (*belonging, *circle, sync, export, audit, check, relay, demo, completion):
         family.add_commands(commands)
     return parser
 
