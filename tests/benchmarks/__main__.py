@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.catching_up import measure_catching_up
 from tests.benchmarks.delivering import measure_delivering
+from tests.benchmarks.feed import measure_feed
 from tests.benchmarks.gaps import measure_gaps
 from tests.benchmarks.newcomer import measure_compaction, measure_newcomers
 from tests.benchmarks.posting import measure_growth, measure_posting
@@ -43,6 +44,7 @@ LINES: dict[str, Measure] = {
     "12": measure_gaps,
     "13": measure_vault,
     "14": measure_vault_index,
+    "15": measure_feed,
 }
 
 
