@@ -1,8 +1,8 @@
 """The one thread that writes: what waits together is committed together, and is acknowledged after the commit alone.
 
-A transaction takes all jobs that wait. Puts are checked one after the other against the state that those before them
-leave; a refused one leaves nothing. If the disk fails, the whole transaction is rolled back and every job in it is
-refused. Implements specs/relay.md §5.2.
+A transaction takes all jobs that wait, and those that usually come with them (company.py). Puts are checked one after
+the other against the state that those before them leave; a refused one leaves nothing. If the disk fails, the whole
+transaction is rolled back and every job in it is refused. Implements specs/relay.md §5.2.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from threading import Thread
 from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
+from cocoon_relay.company import MOMENT_SECONDS, Company
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, list_commits, plan_job
 from cocoon_relay.refusal import Refusal
@@ -63,6 +64,7 @@ class SqliteWriter:
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
         self._known = KnownTopics()
+        self._company = Company()
         self._free_checked = -_FREE_SPACE_SECONDS
         self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept
         self._written = 0  # bytes of envelopes since these two were looked at
@@ -121,16 +123,21 @@ class SqliteWriter:
 
     def _take_in(self, waiting: deque[_Job]) -> bool:
         """Take what was handed over; if nothing waits, wait for it. True at the end of all jobs."""
-        block = not waiting
+        jobs = None if waiting else self._jobs.get()
+        if jobs is None and not waiting:
+            return True
+        waiting += jobs or ()
+        ends = time.monotonic() + MOMENT_SECONDS
         while True:
+            left = ends - time.monotonic() if self._company.lacks(len(waiting)) else 0.0
             try:
-                jobs = self._jobs.get(block)
+                jobs = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except Empty:
+                self._company.came(len(waiting))
                 return False
             if jobs is None:
                 return True
             waiting += jobs
-            block = False
 
     def _commit(self, jobs: Sequence[_Job]) -> tuple[list[Outcome], list[Committed]]:
         """Do all jobs in one transaction."""
