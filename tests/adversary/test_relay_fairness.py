@@ -257,7 +257,7 @@ async def _attack_uploads(http: Http, relay: Relay) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
             stack.callback(writer.close)
             writer.write(f"{head}Authorization: {headers['Authorization']}\r\n\r\nhalf".encode())
-        while len(list((relay._config.data / "incoming").iterdir())) < 2:
+        while relay._gate.addresses.find("127.0.0.1", 0).uploads < 2:
             await asyncio.sleep(0)
         async with http.put(f"{http_url(relay.url)}/v1/blobs/{name}", data=BytesIO(body), headers=headers) as answer:
             assert (answer.status, answer.headers.get("Retry-After")) == (429, "1")
