@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from cocoon_cli.events import when
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.post_drawing import draw_posts, post_data
 from cocoon_cli.text import age, shorten_id
-from cocoon_core.errors import UsageError
+from cocoon_core.errors import LocalStateError, UsageError
 
 if TYPE_CHECKING:
     from cocoon_core import CallAnswer, CallAnswers, Group, Post
@@ -131,8 +132,11 @@ async def show_asked(group: Group, context: Context, args: argparse.Namespace) -
     """What is open, or who answered a call."""
     if args.call is not None:
         answers = await group.feed.answers(args.call)
-        return Outcome(answers_data(answers), lambda screen: draw_answers(screen, answers))
+        told = await group.seen.by(answers.call.id) if answers.call.author_id == group.me else None
+        await _note_shown(group, context, [answers.call, *(one.post for one in (*answers.yes, *answers.no))])
+        return Outcome(answers_data(answers, told), lambda screen: draw_answers(screen, answers, told or ()))
     posts = await group.feed.asked(args.limit, everything=args.all)
+    await _note_shown(group, context, posts)
     notes = [] if posts else ["Nobody asks anything; `cocoon call TEXT` and `cocoon ask TEXT` do."]
     return Outcome(
         data={"posts": [post_data(post) for post in posts]},
@@ -141,8 +145,21 @@ async def show_asked(group: Group, context: Context, args: argparse.Namespace) -
     )
 
 
-def answers_data(answers: CallAnswers) -> dict[str, Any]:
-    """Who answered a call as scripts see it."""
+async def _note_shown(group: Group, context: Context, posts: Sequence[Post]) -> None:
+    """What people are shown counts as read. Where that cannot be kept, they are shown it all the same."""
+    if context.output.as_json:
+        return
+    with suppress(LocalStateError):
+        await group.feed.note_here(post.id for post in posts if post.unread)
+        await group.seen.mark(*(post.id for post in posts if not post.hidden))
+
+
+def answers_data(answers: CallAnswers, told: Collection[bytes] | None) -> dict[str, Any]:
+    """Who answered a call as scripts see it.
+
+    Args:
+        told: who told that they have seen it; only who called knows.
+    """
 
     def given(found: Sequence[CallAnswer]) -> list[dict[str, Any]]:
         return [{"late": one.is_late, "post": post_data(one.post)} for one in found]
@@ -151,12 +168,15 @@ def answers_data(answers: CallAnswers) -> dict[str, Any]:
         "call": post_data(answers.call),
         "yes": given(answers.yes),
         "no": given(answers.no),
-        "silent": [{"member": name, "member_id": str(member)} for name, member in answers.silent],
+        "silent": [
+            {"member": name, "member_id": str(member), "seen": None if told is None else member in told}
+            for name, member in answers.silent
+        ],
     }
 
 
-def draw_answers(screen: Screen, answers: CallAnswers) -> None:
-    """The call, then who said what."""
+def draw_answers(screen: Screen, answers: CallAnswers, told: Collection[bytes]) -> None:
+    """The call, then who said what, and who nothing."""
     draw_posts(screen, [answers.call])
     now = datetime.now(UTC)
     for label, found in (("yes", answers.yes), ("no", answers.no)):
@@ -171,5 +191,9 @@ def draw_answers(screen: Screen, answers: CallAnswers) -> None:
             )
             if one.post.text.strip().rstrip(".").lower() != label:
                 screen.body(one.post.text, 6)
-    if answers.silent:
-        screen.line(("not yet: ", "dim"), ", ".join(name for name, _ in answers.silent), indent=2)
+    for label, names in (
+        ("has seen it", [name for name, member in answers.silent if member in told]),
+        ("not yet", [name for name, member in answers.silent if member not in told]),
+    ):
+        if names:
+            screen.line((f"{label}: ", "dim"), ", ".join(names), indent=2)

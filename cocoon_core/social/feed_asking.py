@@ -127,7 +127,7 @@ class Asking(Reading):
         shown = self._get(found)
         rows = self._db.query(
             f"SELECT {COLUMNS} FROM posts p WHERE p.group_no=? AND p.parent=? AND p.answer IS NOT NULL "
-            "AND NOT p.erased ORDER BY p.time_ms, p.post",
+            "ORDER BY p.time_ms, p.post",
             (self._no, found),
         )
         members = self._replica.members.roster.members

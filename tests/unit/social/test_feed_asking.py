@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from cocoon_cli.calls import answers_data, draw_answers
+from cocoon_cli.output import Screen
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_SOLVING
 from cocoon_core.social.feed_asking import CallAnswers
@@ -55,6 +58,22 @@ async def test_everybody_sees_who_answered_a_call(world: World) -> None:
     await ana.group.remove_member(chi.group.me)  # type: ignore[arg-type]
     await world.level([ana, ben, dee])
     assert shown(await ana.group.feed.answers(call.id)) == ([], ["Dee"], ["Ben"])
+
+
+async def test_who_called_is_shown_who_has_seen_it_and_said_nothing(world: World) -> None:
+    ana, ben, chi, _ = await world.group("ana", "ben", "chi", "dee")
+    call = await ana.group.feed.call("Who helps?")
+    await world.level()
+    await ben.group.feed.answer(call.id, "yes")
+    await world.level()
+    answers, told = await ana.group.feed.answers(call.id), [ben.group.me, chi.group.me]
+    silent = {one["member"]: one["seen"] for one in answers_data(answers, told)["silent"]}  # type: ignore[arg-type]
+    assert silent == {"Chi": True, "Dee": False}
+    assert {one["seen"] for one in answers_data(answers, None)["silent"]} == {None}
+    shown_to_people = io.StringIO()
+    draw_answers(Screen(shown_to_people), answers, told)  # type: ignore[arg-type]
+    assert "has seen it: Chi" in shown_to_people.getvalue()
+    assert "not yet: Dee" in shown_to_people.getvalue()
 
 
 async def test_a_call_moves_its_time_and_is_open_until_then(world: World) -> None:
