@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from cocoon_core.social.item import Item as VaultItem
     from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
     from cocoon_core.social.notes import Note, Notes
+    from cocoon_core.social.notices import Notice, NoticePage, Notices
+    from cocoon_core.social.noticing import NoticeKind
     from cocoon_core.social.post import FeedPage, Post, Quoted
     from cocoon_core.social.search_result import SearchResult
     from cocoon_core.social.seen import Seen
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         DocumentChanged,
         EntriesWithdrawn,
         GroupEvent,
+        NoticesAdded,
         PresenceChanged,
         RosterChanged,
     )
@@ -110,6 +113,11 @@ __all__ = [
     "NewPhrase",
     "Note",
     "Notes",
+    "Notice",
+    "NoticeKind",
+    "NoticePage",
+    "Notices",
+    "NoticesAdded",
     "OpenedFile",
     "PendingJoinInfo",
     "Person",
@@ -194,6 +202,11 @@ _HOMES = {
     "MemberInfo": "cocoon_core.membership",
     "MemberProfile": "cocoon_core.storage.member_profiles",
     "NewPhrase": "cocoon_core.recovery",
+    "Notice": "cocoon_core.social.notices",
+    "NoticeKind": "cocoon_core.social.noticing",
+    "NoticePage": "cocoon_core.social.notices",
+    "Notices": "cocoon_core.social.notices",
+    "NoticesAdded": "cocoon_core.sync.events",
     "PendingJoinInfo": "cocoon_core.joining",
     "Person": "cocoon_core.people",
     "Policy": "cocoon_core.protocol.operation_forms",

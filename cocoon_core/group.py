@@ -28,6 +28,8 @@ from cocoon_core.social.calendar import Calendar
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.lists import Lists
 from cocoon_core.social.notes import Notes
+from cocoon_core.social.notices import Notices
+from cocoon_core.social.noticing import Noticing
 from cocoon_core.social.seen import Seen
 from cocoon_core.social.stale import CatchesUp
 from cocoon_core.sync.access import RelayAccess
@@ -64,6 +66,7 @@ class Group(
         self.lists, self.notes, self.calendar = Lists(replica), Notes(replica), Calendar(replica)
         self.profile = Profiles(replica, self.vault)
         self.seen = Seen(replica, self.feed)
+        self.notices = Notices(replica, self.feed, Noticing(replica))
         together = (self.lists.view, self.notes.view, self.calendar.view, self.calendar.reply_view)
         views: tuple[CatchesUp, ...] = (
             *(self.vault.index.view, self.feed.view, self.feed.marks),
@@ -72,6 +75,7 @@ class Group(
         for view in views:
             with suppress(LocalStateError):  # what cannot be computed now is shown as it was
                 view.catch_up()
+        self.check_marks()
 
     def close(self) -> None:
         """Save what makes the next opening fast. Called by `Cocoon.close`."""

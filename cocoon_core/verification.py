@@ -57,7 +57,6 @@ class Verification(Membership):
     def __init__(self, replica: Replica, dial: RelayAccess, store: ContentStore) -> None:
         super().__init__(replica, dial, store)
         self._marks = VerificationTable(replica.database, replica.record.number)
-        self.check_marks()
         replica.listen(self._heard)
 
     def _heard(self, event: GroupEvent) -> None:

@@ -208,6 +208,10 @@ MAX_QUERY_CHARS: Final = 1_000  # that are typed
 MAX_QUERY_WORDS: Final = 16  # pieces of them
 MAX_RESULTS: Final = 1_000  # of one search
 
+# --- notices: specs/events.md
+MAX_NOTICES: Final = 2_000  # notices that are kept of one group
+NOTICE_DAYS: Final = 30  # what was written longer ago is told no more
+
 # --- linking a device: specs/device-link.md
 LINK_WORDS: Final = 4  # words that both screens show
 MAX_LINK_GROUPS: Final = 64  # groups of one linking

@@ -62,4 +62,14 @@ class PresenceChanged:
     typing: str | None
 
 
-GroupEvent = DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted | PresenceChanged
+@dataclass(frozen=True, slots=True)
+class NoticesAdded:
+    """The stream of notices has these numbers more (specs/events.md); `first` to `last`, both among them."""
+
+    first: int
+    last: int
+
+
+GroupEvent = (
+    DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted | PresenceChanged | NoticesAdded
+)

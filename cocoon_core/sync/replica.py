@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from cocoon_core.documents import OwnChange
 from cocoon_core.documents.proxies import MapEdit
@@ -68,6 +68,18 @@ SEEN_LATELY_MS = 86_400_000
 RUNS_OF_KNOWN_IDS = 32  # stored runs whose entries' ids are kept at hand
 
 
+class Follower(Protocol):
+    """What is built on a replica and writes down, in each transaction, what follows from what was done in it."""
+
+    def settle(self, events: Sequence[GroupEvent]) -> None:
+        """Right before the commit, inside the transaction: what it will tell, as far as that is known."""
+        ...
+
+    def ended(self, *, committed: bool) -> None:
+        """The transaction is over; where it did not hold, `load` was called before."""
+        ...
+
+
 class Replica:
     """A group on this device.
 
@@ -109,6 +121,7 @@ class Replica:
         self.restored_ms = restored_since(database, record.number, record.keys.id)
         self._listeners: list[Callable[[GroupEvent], None]] = []
         self.chores: list[Callable[[], None]] = []  # what is built on the replica does this when it is level
+        self.followers: list[Follower] = []
         self._events: list[GroupEvent] = []
         self._editing: dict[DocumentId, asyncio.Task[Any] | None] = {}
         self._no_edits = asyncio.Event()
@@ -187,6 +200,7 @@ class Replica:
     def drop_events(self) -> None:
         """Send nothing of what was told outside of a transaction of this replica: it was a trial."""
         self._events.clear()
+        self._tell_followers(committed=False)
 
     def alarm(self, kind: str, subject: str, message: str) -> bool:
         """Tell the member, once for each kind and subject; true if it is new. Inside a transaction."""
@@ -205,14 +219,22 @@ class Replica:
             with self.database.transaction():
                 yield
                 self.retires.settle()
+                for follower in self.followers:
+                    follower.settle(tuple(self._events))
         except BaseException:
             with suppress(StorageFullError, ProfileLockedError):  # a disk that fails may go on failing for a while
                 self.load()
+            self._tell_followers(committed=False)
             raise
+        self._tell_followers(committed=True)
         events, self._events = self._events, []
         for event in events:
             for listener in list(self._listeners):
                 listener(event)
+
+    def _tell_followers(self, *, committed: bool) -> None:
+        for follower in self.followers:
+            follower.ended(committed=committed)
 
     def stop(self, error: CocoonError) -> None:
         """Write nothing more here: the group needs a newer version, or this device is a copy. Inside a transaction."""

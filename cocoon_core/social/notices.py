@@ -1,0 +1,267 @@
+"""The stream of notices of one group, as an app reads it: a list, pages by a token, a stream that waits, a hook.
+
+What is read here was written in the transaction that made it true (noticing.py). Nothing is held for a reader: each
+page comes from the table, so a slow one costs nothing and loses nothing but what is let go of by number.
+Spec: specs/events.md §3 to §5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.ids import MemberId
+from cocoon_core.social.feed import Feed
+from cocoon_core.social.noticing import NoticeKind, Noticing
+from cocoon_core.social.post import Post
+from cocoon_core.storage.notices import StoredNotice
+from cocoon_core.sync.events import GroupEvent, NoticesAdded
+from cocoon_core.sync.replica import Replica
+
+PAGE: Final = 100  # notices that are read at once
+EXCERPT: Final = 200  # characters of a post that a notice shows
+ABOUT_POSTS: Final = frozenset(
+    {
+        *(NoticeKind.POST, NoticeKind.REPLY, NoticeKind.MENTION, NoticeKind.CALL),
+        *(NoticeKind.QUESTION, NoticeKind.ANSWER, NoticeKind.SOLVED),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened, with what is known of it now.
+
+    Attributes:
+        number: its place in the stream of the group; later ones have greater numbers.
+        kind: what it is about; more kinds may come, so an app passes over those that it does not know.
+        token: reading goes on behind it by this.
+        time: when this device came to know, in UTC.
+        member, name: who did it, or, for `newcomer`, `removal` and `keys`, whom it is about; None for an alarm.
+        post: the post, for those that are about one; None where it is not here any more.
+        text: the beginning of the post, unless it was erased or is hidden; else what is to be said, for people.
+        read: it was marked as read.
+    """
+
+    number: int
+    kind: NoticeKind
+    token: str
+    time: datetime
+    member: MemberId | None
+    name: str | None
+    post: str | None
+    text: str
+    read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoticePage:
+    """Notices in their order, and how to go on.
+
+    Attributes:
+        token: reading goes on behind this page by it, also where it is empty.
+        missed: some that came after the token were let go of before they were read, or the token is of another stream,
+            as after a backup was restored: what this device has is shown from its beginning.
+        more: there are more already.
+    """
+
+    notices: tuple[Notice, ...]
+    token: str
+    missed: bool
+    more: bool
+
+
+Hook = Callable[[Sequence[Notice]], Awaitable[None]]
+
+
+class Notices:
+    """The notices of one group."""
+
+    def __init__(self, replica: Replica, feed: Feed, noticing: Noticing) -> None:
+        self._replica, self._feed, self._table = replica, feed, noticing.table
+        self._waiting: set[asyncio.Event] = set()
+        replica.listen(self._heard)
+
+    # --- reading
+
+    async def list(
+        self, limit: int = 50, *, before: int | None = None, unread: bool = False
+    ) -> builtins.list[Notice]:
+        """The newest notices, newest first.
+
+        Args:
+            before: only those with a lower number.
+            unread: only those that were not marked as read.
+        """
+        if limit < 1:
+            raise UsageError("a limit is 1 or more")
+        last = self._table.end().last + 1 if before is None else before
+        return [await self._show(row) for row in self._table.before(last, limit, unread=unread)]
+
+    async def after(self, token: str | None = None, limit: int = PAGE) -> NoticePage:
+        """A page of those behind a token, in the order in which they happened; without one from the oldest that is kept.
+
+        An app keeps the token of what it has dealt with, and gets everything behind it again after a crash.
+
+        Raises:
+            UsageError: this is no token.
+        """
+        end = self._table.end()
+        number, is_other = _read_token(token, end.stream, end.last)
+        rows = self._table.after(number, limit)
+        last = rows[-1].number if rows else max(number, end.last)
+        shown = [await self._show(row) for row in rows]
+        missed = is_other or (token is not None and number < end.lost_to)
+        return NoticePage(tuple(shown), self._token(last), missed, len(rows) == limit and last < end.last)
+
+    async def stream(self, token: str | None = None) -> AsyncIterator[Notice]:
+        """Every notice behind a token, then each new one as it comes, until the caller ends it.
+
+        Each is given at least once, in order. Nothing is queued: while the caller is busy, they wait in the table.
+        `newest` as token begins with what happens from now on.
+        """
+        woken = asyncio.Event()
+        self._waiting.add(woken)
+        try:
+            while True:
+                woken.clear()
+                page = await self.after(token)
+                for notice in page.notices:
+                    yield notice
+                token = page.token
+                if not page.more:
+                    await woken.wait()
+        finally:
+            self._waiting.discard(woken)
+
+    @property
+    def newest(self) -> str:
+        """The token of the newest notice."""
+        return self._token(self._table.end().last)
+
+    def unread(self) -> int:
+        """How many were not marked as read."""
+        return self._table.count_unread()
+
+    # --- marking
+
+    async def mark_read(self, *, upto: str | None = None, about: str | None = None) -> int:
+        """Mark notices as read: all, those up to a token, or those about a post, by its id; how many were not.
+
+        Raises:
+            UsageError: this is no token of this stream.
+            UnknownItemError: the post is not here.
+        """
+        if about is not None:
+            post = await self._feed.get(about)
+            numbers = self._table.about([bytes.fromhex(post.id)])
+            with self._replica.transaction():
+                return self._table.set_read(numbers)
+        end = self._table.end()
+        number, is_other = _read_token(upto, end.stream, end.last) if upto is not None else (end.last, False)
+        if is_other:
+            raise UsageError("this token is of another stream of notices; take one that this device gave")
+        with self._replica.transaction():
+            return self._table.set_read_to(number)
+
+    # --- a hook for apps
+
+    async def deliver(self, hook: Hook, reader: str = "app") -> None:
+        """Give every notice from now on to a hook, in order and all that are there at once, until cancelled.
+
+        How far it came is kept under the name `reader` when the hook returned. So what a hook was given and did not
+        finish, since it raised or the process ended, it is given again: when `deliver` is called the next time, which
+        then begins where the last one of this name ended.
+
+        Raises:
+            Whatever the hook raises.
+        """
+        number = self._table.reader(reader)
+        if number is None:
+            number = self._table.end().last
+            self._set_reader(reader, number)
+        woken = asyncio.Event()
+        self._waiting.add(woken)
+        try:
+            while True:
+                woken.clear()
+                rows = self._table.after(number, PAGE)
+                if rows:
+                    await hook([await self._show(row) for row in rows])
+                    number = rows[-1].number
+                    self._set_reader(reader, number)
+                else:
+                    await woken.wait()
+        finally:
+            self._waiting.discard(woken)
+
+    def _set_reader(self, reader: str, number: int) -> None:
+        with self._replica.transaction():
+            self._table.set_reader(reader, number)
+
+    # --- inside
+
+    def _heard(self, event: GroupEvent) -> None:
+        if isinstance(event, NoticesAdded):
+            self.wake()
+
+    def wake(self) -> None:
+        """Have everybody who waits look again."""
+        for woken in self._waiting:
+            woken.set()
+
+    def _token(self, number: int) -> str:
+        return f"{number}.{self._table.end().stream.hex()}"
+
+    async def _show(self, row: StoredNotice) -> Notice:
+        kind = NoticeKind(row.kind)
+        post = await self._post_of(row) if kind in ABOUT_POSTS else None
+        member = MemberId(row.member) if row.member is not None else None
+        text = row.words if post is None else _excerpt(post)
+        return Notice(
+            number=row.number,
+            kind=kind,
+            token=self._token(row.number),
+            time=datetime.fromtimestamp(row.time_ms / 1000, UTC),
+            member=member,
+            name=self._name_of(member) if member is not None else None,
+            post=post.id if post is not None else None,
+            text=text,
+            read=row.read,
+        )
+
+    async def _post_of(self, row: StoredNotice) -> Post | None:
+        try:
+            return await self._feed.get(row.subject.hex())
+        except UnknownItemError:
+            return None
+
+    def _name_of(self, member: MemberId) -> str:
+        roster = self._replica.members.roster
+        known = roster.members.get(member) or roster.former_members.get(member)
+        return known.shown_name if known is not None else member.hex()[:12]
+
+
+def _excerpt(post: Post) -> str:
+    """The beginning of what a post says, on one line; nothing of what is not to be shown."""
+    if post.erased or post.hidden:
+        return ""
+    text = " ".join(post.text[: 4 * EXCERPT].split())
+    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…"
+
+
+def _read_token(token: str | None, stream: bytes, last: int) -> tuple[int, bool]:
+    """The number in a token, and whether it is of another stream, or of a later state of this one; 0 then."""
+    if token is None:
+        return 0, False
+    number, _, name = token.partition(".")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 18 and len(name) == 2 * len(stream)):
+        raise UsageError(f"{token[:40]!r} is no token of a stream of notices")
+    if name != stream.hex() or int(number) > last:
+        return 0, True
+    return int(number), False
