@@ -38,13 +38,23 @@
         └── DocumentUnavailableError
 
 The first line of a class's docstring is the sentence that a user reads when the error carries no message of its own;
-`exit_code` is what the command line ends with, `code` what `--json` prints. Messages carry ids and lengths, never
-secrets or plaintext. Foreign exceptions are converted in the module that imports their library.
+`exit_code` is what the command line ends with, `code` what `--json` prints, `retry` whether the same call is worth
+making again (specs/events.md §7). Messages carry ids and lengths, never secrets or plaintext. Foreign exceptions are
+converted in the module that imports their library.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar, Final
+
+
+class Retry(StrEnum):
+    """Whether the call that raised an error is worth making again, as it was."""
+
+    NEVER = "never"  # not before something else is changed, as the message says
+    LATER = "later"  # after a while, and after longer each time
+    AFTER_SYNC = "after_sync"  # when more of the group has arrived
 
 
 class CocoonError(Exception):
@@ -52,6 +62,7 @@ class CocoonError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "error"
+    retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message if message is not None else self._sentence())
@@ -84,12 +95,14 @@ class UnknownItemError(UsageError):
     """There is nothing with that id in this group, or it has not arrived yet; `cocoon sync` may bring it."""
 
     code = "unknown_item"
+    retry = Retry.AFTER_SYNC
 
 
 class FileChangedError(UsageError):
     """The file was changed while it was read; add it again when nothing writes to it."""
 
     code = "file_changed"
+    retry = Retry.LATER
 
 
 class InvalidLinkError(UsageError):
@@ -170,6 +183,7 @@ class NotYetError(CocoonError):
 
     exit_code = 4
     code = "not_yet"
+    retry = Retry.AFTER_SYNC
 
 
 class AwaitingAdmissionError(NotYetError):
@@ -188,6 +202,7 @@ class RelayError(CocoonError):
 
     exit_code = 5
     code = "relay"
+    retry = Retry.LATER
 
 
 class RelayUnavailable(RelayError):
@@ -237,6 +252,7 @@ class ProfileLockedError(LocalStateError):
     """Another process has this profile open; end it, or use another --home."""
 
     code = "profile_locked"
+    retry = Retry.LATER
 
 
 class ProfileDamagedError(LocalStateError):
@@ -255,6 +271,7 @@ class StorageFullError(LocalStateError):
     """The disk is read-only or full; nothing was changed. Free some space and try again."""
 
     code = "storage_full"
+    retry = Retry.LATER
 
 
 class ChainAheadError(LocalStateError):
@@ -267,6 +284,7 @@ class RestoredError(ChainAheadError):
     """This profile was restored from a backup: `cocoon sync` first, and this device goes on as a new one."""
 
     code = "restored"
+    retry = Retry.AFTER_SYNC
 
 
 class UpdateNeededError(LocalStateError):
@@ -279,6 +297,7 @@ class DocumentUnavailableError(LocalStateError):
     """A document cannot be shown on this device now; nothing of it is lost, and nobody else is affected."""
 
     code = "document_unavailable"
+    retry = Retry.LATER
 
 
 # No group of the profile could go on after one of these; after another `LocalStateError` the others can.
