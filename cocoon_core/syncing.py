@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cocoon_core.errors import RelayError, RelayUnavailable
@@ -27,6 +27,7 @@ MOST_SECOND_LOOKS = 2  # passes that one sync adds for what is missing here, or 
 MAILBOX_SECONDS = 60.0  # between two looks for requests while watching
 LIST_SECONDS = 10.0  # between two looks at which relays are to be left while watching
 FILES_SECONDS = 60.0  # between two looks at what is to be sent or fetched of the vault while watching
+BRIEF = timedelta(seconds=20)  # what a phone gives an app that it wakes, with some room
 MAILBOXES, LIST, FILES = "mailboxes", "relays", "files"  # what is watched beside relays, whose names are addresses
 
 
@@ -135,6 +136,23 @@ class Syncing(GroupPart):
         unread = sum(len(lot.debts) for lot in self._replica.debts.lots()) if reads_all else 0
         sent, received = sum(r.sent for r in relays), sum(r.received for r in relays)
         return SyncReport(sent, received, relays, requests, unread, transfers)
+
+    async def sync_briefly(self, budget: timedelta = BRIEF) -> SyncReport | None:
+        """Sync for a moment, as an app may that is woken in the background: the newest months, no files, not for long.
+
+        What came or was sent until the time is over is durable, and the next sync goes on there.
+
+        Returns:
+            What was done; None where the time was over before.
+
+        Raises:
+            RelayUnavailable, LocalStateError: as `sync`.
+        """
+        try:
+            async with asyncio.timeout(budget.total_seconds()):
+                return await self.sync(reads_all=False, files=False)
+        except TimeoutError:
+            return None
 
     async def _pass(self, done: dict[str, RelayReport], progress: Progress | None, reads_all: bool) -> int:
         """One pass at every relay; how many newly ask to come in.
