@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group
 
 
+Show = Callable[[Sequence["Group"], "Group"], Coroutine[Any, Any, None]]  # all groups that are watched, and one of them
+Beside = Callable[["Group"], Coroutine[Any, Any, None]]
+
 SENT = "Sent."
 WAITS = "Not sent yet: the `cocoon sync --watch` that runs sends it as soon as it reaches the relay."
 ANSWER_SECONDS = 60.0  # between two looks whether a group let this profile in
@@ -36,17 +39,25 @@ _LOOK_SECONDS = 0.02
 
 
 async def watch_groups(
-    cocoon: Cocoon, context: Context, network: Sequence[str] | None = None, *, away: bool = False
+    cocoon: Cocoon,
+    context: Context,
+    network: Sequence[str] | None = None,
+    *,
+    away: bool = False,
+    show: Show | None = None,
+    beside: Beside | None = None,
 ) -> Outcome:
     """Show what comes in the chosen groups until the process is asked to end, which is success.
 
     Args:
         network: exchange with devices of the local network too, by these own addresses; by all, if there are none.
         away: nobody sits before it: others are not shown that their member is here.
+        show: shows what comes in one group; posts, items and alarms, if not given.
+        beside: goes on in each group besides.
     """
     asked = _asked_to_end()
     async with contextlib.AsyncExitStack() as stack:
-        watch = await stack.enter_async_context(Watch(cocoon, context, away=away))
+        watch = await stack.enter_async_context(Watch(cocoon, context, away=away, show=show, beside=beside))
         await watch.add_groups()
         if network is not None:
             stay = await stack.enter_async_context(watch_network(cocoon, watch.groups, network))
@@ -68,8 +79,17 @@ async def watch_groups(
 class Watch:
     """The groups that are watched: those that were chosen; if none was named, also those that are joined meanwhile."""
 
-    def __init__(self, cocoon: Cocoon, context: Context, *, away: bool = False) -> None:
+    def __init__(
+        self,
+        cocoon: Cocoon,
+        context: Context,
+        *,
+        away: bool = False,
+        show: Show | None = None,
+        beside: Beside | None = None,
+    ) -> None:
         self._cocoon, self._context, self._away = cocoon, context, away
+        self._show_in, self._beside = show, beside
         self._groups: list[Group] = []
         self._stopped: set[Group] = set()  # of them, those that cannot go on on this device
         self._showing: set[asyncio.Task[None]] = set()  # and what else has to go on
@@ -104,7 +124,10 @@ class Watch:
             if group not in self._groups:
                 self._groups.append(group)
                 group.set_present(not self._away)
-                self._showing.add(asyncio.create_task(self._show(group)))
+                shown = self._show(group) if self._show_in is None else self._show_in(self._groups, group)
+                self._showing.add(asyncio.create_task(shown))
+                if self._beside is not None:
+                    self._showing.add(asyncio.create_task(self._beside(group)))
                 self._showing.add(asyncio.create_task(self._watch(group)))
 
     async def run(self, asked: asyncio.Event) -> None:

@@ -89,9 +89,7 @@ class Notices:
 
     # --- reading
 
-    async def list(
-        self, limit: int = 50, *, before: int | None = None, unread: bool = False
-    ) -> builtins.list[Notice]:
+    async def list(self, limit: int = 50, *, before: int | None = None, unread: bool = False) -> builtins.list[Notice]:
         """The newest notices, newest first.
 
         Args:
@@ -104,7 +102,7 @@ class Notices:
         return [await self._show(row) for row in self._table.before(last, limit, unread=unread)]
 
     async def after(self, token: str | None = None, limit: int = PAGE) -> NoticePage:
-        """A page of those behind a token, in the order in which they happened; without one from the oldest that is kept.
+        """A page of those behind a token, in the order in which they happened; without one, from the oldest kept.
 
         An app keeps the token of what it has dealt with, and gets everything behind it again after a crash.
 

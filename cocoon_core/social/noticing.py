@@ -266,8 +266,8 @@ class Noticing:
     def _kind_of_reply(self, parent: bytes, me: bytes) -> NoticeKind | None:
         """Up the thread: whose post it answers, and who began it."""
         rows = self._db.query(
-            "WITH RECURSIVE up(post, step) AS (SELECT :p, 0 UNION ALL SELECT q.parent, step+1 FROM up CROSS JOIN posts q "
-            "ON q.group_no=:g AND q.post=up.post WHERE q.parent IS NOT NULL AND step<:most) "
+            "WITH RECURSIVE up(post, step) AS (SELECT :p, 0 UNION ALL SELECT q.parent, step+1 FROM up "
+            "CROSS JOIN posts q ON q.group_no=:g AND q.post=up.post WHERE q.parent IS NOT NULL AND step<:most) "
             "SELECT q.member, q.parent, q.ask FROM up CROSS JOIN posts q ON q.group_no=:g AND q.post=up.post "
             "ORDER BY up.step",
             {"g": self._no, "p": parent, "most": MOST_STEPS},
@@ -293,4 +293,3 @@ class Noticing:
     def _post(self, post: bytes) -> _Post | None:
         row: Any = self._db.query_one(f"SELECT {_COLUMNS} FROM posts WHERE group_no=? AND post=?", (self._no, post))
         return None if row is None else _Post(*row)
-

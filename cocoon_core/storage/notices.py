@@ -165,7 +165,9 @@ class NoticeTable:
 
     def after(self, number: int, limit: int) -> list[StoredNotice]:
         """Those after a number, in their order."""
-        return self._read(f"SELECT {_COLUMNS} FROM notices WHERE group_no=? AND number>? ORDER BY number", number, limit)
+        return self._read(
+            f"SELECT {_COLUMNS} FROM notices WHERE group_no=? AND number>? ORDER BY number", number, limit
+        )
 
     def before(self, number: int, limit: int, *, unread: bool) -> list[StoredNotice]:
         """Those before a number, the newest first."""

@@ -1,0 +1,172 @@
+"""`notices`: what happened that one should know, from the stream that outlives a restart (specs/events.md)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cocoon_cli.arguments import Commands, positive
+from cocoon_cli.context import Context, with_profile
+from cocoon_cli.output import Outcome, Screen
+from cocoon_cli.text import age, count, shorten_id, timestamp
+from cocoon_cli.watch import watch_groups
+
+if TYPE_CHECKING:
+    from cocoon_core import Cocoon, Group, Notice
+
+_SAYINGS = {
+    "post": "wrote",
+    "reply": "replied",
+    "mention": "mentioned you",
+    "call": "calls the circle",
+    "question": "asks",
+    "answer": "answered",
+    "solved": "marked your answer",
+    "newcomer": "is a member now",
+}
+
+
+def add_commands(commands: Commands) -> None:
+    """Add `notices`."""
+    notices = commands.add(
+        "notices",
+        with_profile(show_notices, stays=lambda args: args.watch),
+        "what happened that you should know, the newest last; of all groups, unless --group names one",
+        "Posts, replies to you, mentions, calls, answers, who came and went, changed devices and alarms. What stands "
+        "after a ● was not marked as read yet; --read marks it. Scripts read on with --after and the token that they "
+        "got last: nothing is left out, and after a crash nothing is lost.",
+        examples=[
+            "cocoon notices --unread",
+            "cocoon notices --read",
+            "cocoon notices --watch",
+            "cocoon --json --group Family notices --after 17.5f0c21aa",
+        ],
+    )
+    notices.add_argument("--limit", type=positive, default=20, metavar="N", help="how many of each group (20)")
+    notices.add_argument("--unread", action="store_true", help="only what was not marked as read")
+    notices.add_argument("--read", action="store_true", help="mark all of them as read")
+    notices.add_argument("--after", metavar="TOKEN", help="what came behind this token, the oldest first; of one group")
+    notices.add_argument("--watch", action="store_true", help="stay connected and show each as it comes, until Ctrl-C")
+
+
+async def show_notices(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
+    """Show the newest ones, those behind a token, or each as it comes."""
+    if args.watch:
+        return await watch_groups(cocoon, context, show=lambda groups, group: tell_notices(context, groups, group))
+    if args.after is not None:
+        return await _show_after(context.choose_group(cocoon), args)
+    groups = context.choose_groups(cocoon)
+    found = [(group, await group.notices.list(args.limit, unread=args.unread)) for group in groups]
+    unread = sum(group.notices.unread() for group in groups)
+    if args.read:
+        for group in groups:
+            await group.notices.mark_read()
+    data = {
+        "notices": [notice_data(group, notice) for group, notices in found for notice in notices],
+        "unread": unread,
+        "tokens": {str(group.id): group.notices.newest for group in groups},
+    }
+    return Outcome(data, lambda screen: _draw(screen, found), _notes(found, unread, args))
+
+
+async def _show_after(group: Group, args: argparse.Namespace) -> Outcome:
+    page = await group.notices.after(args.after, args.limit)
+    if args.read:
+        await group.notices.mark_read(upto=page.token)
+    data = {
+        "notices": [notice_data(group, notice) for notice in page.notices],
+        "token": page.token,
+        "missed": page.missed,
+        "more": page.more,
+    }
+    notes = [f"Go on with --after {page.token}."]
+    if page.missed:
+        notes.insert(0, "Some that came before these are not kept any more.")
+    return Outcome(data, lambda screen: _draw(screen, [(group, page.notices[::-1])]), notes)
+
+
+def _notes(found: Sequence[tuple[Group, Sequence[Notice]]], unread: int, args: argparse.Namespace) -> list[str]:
+    if not any(notices for _, notices in found):
+        return ["Nothing new." if args.unread else "Nothing happened yet; `cocoon sync` looks."]
+    if args.read and unread:
+        return [f"Marked {unread} as read."]
+    return [f"{unread} not marked as read; --read does it."] if unread else []
+
+
+def notice_data(group: Group, notice: Notice) -> dict[str, Any]:
+    """A notice as scripts see it."""
+    return {
+        "group": str(group.id),
+        "number": notice.number,
+        "kind": str(notice.kind),
+        "time": timestamp(notice.time),
+        "member": None if notice.member is None else str(notice.member),
+        "name": notice.name,
+        "post": notice.post,
+        "text": notice.text,
+        "read": notice.read,
+        "token": notice.token,
+    }
+
+
+def say(group: Group, notice: Notice) -> str:
+    """What happened, in a few words without those of a post."""
+    is_me, name = notice.member is not None and notice.member == group.me, notice.name or ""
+    match str(notice.kind):
+        case "removal":
+            who = "You are" if is_me or group.me is None else f"{name} is"
+            return f"{who} no longer a member{f': {notice.text}' if notice.text else ''}"
+        case "keys":
+            return f"{'Your' if is_me else f'{name}’s'} devices changed ({notice.text})"
+        case "alarm":
+            return f"Warning: {notice.text}"
+        case kind:
+            return f"{name} {_SAYINGS.get(kind, kind)}"
+
+
+def shows_text(notice: Notice) -> bool:
+    """Whether its text is a post's, which stands below what happened."""
+    return notice.post is not None and bool(notice.text)
+
+
+async def tell_notices(context: Context, groups: Sequence[Group], group: Group) -> None:
+    """Show each notice of a group as it comes, for ever.
+
+    Args:
+        groups: all that are watched; the name of one stands before its notices where there are several.
+    """
+    output = context.output
+    screen = None if output.as_json else output.screen()
+    async for notice in group.notices.stream(group.notices.newest):
+        if screen is None:
+            output.emit({"group": str(group.id), "notice": notice_data(group, notice)})
+            continue
+        if len(groups) > 1:
+            screen.line((group.name, "dim"))
+        _draw_notice(screen, group, notice, datetime.now(UTC))
+        output.out.flush()
+
+
+def _draw(screen: Screen, found: Sequence[tuple[Group, Sequence[Notice]]]) -> None:
+    """The oldest first, each group under its name where there are several."""
+    now = datetime.now(UTC)
+    shown = [(group, notices) for group, notices in found if notices]
+    for group, notices in shown:
+        if len(found) > 1:
+            screen.line((group.name, "bold"), ("  " + count(len(notices), "notice"), "dim"))
+        for notice in reversed(notices):
+            _draw_notice(screen, group, notice, now)
+
+
+def _draw_notice(screen: Screen, group: Group, notice: Notice, now: datetime) -> None:
+    style = "bold red" if str(notice.kind) == "alarm" else "bold"
+    screen.line(
+        ("  " if notice.read else "● ", "cyan"),
+        (say(group, notice), style),
+        (f"  {age(notice.time, now)}  ", "dim"),
+        (shorten_id(notice.post) if notice.post is not None else "", "cyan"),
+    )
+    if shows_text(notice):
+        screen.body(notice.text, 4)
