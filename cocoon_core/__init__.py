@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cocoon_core.social.item import Album
     from cocoon_core.social.item import Item as VaultItem
     from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
+    from cocoon_core.social.mutes import Mute, QuietHours
     from cocoon_core.social.notes import Note, Notes
     from cocoon_core.social.notices import Notice, NoticePage, Notices
     from cocoon_core.social.noticing import NoticeKind
@@ -110,6 +111,7 @@ __all__ = [
     "LostRequestInfo",
     "MemberInfo",
     "MemberProfile",
+    "Mute",
     "NewPhrase",
     "Note",
     "Notes",
@@ -126,6 +128,7 @@ __all__ = [
     "PostVersion",
     "PresenceChanged",
     "Profiles",
+    "QuietHours",
     "Quoted",
     "RecoveredGroup",
     "RecoveryInfo",
@@ -201,6 +204,7 @@ _HOMES = {
     "LostRequestInfo": "cocoon_core.recovery",
     "MemberInfo": "cocoon_core.membership",
     "MemberProfile": "cocoon_core.storage.member_profiles",
+    "Mute": "cocoon_core.social.mutes",
     "NewPhrase": "cocoon_core.recovery",
     "Notice": "cocoon_core.social.notices",
     "NoticeKind": "cocoon_core.social.noticing",
@@ -215,6 +219,7 @@ _HOMES = {
     "Quoted": "cocoon_core.social.post",
     "PresenceChanged": "cocoon_core.sync.events",
     "Profiles": "cocoon_core.profiles",
+    "QuietHours": "cocoon_core.social.mutes",
     "RecoveredGroup": "cocoon_core.recovery",
     "RecoveryInfo": "cocoon_core.circle",
     "RecoveryRequestInfo": "cocoon_core.circle",

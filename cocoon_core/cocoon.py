@@ -35,6 +35,7 @@ from cocoon_core.protocol.invite import require_relays
 from cocoon_core.protocol.operation_forms import Policy
 from cocoon_core.protocol.operations import Create
 from cocoon_core.protocol.primitives import Secret
+from cocoon_core.quieting import Quieting
 from cocoon_core.recovery import ProfileRecovery
 from cocoon_core.storage.groups import ACTIVE, JOINING
 from cocoon_core.storage.local_proof import LocalProof
@@ -43,7 +44,9 @@ from cocoon_core.storage.profile import Profile
 from cocoon_core.sync.access import RelayAccess
 
 
-class Cocoon(Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving, LocalNetwork, Integrity):
+class Cocoon(
+    Joining, DeviceLinking, ProfileRecovery, Importing, BackingUp, Archiving, LocalNetwork, Integrity, Quieting
+):
     """An open profile. One process at a time holds it.
 
     async with await Cocoon.open(home) as cocoon: ...

@@ -39,7 +39,7 @@
 
 The first line of a class's docstring is the sentence that a user reads when the error carries no message of its own;
 `exit_code` is what the command line ends with, `code` what `--json` prints, `retry` whether the same call is worth
-making again (specs/events.md §7). Messages carry ids and lengths, never secrets or plaintext. Foreign exceptions are
+making again (specs/events.md §8). Messages carry ids and lengths, never secrets or plaintext. Foreign exceptions are
 converted in the module that imports their library.
 """
 

@@ -27,6 +27,7 @@ from cocoon_cli import (
     lists,
     members,
     months,
+    mutes,
     notes,
     notices,
     people,
@@ -134,7 +135,7 @@ def build_parser() -> Parser:
     commands = Commands(parser, options)
     belonging = (profile, group, invites, members, people, devices, recovery, verify, policy, relays, months)
     circle = (posts, post_changes, drafts, calls, lists, notes, events, search, vault)
-    for family in (*belonging, *circle, notices, sync, export, audit, check, relay, demo, completion):
+    for family in (*belonging, *circle, notices, mutes, sync, export, audit, check, relay, demo, completion):
         family.add_commands(commands)
     return parser
 

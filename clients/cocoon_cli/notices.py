@@ -46,6 +46,7 @@ def add_commands(commands: Commands) -> None:
     )
     notices.add_argument("--limit", type=positive, default=20, metavar="N", help="how many of each group (20)")
     notices.add_argument("--unread", action="store_true", help="only what was not marked as read")
+    notices.add_argument("--muted", action="store_true", help="also what is muted (`cocoon mute`)")
     notices.add_argument("--read", action="store_true", help="mark all of them as read")
     notices.add_argument("--after", metavar="TOKEN", help="what came behind this token, the oldest first; of one group")
     notices.add_argument("--watch", action="store_true", help="stay connected and show each as it comes, until Ctrl-C")
@@ -58,7 +59,7 @@ async def show_notices(cocoon: Cocoon, context: Context, args: argparse.Namespac
     if args.after is not None:
         return await _show_after(context.choose_group(cocoon), args)
     groups = context.choose_groups(cocoon)
-    found = [(group, await group.notices.list(args.limit, unread=args.unread)) for group in groups]
+    found = [(group, await group.notices.list(args.limit, unread=args.unread, muted=args.muted)) for group in groups]
     unread = sum(group.notices.unread() for group in groups)
     if args.read:
         for group in groups:
@@ -72,7 +73,7 @@ async def show_notices(cocoon: Cocoon, context: Context, args: argparse.Namespac
 
 
 async def _show_after(group: Group, args: argparse.Namespace) -> Outcome:
-    page = await group.notices.after(args.after, args.limit)
+    page = await group.notices.after(args.after, args.limit, muted=args.muted)
     if args.read:
         await group.notices.mark_read(upto=page.token)
     data = {

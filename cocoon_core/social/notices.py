@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.protocol.constants import MAX_NOTICES
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.social.feed import Feed
+from cocoon_core.social.mutes import Mute, Mutes, is_quiet
 from cocoon_core.social.noticing import NoticeKind, Noticing
 from cocoon_core.social.post import Post
 from cocoon_core.storage.notices import StoredNotice
@@ -24,6 +27,7 @@ from cocoon_core.sync.events import GroupEvent, NoticesAdded
 from cocoon_core.sync.replica import Replica
 
 PAGE: Final = 100  # notices that are read at once
+QUIET_SECONDS: Final = 60.0  # between two looks whether the quiet hours have ended
 EXCERPT: Final = 200  # characters of a post that a notice shows
 ABOUT_POSTS: Final = frozenset(
     {
@@ -43,6 +47,7 @@ class Notice:
         token: reading goes on behind it by this.
         time: when this device came to know, in UTC.
         member, name: who did it, or, for `newcomer`, `removal` and `keys`, whom it is about; None for an alarm.
+        me: whether that is oneself.
         post: the post, for those that are about one; None where it is not here any more.
         text: the beginning of the post, unless it was erased or is hidden; else what is to be said, for people.
         read: it was marked as read.
@@ -54,6 +59,7 @@ class Notice:
     time: datetime
     member: MemberId | None
     name: str | None
+    me: bool
     post: str | None
     text: str
     read: bool
@@ -84,27 +90,39 @@ class Notices:
 
     def __init__(self, replica: Replica, feed: Feed, noticing: Noticing) -> None:
         self._replica, self._feed, self._table = replica, feed, noticing.table
+        self._mutes = Mutes(replica)
         self._waiting: set[asyncio.Event] = set()
         replica.listen(self._heard)
 
     # --- reading
 
-    async def list(self, limit: int = 50, *, before: int | None = None, unread: bool = False) -> builtins.list[Notice]:
+    async def list(
+        self, limit: int = 50, *, before: int | None = None, unread: bool = False, muted: bool = False
+    ) -> builtins.list[Notice]:
         """The newest notices, newest first.
 
         Args:
             before: only those with a lower number.
             unread: only those that were not marked as read.
+            muted: those that a mute holds back too.
         """
         if limit < 1:
             raise UsageError("a limit is 1 or more")
         last = self._table.end().last + 1 if before is None else before
-        return [await self._show(row) for row in self._table.before(last, limit, unread=unread)]
+        found: builtins.list[StoredNotice] = []
+        while len(found) < limit and (rows := self._table.before(last, PAGE, unread=unread)):
+            found += self._told(rows, muted=muted)
+            last = rows[-1].number
+        return [await self._show(row) for row in found[:limit]]
 
-    async def after(self, token: str | None = None, limit: int = PAGE) -> NoticePage:
+    async def after(self, token: str | None = None, limit: int = PAGE, *, muted: bool = False) -> NoticePage:
         """A page of those behind a token, in the order in which they happened; without one, from the oldest kept.
 
         An app keeps the token of what it has dealt with, and gets everything behind it again after a crash.
+
+        Args:
+            limit: at most so many; where mutes hold some back there may be fewer, or none, and `more` all the same.
+            muted: those that a mute holds back too.
 
         Raises:
             UsageError: this is no token.
@@ -113,22 +131,25 @@ class Notices:
         number, is_other = _read_token(token, end.stream, end.last)
         rows = self._table.after(number, limit)
         last = rows[-1].number if rows else max(number, end.last)
-        shown = [await self._show(row) for row in rows]
+        shown = [await self._show(row) for row in self._told(rows, muted=muted)]
         missed = is_other or (token is not None and number < end.lost_to)
         return NoticePage(tuple(shown), self._token(last), missed, len(rows) == limit and last < end.last)
 
-    async def stream(self, token: str | None = None) -> AsyncIterator[Notice]:
+    async def stream(self, token: str | None = None, *, muted: bool = False) -> AsyncGenerator[Notice, None]:
         """Every notice behind a token, then each new one as it comes, until the caller ends it.
 
         Each is given at least once, in order. Nothing is queued: while the caller is busy, they wait in the table.
         `newest` as token begins with what happens from now on.
+
+        Args:
+            muted: those that a mute holds back too.
         """
         woken = asyncio.Event()
         self._waiting.add(woken)
         try:
             while True:
                 woken.clear()
-                page = await self.after(token)
+                page = await self.after(token, muted=muted)
                 for notice in page.notices:
                     yield notice
                 token = page.token
@@ -143,8 +164,10 @@ class Notices:
         return self._token(self._table.end().last)
 
     def unread(self) -> int:
-        """How many were not marked as read."""
-        return self._table.count_unread()
+        """How many were not marked as read, without those that a mute holds back."""
+        if not self._mutes.all():
+            return self._table.count_unread()
+        return len(self._told(self._table.before(self._table.end().last + 1, MAX_NOTICES, unread=True), muted=False))
 
     # --- marking
 
@@ -167,14 +190,61 @@ class Notices:
         with self._replica.transaction():
             return self._table.set_read_to(number)
 
+    # --- mutes
+
+    async def mute(
+        self, *, thread: str | None = None, member: MemberId | None = None, until: datetime | None = None
+    ) -> None:
+        """Be told nothing more of a thread, a member or, with neither, the whole group; what happens is kept.
+
+        Removals, changed keys and alarms are told all the same.
+
+        Args:
+            thread: the id of any post in it, or a unique beginning of it.
+            until: when it ends; never, if not given.
+
+        Raises:
+            UnknownItemError: the post is not here.
+            UsageError: both were named, `until` is past, or there are too many.
+        """
+        self._mutes.set(await self._find_post(thread), member, until)
+        self.wake()
+
+    async def unmute(self, *, thread: str | None = None, member: MemberId | None = None) -> bool:
+        """Take a mute back; whether there was one. What it held back is shown again.
+
+        Raises:
+            UnknownItemError, UsageError: as `mute`.
+        """
+        ended = self._mutes.remove(await self._find_post(thread), member)
+        self.wake()
+        return ended
+
+    def mutes(self) -> builtins.list[Mute]:
+        """What is muted now."""
+        return self._mutes.all()
+
+    async def _find_post(self, reference: str | None) -> bytes | None:
+        return None if reference is None else bytes.fromhex((await self._feed.get(reference)).id)
+
+    def _told(self, rows: Sequence[StoredNotice], *, muted: bool) -> builtins.list[StoredNotice]:
+        """Those of some rows that no mute holds back."""
+        if muted:
+            return [*rows]
+        holding = self._mutes.find()
+        return [row for row in rows if not holding.holds(row, about_post=row.kind in ABOUT_POSTS)]
+
     # --- a hook for apps
 
-    async def deliver(self, hook: Hook, reader: str = "app") -> None:
+    async def deliver(self, hook: Hook, reader: str = "app", *, quiet: bool = True) -> None:
         """Give every notice from now on to a hook, in order and all that are there at once, until cancelled.
 
         How far it came is kept under the name `reader` when the hook returned. So what a hook was given and did not
         finish, since it raised or the process ended, it is given again: when `deliver` is called the next time, which
-        then begins where the last one of this name ended.
+        then begins where the last one of this name ended. What a mute holds back is passed over.
+
+        Args:
+            quiet: wait where the profile's quiet hours hold; what happens meanwhile is given when they end.
 
         Raises:
             Whatever the hook raises.
@@ -188,13 +258,16 @@ class Notices:
         try:
             while True:
                 woken.clear()
-                rows = self._table.after(number, PAGE)
+                rows = [] if quiet and is_quiet(self._replica) else self._table.after(number, PAGE)
                 if rows:
-                    await hook([await self._show(row) for row in rows])
+                    if told := self._told(rows, muted=False):
+                        await hook([await self._show(row) for row in told])
                     number = rows[-1].number
                     self._set_reader(reader, number)
                 else:
-                    await woken.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(QUIET_SECONDS):
+                            await woken.wait()
         finally:
             self._waiting.discard(woken)
 
@@ -228,6 +301,7 @@ class Notices:
             time=datetime.fromtimestamp(row.time_ms / 1000, UTC),
             member=member,
             name=self._name_of(member) if member is not None else None,
+            me=member is not None and member == self._replica.members.member_ever(self._replica.keys.id),
             post=post.id if post is not None else None,
             text=text,
             read=row.read,
@@ -260,6 +334,6 @@ def _read_token(token: str | None, stream: bytes, last: int) -> tuple[int, bool]
     number, _, name = token.partition(".")
     if not (number.isascii() and number.isdecimal() and len(number) <= 18 and len(name) == 2 * len(stream)):
         raise UsageError(f"{token[:40]!r} is no token of a stream of notices")
-    if name != stream.hex() or int(number) > last:
+    if int(number) and (name != stream.hex() or int(number) > last):
         return 0, True
     return int(number), False

@@ -22,6 +22,7 @@ from cocoon_core.storage.joins import JOINS
 from cocoon_core.storage.log import LOG
 from cocoon_core.storage.member_profiles import MEMBER_PROFILES
 from cocoon_core.storage.meta import META
+from cocoon_core.storage.mutes import MUTES
 from cocoon_core.storage.notices import NOTICES
 from cocoon_core.storage.promised import PROMISED
 from cocoon_core.storage.recovery import RECOVERY
@@ -70,6 +71,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     SEEN,
     SEARCH,
     NOTICES,
+    MUTES,
     # New steps go here.
 )
 

@@ -178,7 +178,10 @@ class NoticeTable:
 
     def _read(self, sql: str, number: int, limit: int) -> list[StoredNotice]:
         rows = self._db.query(f"{sql} LIMIT ?", (self._no, number, limit))
-        return [StoredNotice(*row[:6], read=bool(row[6])) for row in rows]
+        return [
+            StoredNotice(number, kind, subject, member, words, time_ms, bool(read))
+            for number, kind, subject, member, words, time_ms, read in rows
+        ]
 
     def about(self, subjects: Sequence[bytes]) -> list[int]:
         """The numbers of the unread ones about any of these."""

@@ -33,6 +33,12 @@ def test_what_is_no_length_of_time(written: str) -> None:
         duration(written)
 
 
+@pytest.mark.parametrize("written", ["22", "25:00-07:00", "22:60-1", "7-", "22:00 07:00", "on", ""])
+def test_what_is_no_two_times_of_the_day(written: str) -> None:
+    with pytest.raises(UsageError, match="22:00-07:00"):
+        read_words(build_parser(), ["quiet", written])
+
+
 @pytest.mark.parametrize("written", ["", "0", "-1", "1.0", "one"])
 def test_what_is_no_whole_number_from_one(written: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
