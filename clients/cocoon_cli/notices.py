@@ -5,27 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands, positive
 from cocoon_cli.context import Context, with_profile
+from cocoon_cli.desktop import add_desktop, desktop_of, require_watch
+from cocoon_cli.notice_words import say, shows_text
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import age, count, shorten_id, timestamp
 from cocoon_cli.watch import watch_groups
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, Notice
-
-_SAYINGS = {
-    "post": "wrote",
-    "reply": "replied",
-    "mention": "mentioned you",
-    "call": "calls the circle",
-    "question": "asks",
-    "answer": "answered",
-    "solved": "marked your answer",
-    "newcomer": "is a member now",
-}
 
 
 def add_commands(commands: Commands) -> None:
@@ -50,12 +42,16 @@ def add_commands(commands: Commands) -> None:
     notices.add_argument("--read", action="store_true", help="mark all of them as read")
     notices.add_argument("--after", metavar="TOKEN", help="what came behind this token, the oldest first; of one group")
     notices.add_argument("--watch", action="store_true", help="stay connected and show each as it comes, until Ctrl-C")
+    add_desktop(notices)
 
 
 async def show_notices(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """Show the newest ones, those behind a token, or each as it comes."""
     if args.watch:
-        return await watch_groups(cocoon, context, show=lambda groups, group: tell_notices(context, groups, group))
+        show = partial(tell_notices, context)
+        beside = desktop_of(context.output, args)
+        return await watch_groups(cocoon, context, away=True, show=show, beside=beside)
+    require_watch(args)
     if args.after is not None:
         return await _show_after(context.choose_group(cocoon), args)
     groups = context.choose_groups(cocoon)
@@ -105,31 +101,12 @@ def notice_data(group: Group, notice: Notice) -> dict[str, Any]:
         "time": timestamp(notice.time),
         "member": None if notice.member is None else str(notice.member),
         "name": notice.name,
+        "me": notice.me,
         "post": notice.post,
         "text": notice.text,
         "read": notice.read,
         "token": notice.token,
     }
-
-
-def say(group: Group, notice: Notice) -> str:
-    """What happened, in a few words without those of a post."""
-    is_me, name = notice.member is not None and notice.member == group.me, notice.name or ""
-    match str(notice.kind):
-        case "removal":
-            who = "You are" if is_me or group.me is None else f"{name} is"
-            return f"{who} no longer a member{f': {notice.text}' if notice.text else ''}"
-        case "keys":
-            return f"{'Your' if is_me else f'{name}’s'} devices changed ({notice.text})"
-        case "alarm":
-            return f"Warning: {notice.text}"
-        case kind:
-            return f"{name} {_SAYINGS.get(kind, kind)}"
-
-
-def shows_text(notice: Notice) -> bool:
-    """Whether its text is a post's, which stands below what happened."""
-    return notice.post is not None and bool(notice.text)
 
 
 async def tell_notices(context: Context, groups: Sequence[Group], group: Group) -> None:
@@ -146,7 +123,7 @@ async def tell_notices(context: Context, groups: Sequence[Group], group: Group) 
             continue
         if len(groups) > 1:
             screen.line((group.name, "dim"))
-        _draw_notice(screen, group, notice, datetime.now(UTC))
+        _draw_notice(screen, notice, datetime.now(UTC))
         output.out.flush()
 
 
@@ -158,14 +135,14 @@ def _draw(screen: Screen, found: Sequence[tuple[Group, Sequence[Notice]]]) -> No
         if len(found) > 1:
             screen.line((group.name, "bold"), ("  " + count(len(notices), "notice"), "dim"))
         for notice in reversed(notices):
-            _draw_notice(screen, group, notice, now)
+            _draw_notice(screen, notice, now)
 
 
-def _draw_notice(screen: Screen, group: Group, notice: Notice, now: datetime) -> None:
+def _draw_notice(screen: Screen, notice: Notice, now: datetime) -> None:
     style = "bold red" if str(notice.kind) == "alarm" else "bold"
     screen.line(
         ("  " if notice.read else "● ", "cyan"),
-        (say(group, notice), style),
+        (say(notice), style),
         (f"  {age(notice.time, now)}  ", "dim"),
         (shorten_id(notice.post) if notice.post is not None else "", "cyan"),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cocoon_cli.arguments import Commands
 from cocoon_cli.bars import ByteProgress
 from cocoon_cli.context import Context, with_profile
+from cocoon_cli.desktop import add_desktop, desktop_of, require_watch
 from cocoon_cli.network import sync_network
 from cocoon_cli.output import Outcome, Progress, Screen
 from cocoon_cli.text import count, shorten_id, timestamp
@@ -41,13 +42,16 @@ def add_commands(commands: Commands) -> None:
     sync.add_argument(
         "--lan", action="store_true", help="with devices on this network, in place of relays; with --watch, beside them"
     )
+    add_desktop(sync)
     sync.add_argument("--lan-listen", action="append", default=[], metavar="ADDRESS", help=argparse.SUPPRESS)
 
 
 async def synchronise(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
     """Bring every chosen group level with its relays. One that is stopped or not reached keeps no other from it."""
     if args.watch:
-        return await watch_groups(cocoon, context, args.lan_listen if args.lan else None, away=args.away)
+        network = args.lan_listen if args.lan else None
+        return await watch_groups(cocoon, context, network, away=args.away, beside=desktop_of(context.output, args))
+    require_watch(args)
     if args.lan:
         return await sync_network(cocoon, context, args.lan_listen)
     entered = [*await cocoon.finish_joins(), *await cocoon.finish_lost_requests()]
