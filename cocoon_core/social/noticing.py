@@ -177,7 +177,7 @@ class Noticing:
             if member not in before.devices
         ]
         found += [self._tell_removal(member) for member in before.devices if member not in now.devices]
-        for member in before.devices.keys() & now.devices.keys():
+        for member in sorted(before.devices.keys() & now.devices.keys()):
             came, went = now.devices[member] - before.devices[member], before.devices[member] - now.devices[member]
             if came or went:
                 found += self._tell_keys(member, came, went)
