@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         GroupEvent,
         NoticesAdded,
         PresenceChanged,
+        RequestMade,
         RosterChanged,
     )
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
@@ -136,6 +137,7 @@ __all__ = [
     "RelayInfo",
     "RelayReport",
     "RequestInfo",
+    "RequestMade",
     "RestoreReport",
     "RosterChanged",
     "SafetyInfo",
@@ -226,6 +228,7 @@ _HOMES = {
     "RelayInfo": "cocoon_core.relays",
     "RelayReport": "cocoon_core.syncing",
     "RequestInfo": "cocoon_core.admission",
+    "RequestMade": "cocoon_core.sync.events",
     "RestoreReport": "cocoon_core.backing_up",
     "RosterChanged": "cocoon_core.sync.events",
     "SafetyInfo": "cocoon_core.verification",

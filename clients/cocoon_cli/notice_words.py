@@ -28,6 +28,8 @@ def say(notice: Notice) -> str:
             return f"{who} no longer a member{f': {notice.text}' if notice.text else ''}"
         case "keys":
             return f"{'Your' if notice.me else f'{name}’s'} devices changed ({notice.text})"
+        case "request":
+            return f"{notice.text} asks to be let in"
         case "alarm":
             return f"Warning: {notice.text}"
         case kind:

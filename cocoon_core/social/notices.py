@@ -46,7 +46,8 @@ class Notice:
         kind: what it is about; more kinds may come, so an app passes over those that it does not know.
         token: reading goes on behind it by this.
         time: when this device came to know, in UTC.
-        member, name: who did it, or, for `newcomer`, `removal` and `keys`, whom it is about; None for an alarm.
+        member, name: who did it, or, for `newcomer`, `removal` and `keys`, whom it is about; None for an alarm, and for
+            a request, whose text is the name.
         me: whether that is oneself.
         post: the post, for those that are about one; None where it is not here any more.
         text: the beginning of the post, unless it was erased or is hidden; else what is to be said, for people.

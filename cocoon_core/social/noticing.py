@@ -22,7 +22,7 @@ from cocoon_core.social.owned_view import base_of
 from cocoon_core.social.post_view import CALL, FEED_PREFIX, POST_ID_BYTES, POST_PREFIX, QUESTION, post_id, split_ids
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.notices import NewNotice, NoticeTable
-from cocoon_core.sync.events import AlarmRaised, GroupEvent, NoticesAdded
+from cocoon_core.sync.events import AlarmRaised, GroupEvent, NoticesAdded, RequestMade
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
@@ -42,6 +42,7 @@ class NoticeKind(StrEnum):
     QUESTION = "question"  # asks whether anybody knows
     ANSWER = "answer"  # to a call or question of one's own
     SOLVED = "solved"  # a reply of one's own was marked as what answers a question
+    REQUEST = "request"  # somebody asks to be let in
     NEWCOMER = "newcomer"
     REMOVAL = "removal"  # somebody was removed or left; oneself too
     KEYS = "keys"  # the devices of a member are others now
@@ -143,6 +144,11 @@ class Noticing:
                 found += self._compare_people(before, self._people)
         if before.me is not None and (self._stood or self._adopted):
             found += self._compare_posts(before.me)
+        found += [
+            NewNotice(NoticeKind.REQUEST, bytes(event.request), None, event.name)
+            for event in events
+            if isinstance(event, RequestMade)
+        ]
         found += [
             NewNotice(NoticeKind.ALARM, f"{event.kind} {event.subject}".encode(), None, event.message)
             for event in events

@@ -32,6 +32,7 @@ from cocoon_core.protocol.invite import (
 )
 from cocoon_core.protocol.operations_admission import Admit, Newcomer, request_from, request_id
 from cocoon_core.storage.joins import PendingJoin, RequestTable
+from cocoon_core.sync.events import RequestMade
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.relay_list import relays_to_tell, usable
 from cocoon_core.sync.replica import Replica
@@ -95,8 +96,9 @@ def _keep(replica: Replica, invite: InviteId, keys: TopicKeys, envelopes: Iterab
             except UntrustedInputError:
                 continue  # a welcome, or what another holder of the link put there
             found = request_id(request, replica.group)
-            if found not in known:
-                new += table.add(found, invite, request.to_value(), replica.clock(), MAX_REQUESTS)
+            if found not in known and table.add(found, invite, request.to_value(), replica.clock(), MAX_REQUESTS):
+                new += 1
+                replica.tell(RequestMade(found, request.name))
     return new
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId
+from cocoon_core.protocol.ids import DeviceId, DocumentId, EntryId, MemberId, RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,14 @@ class PresenceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestMade:
+    """Somebody newly asks to be let in, under this name; `Group.requests` lists them."""
+
+    request: RequestId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoticesAdded:
     """The stream of notices has these numbers more (specs/events.md); `first` to `last`, both among them."""
 
@@ -71,5 +79,12 @@ class NoticesAdded:
 
 
 GroupEvent = (
-    DocumentChanged | RosterChanged | EntriesWithdrawn | AlarmRaised | SyncWanted | PresenceChanged | NoticesAdded
+    DocumentChanged
+    | RosterChanged
+    | EntriesWithdrawn
+    | AlarmRaised
+    | SyncWanted
+    | PresenceChanged
+    | RequestMade
+    | NoticesAdded
 )

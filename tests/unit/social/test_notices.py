@@ -13,6 +13,7 @@ from cocoon_core.errors import StorageFullError, UsageError
 from cocoon_core.social.post_view import post_id
 from cocoon_core.storage import notices as tables
 from cocoon_core.storage.notices import NoticeTable
+from tests.integration.test_group_admission import ask, asking_group
 from tests.support.linking import link
 from tests.support.world import Seat, World, make_world, rebuild_everything  # noqa: F401  a fixture
 from tests.unit.sync.test_erase import rows_with
@@ -221,6 +222,15 @@ async def test_alarms_are_told_each_time_that_they_are_new(world: World) -> None
         replica.groups.end_alarm(replica.record.number, "fork", "x")
         replica.alarm("fork", "x", "again")
     assert await told(ana) == [("alarm", None, "a device signed two histories"), ("alarm", None, "again")]
+
+
+async def test_who_asks_to_be_let_in_is_told_once(world: World) -> None:
+    (ana, ben), link_text = await asking_group(world, "ana", "ben")
+    await ask(world, link_text, "dora")
+    for _ in range(2):
+        await ana.sync()
+        await ben.sync()
+    assert await told(ana, "request") == await told(ben, "request") == [("request", None, "Dora")]
 
 
 async def test_what_was_erased_is_shown_by_no_notice_and_moving_a_month_tells_nothing(world: World) -> None:
