@@ -42,7 +42,7 @@ def test_there_are_ten_examples_one_under_each_title() -> None:
 async def test_every_example_prints_what_the_page_says(
     relay: RelayProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names: dict[str, Any] = {"asyncio": asyncio, "home": tmp_path, "RELAY": relay.url}
+    names: dict[str, Any] = {"home": tmp_path, "RELAY": relay.url}
     for title, code in read_examples():
         compiled = compile(code, title, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         running = eval(compiled, names)
