@@ -37,6 +37,7 @@ ALIKE = {
     ("vault_items", "blur"): "drawn from what the photo shows",
     ("vault_items", "sought"): "its name, caption and address, in small letters",
     ("vault_contents", "source"): "where the file was on this device; it goes nowhere",
+    ("notices", "kind"): "a word of this version",
 }
 OF_THE_PROFILE = {"meta", "relay_tokens", "answered_codes", "recovery", "recovery_indexes", "recovery_hints"}
 WORDS_ALIKE = {
