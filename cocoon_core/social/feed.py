@@ -52,7 +52,8 @@ class Feed(Asking):
     async def changed(self, event: GroupEvent) -> builtins.list[Post]:
         """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others.
 
-        Those that only moved to a next generation, because others beside them were erased, are not among them.
+        Those that only moved to a next generation, because others beside them were erased, are not among them. Which
+        posts admins marked is not told one by one: after `DocumentChanged` of the document `circle`, ask again.
         """
         named = self.view.named_by(event)
         posts = [self._get(post) for post in named if self._db.query_value(_IS_HERE, (self._no, post))]
