@@ -246,11 +246,12 @@ class Calendar:
 
     def _event(self, row: tuple[Any, ...]) -> CalendarEvent:
         event, member, time_ms, name, begins, ends, days, edited, place, about, cancelled = row
-        known = self._replica.members.roster.members.get(MemberId(member))
+        roster, author = self._replica.members.roster, MemberId(member)
+        known = roster.members.get(author) or roster.former_members.get(author)
         return CalendarEvent(
             id=event.hex(),
             author=known.shown_name if known else member.hex()[:12],
-            author_id=MemberId(member),
+            author_id=author,
             name=name,
             begins=moment(begins),
             ends=None if ends is None else moment(ends),

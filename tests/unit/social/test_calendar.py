@@ -94,11 +94,13 @@ async def test_the_newest_reply_of_a_member_counts_whichever_device_wrote_it(wor
 async def test_who_was_removed_comes_no_more(world: World) -> None:
     ana, ben = await world.group("ana", "ben")
     made = await ana.group.calendar.new("Party", SOON)
+    bens = await ben.group.calendar.new("Concert", SOON)
     await world.level()
     await ben.group.calendar.reply(made.id, "yes")
     await world.level()
     await ana.group.remove_member(ben.group.me or b"")  # type: ignore[arg-type]
     assert replies(await ana.group.calendar.get(made.id)) == []
+    assert (await ana.group.calendar.get(bens.id)).author == "Ben"  # what Ben announced before stays, under that name
 
 
 async def test_whole_days_are_the_same_everywhere(ana: Seat) -> None:
