@@ -21,6 +21,8 @@ OF_POSTS = {  # commands whose ids are those of posts
     *("answer", "delete", "edit", "erase", "feed", "hide", "pin", "post"),
     *("reply", "solve", "thread", "unhide", "unpin", "versions"),
 }
+TOGETHER = {"LIST": ("list", "lists"), "NOTE": ("note", "notes"), "EVENT": ("event", "events")}  # command and key
+ASKS = {"CALL": "call", "QUESTION": "question"}
 
 BASH = """\
 # cocoon completion bash; for this shell: source <(cocoon completion bash)
@@ -124,6 +126,12 @@ def _look_up(context: Context, words: Sequence[str], kind: str, path: Sequence[s
         if kind == "MEMBER":
             members = _ask(context, words, "members")["members"]
             return list(name_things([(member["id"], member["name"]) for member in members]))
+        if kind in TOGETHER:
+            command, key = TOGETHER[kind]
+            return list(name_things([(one["id"], one["name"]) for one in _ask(context, words, command, "show")[key]]))
+        if kind in ASKS:
+            posts = [post for post in _ask(context, words, "asked")["posts"] if post["ask"] == ASKS[kind]]
+            return [(post["id"][:8], f"{post['author']}: {post['text']}") for post in posts]
         if kind == "ID" and path[:1] == ["vault"]:
             items = _ask(context, words, "vault", "list", "--limit", MOST_LOOKED_UP)["items"]
             return [(item["id"][:8], item["name"]) for item in items]

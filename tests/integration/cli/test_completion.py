@@ -56,6 +56,10 @@ def test_bash_is_told_commands_names_and_ids(alone: Person) -> None:  # noqa: F8
     assert "search" in complete(alone, "")
     assert complete(alone, "--home", str(alone.home), "reply", "") == [post[:8]]
     assert complete(alone, "search", "--kind", "=", "p") == ["post", "photo"]
+    call = alone.do("call", "who", "helps?")["id"]
+    assert complete(alone, "answer", "") == [call[:8]]
+    alone.do("list", "new", "Shopping")
+    assert complete(alone, "list", "add", "S") == ["Shopping"]
     assert complete(alone, "vault", "add", "") == ["<-o default>"]
     assert complete(alone.with_settings(COCOON_PASSPHRASE="another"), "reply", "") == []
 
