@@ -42,7 +42,7 @@ class Searching(GroupPart):
         no difference. In languages without spaces every character is found, and several as they stand together. What
         was erased, deleted or hidden is not found. Nothing typed is a query language.
 
-        The first call after much has come takes it all in: about 2 s for 100,000 posts, during which others get turns.
+        The first call after much has come takes it all in: some seconds for 100,000 posts, in which others get turns.
 
         Args:
             text: the words; without any, everything fits that the rest allows.

@@ -6,6 +6,7 @@ Exit codes are those of the error tree in `cocoon_core.errors`; 0 is success, 70
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from argparse import Namespace
@@ -51,6 +52,7 @@ from cocoon_cli.standard_input import STANDARD_INPUT, StandardInput
 from cocoon_core.errors import LocalStateError
 
 EXIT_INTERRUPTED = 130
+GARBAGE = 20_000, 20, 20  # objects before they are looked through: loading the core makes many, and none is garbage
 
 
 class ShowVersion(argparse.Action):
@@ -66,6 +68,7 @@ class ShowVersion(argparse.Action):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. Never raises, and never prints a traceback unless asked with --debug."""
     words = list(sys.argv[1:] if argv is None else argv)
+    gc.set_threshold(*GARBAGE)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
     if sys.stdout is None:  # closed by whoever started this

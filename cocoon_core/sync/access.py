@@ -13,8 +13,7 @@ from typing import Final
 from cocoon_core.errors import RelayMisbehaved, RelayUnavailable
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
 from cocoon_core.sync.http_connection import dial_requests
-from cocoon_core.sync.http_exchange import dial_blobs
-from cocoon_core.sync.transport import Connection, Dial, UpgradeRefused, dial_websocket
+from cocoon_core.sync.transport import Connection, Dial, UpgradeRefused
 
 REMEMBERED_SECONDS: Final = 600.0  # that a relay is asked by requests before a WebSocket is tried again
 
@@ -44,6 +43,8 @@ def real_access(find_token: Callable[[str], str | None]) -> RelayAccess:
     by_requests: dict[str, float] = {}  # relays where no WebSocket passed, and when
 
     async def dial(url: str) -> Connection:
+        from cocoon_core.sync.websocket import dial_websocket
+
         token, now = find_token(url), asyncio.get_running_loop().time()
         if now - by_requests.get(url, -REMEMBERED_SECONDS) < REMEMBERED_SECONDS:
             return await dial_requests(url, token)
@@ -57,4 +58,9 @@ def real_access(find_token: Callable[[str], str | None]) -> RelayAccess:
         by_requests[url] = now
         return connection
 
-    return RelayAccess(dial, lambda url: dial_blobs(url, find_token(url)))
+    def blobs(url: str) -> BlobStore:
+        from cocoon_core.sync.http_exchange import dial_blobs
+
+        return dial_blobs(url, find_token(url))
+
+    return RelayAccess(dial, blobs)

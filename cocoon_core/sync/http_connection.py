@@ -57,7 +57,6 @@ from cocoon_core.sync.blobs import (
     Exchange,
     read_refusal,
 )
-from cocoon_core.sync.http_exchange import HttpExchange
 from cocoon_core.sync.session import Session
 from cocoon_core.sync.transport import CONNECT_SECONDS, PATH, Connection, Dial
 
@@ -316,6 +315,8 @@ async def dial_requests(url: str, token: str | None = None) -> Connection:
         RelayMisbehaved: it answers what is no answer.
     """
     origin = normalize_origin(url)
+    from cocoon_core.sync.http_exchange import HttpExchange
+
     exchange = HttpExchange(url, token)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):

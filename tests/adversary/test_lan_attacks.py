@@ -28,7 +28,8 @@ from cocoon_core.sync.access import RelayAccess, real_access
 from cocoon_core.sync.blobs import BlobStore
 from cocoon_core.sync.mailbox import put_mailbox, read_mailbox
 from cocoon_core.sync.mdns import Sighting
-from cocoon_core.sync.transport import Connection, dial_websocket
+from cocoon_core.sync.transport import Connection
+from cocoon_core.sync.websocket import dial_websocket
 from tests.support.hostile import Forger
 from tests.support.lan import LOCAL, Network
 from tests.support.memory_relay import LyingRelay, MemoryConnection, MemoryRelay, TamperingRelay

@@ -28,8 +28,9 @@ from cocoon_core.protocol.frames import (
 from cocoon_core.protocol.ids import GroupId, Incarnation
 from cocoon_core.protocol.invite import InviteKeys, Link, mailbox_keys, read_link, write_link
 from cocoon_core.protocol.run import UnverifiedRun, parse_run
-from cocoon_core.sync import driver, reading, replica, transport
-from cocoon_core.sync.transport import dial_websocket, send_in_time
+from cocoon_core.sync import driver, reading, replica, websocket
+from cocoon_core.sync.transport import send_in_time
+from cocoon_core.sync.websocket import dial_websocket
 from tests.support.hostile import Forger, inject, tampered_signature, topic_log
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
 from tests.support.world import World, make_world  # noqa: F401  a fixture
@@ -310,7 +311,7 @@ async def test_attack_08_a_relay_that_says_no_farewell_holds_nobody(monkeypatch:
 
     try:
         await leave()
-        monkeypatch.setattr(transport, "FAREWELL_SECONDS", 10.0)  # as it is seen to find something
+        monkeypatch.setattr(websocket, "FAREWELL_SECONDS", 10.0)  # as it is seen to find something
         with pytest.raises(TimeoutError):
             await leave()
     finally:

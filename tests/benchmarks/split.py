@@ -16,8 +16,8 @@ from typing import Any, Final
 _STEPS: Final[dict[str, tuple[str, ...]]] = {
     "relay": (
         "cocoon_core.sync.session:Session",
-        "cocoon_core.sync.transport:WebSocketConnection.send",
-        "cocoon_core.sync.transport:WebSocketConnection.receive",
+        "cocoon_core.sync.websocket:WebSocketConnection.send",
+        "cocoon_core.sync.websocket:WebSocketConnection.receive",
     ),
     "open": ("cocoon_core.sync.receiving:_Reception._open",),
     "link + verify": (

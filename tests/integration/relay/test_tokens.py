@@ -21,7 +21,8 @@ from cocoon_core.protocol.primitives import Secret
 from cocoon_core.sync.blobs import BlobRefused, name_blob
 from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_core.sync.reading import read_topic
-from cocoon_core.sync.transport import Connection, dial_websocket
+from cocoon_core.sync.transport import Connection
+from cocoon_core.sync.websocket import dial_websocket
 from cocoon_relay.tokens import TOKENS_NAME, TokenBook, add_token, read_tokens, revoke_token, today
 from tests.support.relay_client import RelayClient, WebSocketWire, http_url, make_envelope, make_key
 from tests.support.relay_process import RelayProcess, relay_command, relay_environment
