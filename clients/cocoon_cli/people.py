@@ -152,7 +152,7 @@ async def show_me(group: Group, context: Context, args: argparse.Namespace) -> O
             ("what you saw", "told to authors" if profile.tells_seen else "told to nobody"),
         ]
         for label, value in lines:
-            screen.line((f"{label:<15}", "dim"), value, indent=2)
+            screen.line((f"{label:<16}", "dim"), value, indent=2)
 
     return Outcome(data=data, draw=draw, notes=await context.notes_on_sending(group) if sets or args.no_picture else [])
 
@@ -167,8 +167,11 @@ async def show_seen(group: Group, context: Context, args: argparse.Namespace) ->
     silent, waited = [one for one in rest if not one.tells_seen], [one for one in rest if one.tells_seen]
 
     def draw(screen: Screen) -> None:
-        for label, some in (("seen by", seen), ("not yet seen by", waited), ("who does not tell", silent)):
-            screen.line((f"{label:<18}", "dim"), ", ".join(one.name for one in some) or "nobody")
+        for label, some in (("seen by", seen), ("not told yet by", waited), ("who does not tell", silent)):
+            if some:
+                screen.line((f"{label:<19}", "dim"), ", ".join(one.name for one in some))
+        if not others:
+            screen.line("There is nobody else in the group.")
 
     return Outcome(
         data={

@@ -57,7 +57,8 @@ class SeenView:
         replica.add_view(self)
 
     def merged(self, record: DocumentRecord, document: Readable, touched: set[str]) -> None:
-        self._read(record, document, touched)
+        if self.is_mine(record):
+            self._read(record, document, touched)
 
     def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
         if self.is_mine(record):
@@ -78,7 +79,7 @@ class SeenView:
         """Read what is for this member; nothing else opens."""
         replica, reader = self._replica, record.descriptor.member
         me = replica.members.member_of(replica.keys.id)
-        if me is None or reader is None or reader == me or not self.is_mine(record):
+        if me is None or reader is None or reader == me:
             return
         values = {key: document.plain(key) for key in sorted(keys) if key.startswith(SEEN_KEY)}
         found = {key: value for key, value in values.items() if type(value) is bytes}

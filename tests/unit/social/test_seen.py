@@ -219,7 +219,8 @@ def test_a_box_opens_for_each_device_of_the_author_and_for_nobody_else() -> None
     others = [
         ([KEYS[4]], GROUP, READER, AUTHOR),
         (KEYS, GroupId(b"h" * 32), READER, AUTHOR),
-        (KEYS, GROUP, AUTHOR, READER),
+        (KEYS, GROUP, MemberId(b"m" * 32), AUTHOR),
+        (KEYS, GROUP, READER, MemberId(b"m" * 32)),
         ([], GROUP, READER, AUTHOR),
     ]
     for keys, group, reader, author in others:
