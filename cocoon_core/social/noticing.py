@@ -27,6 +27,7 @@ from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
 DAY_MS: Final = 86_400_000
+BATCH: Final = 32  # posts that are looked up at once
 MOST_STEPS: Final = 64  # up from a reply to the post that its thread begins with
 _OWN: Final = "\x00own"  # in place of words: this device did it, and its member knows
 _COLUMNS: Final = "post, member, time_ms, parent, erased, mentions, ask, solved"
@@ -111,12 +112,10 @@ class Noticing:
         if not self._is_recent(record):
             return
         base = base_of(record.descriptor, record.document, self._replica.group)
-        for key in keys:
-            plain = key.removeprefix(GONE_PREFIX)
-            if plain.startswith(POST_PREFIX):
-                post = post_id(base, plain)
-                if post not in self._stood:
-                    self._stood[post] = self._post(post)
+        plain = dict.fromkeys(key.removeprefix(GONE_PREFIX) for key in keys)
+        named = [post_id(base, key) for key in plain if key.startswith(POST_PREFIX)]
+        new = [post for post in named if post not in self._stood]
+        self._stood |= dict.fromkeys(new) | self._posts(new)
 
     def _is_recent(self, record: DocumentRecord) -> bool:
         """Whether a document of the feed may hold what is new enough: by its month, which is asked for nothing else."""
@@ -227,31 +226,31 @@ class Noticing:
 
     def _compare_posts(self, me: MemberId) -> list[NewNotice]:
         since_ms = self._since_ms()
-        now = {post: self._post(post) for post in self._stood}
+        now = self._posts([*self._stood])
         for number in self._adopted:
             rows = self._db.query(
                 f"SELECT {_COLUMNS} FROM posts WHERE group_no=? AND document_no=? AND time_ms>=?",
                 (self._no, number, since_ms),
             )
-            now |= {post.post: post for post in (_Post(*row) for row in rows)}
+            now |= _by_id(rows)
         late = [reply for post in now.values() if self._is_own_arrival(post, me) for reply in self._replies_to(post)]
         now |= {post.post: post for post in late if post.post not in now}
-        shown = sorted((post for post in now.values() if post is not None), key=lambda post: (post.time_ms, post.post))
+        shown = sorted(now.values(), key=lambda post: (post.time_ms, post.post))
         found: list[NewNotice] = []
         for post in shown:
             stood = self._stood.get(post.post)
             if post.member != me and not post.erased:
                 if post.time_ms >= since_ms:
                     found += self._notice_of(post, stood, bytes(me))
-                found += self._marks_of(post, stood, bytes(me))
+                if post.solved is not None:
+                    found += self._marks_of(post, stood, bytes(me))
         return [notice for notice in found if not self.table.has(notice.kind, notice.subject)]
 
-    def _is_own_arrival(self, post: _Post | None, me: MemberId) -> bool:
+    def _is_own_arrival(self, post: _Post, me: MemberId) -> bool:
         """A post that another device of the own member wrote may come after a reply to it."""
-        return post is not None and post.member == me and self._stood.get(post.post) is None
+        return post.member == me and self._stood.get(post.post) is None
 
-    def _replies_to(self, post: _Post | None) -> list[_Post]:
-        assert post is not None, "asked of those that are here"
+    def _replies_to(self, post: _Post) -> list[_Post]:
         rows = self._db.query(f"SELECT {_COLUMNS} FROM posts WHERE group_no=? AND parent=?", (self._no, post.post))
         return [_Post(*row) for row in rows]
 
@@ -296,6 +295,15 @@ class Noticing:
             if self._db.query_value("SELECT member FROM posts WHERE group_no=? AND post=?", (self._no, reply)) == me
         ]
 
-    def _post(self, post: bytes) -> _Post | None:
-        row: Any = self._db.query_one(f"SELECT {_COLUMNS} FROM posts WHERE group_no=? AND post=?", (self._no, post))
-        return None if row is None else _Post(*row)
+    def _posts(self, posts: Sequence[bytes]) -> dict[bytes, _Post]:
+        """Those of these posts that are here."""
+        found: dict[bytes, _Post] = {}
+        for at in range(0, len(posts), BATCH):
+            some = posts[at : at + BATCH]
+            sql = f"SELECT {_COLUMNS} FROM posts WHERE group_no=? AND post IN ({','.join('?' * len(some))})"
+            found |= _by_id(self._db.query(sql, (self._no, *some)))
+        return found
+
+
+def _by_id(rows: Sequence[tuple[Any, ...]]) -> dict[bytes, _Post]:
+    return {row[0]: _Post._make(row) for row in rows}
