@@ -1,7 +1,7 @@
 """A device that dies at any step of sending or fetching a file: nothing is lost, nothing is there twice.
 
-At each call to the disk, the database or a relay in turn (before it, and after it, and in the midst of a write), and by
-kill -9 at any moment, against a real relay.
+At each call to the disk, the database or a relay in turn (before it, and after it, and in the midst of a write): 104
+deaths at least. And by kill -9 at any moment, against a real relay.
 """
 
 from __future__ import annotations
@@ -171,12 +171,12 @@ async def test_attack_44_dying_at_any_step_of_an_upload(
         if not died:
             break
     print(f"{kills} deaths")
-    assert kills >= 20 * relays
+    assert kills >= 23 * relays
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "least"), [(SIZES[0], 15), (SIZES[1], 20)])
 async def test_attack_44_dying_at_any_step_of_a_download(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, least: int
 ) -> None:
     relay = world.add_relay()
     ana, ben = await world.group("ana", "ben")
@@ -209,7 +209,7 @@ async def test_attack_44_dying_at_any_step_of_a_download(
         if not died:
             break
     print(f"{kills} deaths")
-    assert kills >= 10
+    assert kills >= least
 
 
 # --- kill -9
@@ -244,7 +244,7 @@ def test_attack_08_kill_at_any_moment_of_an_upload_or_a_download(tmp_path: Path,
             while killed(forks, work, seconds * chance.random(), *given):
                 kills += 1
                 seconds = min(seconds * 1.4, 20.0) if kills > KILLS else seconds + 0.04
-            assert kills >= 3, "it was killed before it was done"
+            assert kills >= 5, "it was killed before it was done"
             print(f"{work.__name__}: {kills} kills")
         assert target.read_bytes() == data
         files = [one for one in (tmp_path / "relay").rglob("*") if one.is_file()]
