@@ -18,6 +18,7 @@ from cocoon_core.errors import LocalStateError, UnknownItemError, UsageError
 if TYPE_CHECKING:
     from cocoon_core import Group, Post, VaultItem
 
+_FIRST_LOOK = "The first look: from now on, what comes is new. `cocoon feed` shows what is here."
 _TEXT_HELP = "what to say, in one or many words; - reads it from standard input"
 _READ_HELP = "what is shown counts as read (for people it always does)"
 
@@ -157,12 +158,13 @@ def _draw_feed(screen: Screen, pinned: list[Post], shown: list[Post]) -> None:
 
 async def _show_new(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """What is new since this member was last here, with what it answers."""
+    is_first = group.feed.last_here is None
     threads = list(reversed(await group.feed.new(limit=args.limit)))
     posts = [post for thread in threads for post in thread]
     total = await group.feed.unread()
     left = total - sum(post.unread for post in posts)
     await _note_read(group, context, args, posts)
-    notes = [] if posts else ["Nothing new."]
+    notes = [] if posts else [_FIRST_LOOK if is_first else "Nothing new."]
     if left:
         notes.append(f"{count(left, 'post')} more: `cocoon feed --new` again shows the next.")
     return Outcome(

@@ -120,6 +120,7 @@ def test_what_is_new_is_marked_until_it_was_shown(family: tuple[Person, Person])
         "      @Ana a reply",
     ]
     assert ana.type("feed", "--new").err == "Nothing new.\n"
+    assert [ben.type("feed", "--new").err[:14] for _ in range(2)] == ["The first look", "Nothing new.\n"]
     ben.do("post", "another")
     sync(ben, ana)
     assert ana.do("feed", "--new", "--read")["unread"] == 1
