@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cocoon_cli.demo_cast import Member, RelayProcess
 from cocoon_cli.output import Screen
@@ -15,6 +16,8 @@ from cocoon_core.errors import CocoonError
 
 GROUP = "Kestrel Lane Allotments"
 NAMES = ("Anastasia", "Benjamin", "Chidinma")
+
+_UNREAD: Final = re.compile(r', "unread": (?:true|false)')  # inside of a text the quotes are escaped
 
 
 class DemoFailed(CocoonError):
@@ -94,7 +97,7 @@ class Scenes:
 
 
 def posts_bytes(printed: str) -> str:
-    """The `posts` of one `feed --json`, as the very characters that were printed.
+    """The `posts` of one `feed --json`, as the very characters that were printed; but not what was read on that device.
 
     Raises:
         DemoFailed: this is not what `feed --json` prints.
@@ -104,4 +107,4 @@ def posts_bytes(printed: str) -> str:
     if start < len(key):
         raise DemoFailed("`feed --json` printed no posts")
     _, end = json.JSONDecoder().raw_decode(printed, start)
-    return printed[start:end]
+    return _UNREAD.sub("", printed[start:end])

@@ -6,22 +6,19 @@ It stands in the admin document `circle`, so only what an admin wrote counts, an
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from cocoon_core.errors import DocumentUnavailableError
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.social.owned_view import clamp_ms
 from cocoon_core.social.post_view import POST_ID_BYTES
+from cocoon_core.social.stale import compute_if_stale
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.storage.views import forget_stale_view, is_view_stale
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
 CIRCLE: Final = Descriptor(DocumentKind.ADMIN, "circle", None, (("about", "map"), ("hidden", "map"), ("pins", "map")))
 HIDDEN, PINNED = "hidden", "pinned"
 ROOTS: Final = {HIDDEN: "hidden", PINNED: "pins"}  # the root key of each kind of mark
-_TABLE: Final = "post_marks"
 
 _Marks = dict[tuple[str, bytes], int]
 
@@ -29,17 +26,19 @@ _Marks = dict[tuple[str, bytes], int]
 class CircleView:
     """The table `post_marks` of one group. Implements `sync.shelf.View`."""
 
+    table: ClassVar = "post_marks"
+
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._db, self._no = replica.database, replica.record.number
         self._document = CIRCLE.document_id(replica.group)
 
     def merged(self, record: DocumentRecord, document: Readable, touched: set[str]) -> None:
-        if record.document == self._document and not touched.isdisjoint(ROOTS.values()):
+        if self.is_mine(record) and not touched.isdisjoint(ROOTS.values()):
             self._update(record, document)
 
     def rebuilt(self, record: DocumentRecord, document: Readable) -> None:
-        if record.document == self._document:
+        if self.is_mine(record):
             self._update(record, document)
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
@@ -48,17 +47,12 @@ class CircleView:
     def let_go(self, record: DocumentRecord) -> None:
         """It is of no month, and stays."""
 
+    def is_mine(self, record: DocumentRecord) -> bool:
+        """Whether it is the group's document of marks."""
+        return record.document == self._document
+
     def catch_up(self) -> None:
-        """Compute the table where a step of the schema made it. Not inside a transaction."""
-        if not is_view_stale(self._db, self._no, _TABLE):
-            return
-        replica = self._replica
-        with replica.transaction():
-            record = replica.documents.find(self._document)
-            if record is not None and not replica.shelf.is_bare(record):
-                with suppress(DocumentUnavailableError):
-                    self.rebuilt(record, replica.shelf.get(record.descriptor))
-            forget_stale_view(self._db, self._no, _TABLE)
+        compute_if_stale(self._replica, self)
 
     def _update(self, record: DocumentRecord, document: Readable) -> None:
         """Write what differs: a document with many marks is changed one by one."""

@@ -8,16 +8,14 @@ list_view.py, notes in note_view.py. Implements specs/together.md §2.
 from __future__ import annotations
 
 from collections.abc import Set
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from cocoon_core.errors import DocumentUnavailableError
 from cocoon_core.protocol.constants import MAX_TITLE_BYTES
 from cocoon_core.protocol.descriptor import DocumentKind
 from cocoon_core.social.owned_view import clamp_ms
+from cocoon_core.social.stale import compute_if_stale
 from cocoon_core.storage.documents import DocumentRecord
-from cocoon_core.storage.views import forget_stale_view, is_view_stale
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 from cocoon_core.vault.naming import clean_text
@@ -101,16 +99,7 @@ class SharedView:
         )
 
     def catch_up(self) -> None:
-        """Compute the table anew where a step of the schema asked for that. Not inside a transaction."""
-        if not is_view_stale(self._db, self._no, self.table):
-            return
-        replica = self._replica
-        with replica.transaction():
-            for record in filter(self.is_mine, replica.documents.all()):
-                if not replica.shelf.is_bare(record):
-                    with suppress(DocumentUnavailableError):
-                        self.rebuilt(record, replica.shelf.get(record.descriptor))
-            forget_stale_view(self._db, self._no, self.table)
+        compute_if_stale(self._replica, self)
 
     # --- inside
 

@@ -244,7 +244,7 @@ def test_attack_08_kill_at_any_moment_of_an_upload_or_a_download(tmp_path: Path,
             while killed(forks, work, seconds * chance.random(), *given):
                 kills += 1
                 seconds = min(seconds * 1.4, 20.0) if kills > KILLS else seconds + 0.04
-            assert kills >= 5, "it was killed before it was done"
+            assert kills >= 3, "it was killed before it was done"
             print(f"{work.__name__}: {kills} kills")
         assert target.read_bytes() == data
         files = [one for one in (tmp_path / "relay").rglob("*") if one.is_file()]
