@@ -13,6 +13,7 @@ from cocoon_cli.context import Context, with_group
 from cocoon_cli.events import when
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.post_drawing import draw_posts, post_data
+from cocoon_cli.posts import written
 from cocoon_cli.text import age, shorten_id
 from cocoon_core.errors import LocalStateError, UsageError
 
@@ -83,17 +84,17 @@ def add_commands(commands: Commands) -> None:
 async def write_call(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Call the circle."""
     post = await group.feed.call(_require_words(args.text), _end_of(args.until), quote=args.quote)
-    return await _written(post, group, context)
+    return await written(post, group, context)
 
 
 async def write_question(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Ask whether anybody knows."""
-    return await _written(await group.feed.ask(_require_words(args.text), quote=args.quote), group, context)
+    return await written(await group.feed.ask(_require_words(args.text), quote=args.quote), group, context)
 
 
 async def write_answer(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Answer a call."""
-    return await _written(await group.feed.answer(args.call, args.answer, args.text), group, context)
+    return await written(await group.feed.answer(args.call, args.answer, args.text), group, context)
 
 
 def _require_words(text: str) -> str:
@@ -113,19 +114,7 @@ async def solve_question(group: Group, context: Context, args: argparse.Namespac
     """Mark what answers an own question."""
     post = await group.feed.solve(args.question, *args.replies, solved=not args.undo)
     words = f"Marked: {', '.join(map(shorten_id, post.solved))}." if post.solved else "No answer is marked."
-    return Outcome(
-        data={"post": post_data(post)},
-        draw=lambda screen: screen.line(words),
-        notes=await context.notes_on_sending(group),
-    )
-
-
-async def _written(post: Post, group: Group, context: Context) -> Outcome:
-    return Outcome(
-        data={"id": post.id},
-        draw=lambda screen: screen.line(f"Written as {shorten_id(post.id)}."),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, {"post": post_data(post)}, words)
 
 
 async def show_asked(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

@@ -68,6 +68,10 @@ class Context:
             return []
         return [NOT_SENT if self.sending is None else await self.sending(group)]
 
+    async def wrote(self, group: Group, data: dict[str, Any], words: str) -> Outcome:
+        """What a command says that wrote something: a line, and when it is sent."""
+        return Outcome(data, lambda screen: screen.line(words), await self.notes_on_sending(group))
+
     def locate(self, path: Path) -> Path:
         """A file or folder as it was meant where the call was typed."""
         return self.folder / path.expanduser()

@@ -230,11 +230,7 @@ async def remove_events(group: Group, context: Context, args: argparse.Namespace
     """Take own events out."""
     ids = await group.calendar.remove(*args.events, erase=args.erase)
     words = f"{'Erased' if args.erase else 'Removed'} {count(len(ids), 'event')}."
-    return Outcome(
-        data={"removed": ids, "erased": bool(args.erase)},
-        draw=lambda screen: screen.line(words),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, {"removed": ids, "erased": bool(args.erase)}, words)
 
 
 async def export_events(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

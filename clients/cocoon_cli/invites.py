@@ -205,11 +205,7 @@ async def vouch_request(group: Group, context: Context, args: argparse.Namespace
     request = await group.vouch(args.request)
     lacking = request.needed - len(request.vouchers)
     after = "any member can `cocoon admit` them" if lacking <= 0 else f"{count(lacking, 'member')} must still want it"
-    return Outcome(
-        data=request_data(group, request),
-        draw=lambda screen: screen.line(f"You vouched for {request.name}; {after}."),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, request_data(group, request), f"You vouched for {request.name}; {after}.")
 
 
 async def admit_request(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

@@ -227,26 +227,21 @@ async def move_item(group: Group, context: Context, args: argparse.Namespace) ->
 
 async def rename_list(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Call a list otherwise."""
-    found = await group.lists.get(args.list)
-    await group.lists.rename(found.id, args.name)
-    return await _changed(await group.lists.get(found.id), group, context)
+    found = await group.lists.rename(args.list, args.name)
+    return await _changed(await group.lists.get(found), group, context)
 
 
 async def remove_list(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Put a list aside."""
     found = await group.lists.remove(args.list)
-    return await _said(
-        found, f"Put aside; `cocoon list restore {shorten_id(found)}` takes it out again.", group, context
+    return await context.wrote(
+        group, {"id": found}, f"Put aside; `cocoon list restore {shorten_id(found)}` takes it out again."
     )
 
 
 async def restore_list(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Take a list out again."""
-    return await _said(await group.lists.restore(args.list), "It is back.", group, context)
-
-
-async def _said(found: str, words: str, group: Group, context: Context) -> Outcome:
-    return Outcome({"id": found}, lambda screen: screen.line(words), await context.notes_on_sending(group))
+    return await context.wrote(group, {"id": await group.lists.restore(args.list)}, "It is back.")
 
 
 async def _changed(found: SharedList, group: Group, context: Context) -> Outcome:

@@ -163,10 +163,8 @@ async def leave_group(group: Group, context: Context, args: argparse.Namespace) 
 async def rotate_epoch(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Begin a fresh epoch."""
     await group.rotate()
-    return Outcome(
-        data={"id": str(group.id), "rotated": True},
-        draw=lambda screen: screen.line("The group has a fresh key: whoever is no member cannot read on."),
-        notes=await context.notes_on_sending(group),
+    return await context.wrote(
+        group, {"id": str(group.id), "rotated": True}, "The group has a fresh key: whoever is no member cannot read on."
     )
 
 

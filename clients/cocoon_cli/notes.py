@@ -178,26 +178,21 @@ async def write_text(group: Group, context: Context, args: argparse.Namespace) -
 
 async def rename_note(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Call a note otherwise."""
-    note = await group.notes.get(args.note)
-    await group.notes.rename(note.id, args.name)
-    return await _changed(await group.notes.get(note.id), group, context)
+    found = await group.notes.rename(args.note, args.name)
+    return await _changed(await group.notes.get(found), group, context)
 
 
 async def remove_note(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Put a note aside."""
     found = await group.notes.remove(args.note)
-    return await _said(
-        found, f"Put aside; `cocoon note restore {shorten_id(found)}` takes it out again.", group, context
+    return await context.wrote(
+        group, {"id": found}, f"Put aside; `cocoon note restore {shorten_id(found)}` takes it out again."
     )
 
 
 async def restore_note(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Take a note out again."""
-    return await _said(await group.notes.restore(args.note), "It is back.", group, context)
-
-
-async def _said(found: str, words: str, group: Group, context: Context) -> Outcome:
-    return Outcome({"id": found}, lambda screen: screen.line(words), await context.notes_on_sending(group))
+    return await context.wrote(group, {"id": await group.notes.restore(args.note)}, "It is back.")
 
 
 async def _changed(note: Note, group: Group, context: Context) -> Outcome:

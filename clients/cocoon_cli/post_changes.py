@@ -83,11 +83,7 @@ def add_commands(commands: Commands) -> None:
 async def edit_post(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Say something else in an own post."""
     post = await group.feed.edit(args.post, args.text)
-    return Outcome(
-        data={"id": post.id, "edited": post.edited},
-        draw=lambda screen: screen.line(f"Edited {shorten_id(post.id)}."),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, {"id": post.id, "edited": post.edited}, f"Edited {shorten_id(post.id)}.")
 
 
 async def show_versions(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
@@ -170,8 +166,4 @@ async def unpin_posts(group: Group, context: Context, args: argparse.Namespace) 
 
 
 async def _marked(posts: Sequence[Post], key: str, words: str, group: Group, context: Context) -> Outcome:
-    return Outcome(
-        data={key: [post.id for post in posts]},
-        draw=lambda screen: screen.line(f"{words} {count(len(posts), 'post')}."),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, {key: [post.id for post in posts]}, f"{words} {count(len(posts), 'post')}.")

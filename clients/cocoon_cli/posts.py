@@ -79,7 +79,7 @@ async def write_post(group: Group, context: Context, args: argparse.Namespace) -
     text = _require_words(args.text, bare=bool(things))
     with context.output.byte_progress("Sealing") as bar:
         post = await group.feed.post(text, things, lambda far: bar(far.done, far.total), quote=args.quote)
-    return await _written(post, group, context)
+    return await written(post, group, context)
 
 
 async def write_reply(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
@@ -88,7 +88,7 @@ async def write_reply(group: Group, context: Context, args: argparse.Namespace) 
     text = _require_words(args.text, bare=bool(things))
     with context.output.byte_progress("Sealing") as bar:
         post = await group.feed.reply(args.post, text, things, lambda far: bar(far.done, far.total), quote=args.quote)
-    return await _written(post, group, context)
+    return await written(post, group, context)
 
 
 def _require_words(text: str, *, bare: bool) -> str:
@@ -115,12 +115,9 @@ async def _attached(group: Group, context: Context, args: argparse.Namespace) ->
     return found
 
 
-async def _written(post: Post, group: Group, context: Context) -> Outcome:
-    return Outcome(
-        data={"id": post.id},
-        draw=lambda screen: screen.line(f"Written as {shorten_id(post.id)}."),
-        notes=await context.notes_on_sending(group),
-    )
+async def written(post: Post, group: Group, context: Context) -> Outcome:
+    """What is said of a post that was written just now."""
+    return await context.wrote(group, {"id": post.id}, f"Written as {shorten_id(post.id)}.")
 
 
 async def show_feed(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

@@ -149,11 +149,7 @@ async def set_album(group: Group, context: Context, args: argparse.Namespace) ->
 
 
 async def _changed(group: Group, context: Context, items: Sequence[VaultItem], words: str) -> Outcome:
-    return Outcome(
-        data={"items": [item_data(item) for item in items]},
-        draw=lambda screen: screen.line(words),
-        notes=await context.notes_on_sending(group),
-    )
+    return await context.wrote(group, {"items": [item_data(item) for item in items]}, words)
 
 
 def _ask_to_remove(args: argparse.Namespace) -> str:

@@ -36,7 +36,8 @@ from cocoon_core.social.icalendar import write_calendar
 from cocoon_core.social.item_view import fold
 from cocoon_core.social.owned_view import LAST_MS
 from cocoon_core.social.references import find_reference
-from cocoon_core.social.shared_documents import moment, require_title
+from cocoon_core.social.shared_documents import require_title
+from cocoon_core.social.times import time_of
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.naming import clean_text
 
@@ -253,14 +254,14 @@ class Calendar:
             author=known.shown_name if known else member.hex()[:12],
             author_id=author,
             name=name,
-            begins=moment(begins),
-            ends=None if ends is None else moment(ends),
+            begins=time_of(begins),
+            ends=None if ends is None else time_of(ends),
             days=days,
             place=place,
             about=about,
             cancelled=bool(cancelled),
-            time=moment(time_ms),
-            edited=None if edited is None else moment(edited),
+            time=time_of(time_ms),
+            edited=None if edited is None else time_of(edited),
             replies=tuple(self._replies(event, edited)),
         )
 
@@ -278,7 +279,9 @@ class Calendar:
             known = members.get(MemberId(member))
             if known is not None:
                 older = edited_ms is not None and time_ms < edited_ms
-                reply = EventReply(known.shown_name, MemberId(member), REPLIES[says - 1], words, moment(time_ms), older)
+                reply = EventReply(
+                    known.shown_name, MemberId(member), REPLIES[says - 1], words, time_of(time_ms), older
+                )
                 found.append(reply)
         return sorted(found, key=lambda reply: (fold(reply.member), reply.member_id))
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_DRAFTS
 from cocoon_core.social.feed_changing import require_text
-from cocoon_core.social.post_rows import time_of
+from cocoon_core.social.times import time_of
 from cocoon_core.sync.replica import Replica
 
 _NEW_POST: Final = b""  # in place of the post that a draft answers

@@ -22,13 +22,13 @@ from cocoon_core.protocol.ids import DocumentId
 from cocoon_core.protocol.primitives import make_hasher
 from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
 from cocoon_core.social.shared_view import UNNAMED, read_time
+from cocoon_core.sync.relay_list import DAY_MS
 from cocoon_core.vault.naming import clean_text
 
 EVENT_PREFIX: Final = "event/"
 EVENT_KEY: Final = "event:"
 REPLY_PREFIX: Final = "reply/"
 REPLY_KEY: Final = "reply:"
-DAY_MS: Final = 86_400_000
 YES, NO, MAYBE = 1, 2, 3
 REPLIES: Final = ("yes", "no", "maybe")  # by what a reply says, less one
 

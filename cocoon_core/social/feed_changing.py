@@ -21,8 +21,8 @@ from cocoon_core.social.erasing import POSTS, erase, tombstone_of
 from cocoon_core.social.feed_threads import Threads
 from cocoon_core.social.mentions import pack_mentions
 from cocoon_core.social.post import Post
-from cocoon_core.social.post_rows import time_of
 from cocoon_core.social.post_view import MAX_TEXT_BYTES, read_post
+from cocoon_core.social.times import time_of
 
 _TEXT, _TIME, _EDITED = 0, 1, 3  # places in what is read of a map
 

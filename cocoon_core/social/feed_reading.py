@@ -16,8 +16,9 @@ from cocoon_core.errors import UsageError
 from cocoon_core.social.feed_threads import order_thread, with_ancestors
 from cocoon_core.social.moderating import Moderating
 from cocoon_core.social.post import FeedPage, Post
-from cocoon_core.social.post_rows import COLUMNS, SHOWN, Row, time_of
+from cocoon_core.social.post_rows import COLUMNS, SHOWN, Row
 from cocoon_core.social.post_view import POST_ID_BYTES
+from cocoon_core.social.times import time_of
 
 # CROSS JOIN keeps the order: from what is unread to its post, never from all posts of the group.
 _UNREAD_POSTS: Final = (

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from cocoon_core.social.post import Post
-from cocoon_core.social.post_rows import COLUMNS, PostRows, Row, time_of
+from cocoon_core.social.post_rows import COLUMNS, PostRows, Row
+from cocoon_core.social.times import month_of
 
 _POST, _TIME, _PARENT, _DELETED = 0, 3, 4, 14  # places in a row
 
@@ -34,7 +35,7 @@ class Threads(PostRows):
 
     def months(self) -> list[str]:
         """The months, as YYYY-MM of UTC, in which a thread that is here begins; the oldest first."""
-        found = {_month_of(time_ms) for time_ms, _ in self._stray_roots()}
+        found = {month_of(time_ms) for time_ms, _ in self._stray_roots()}
         after = -1
         while True:
             time_ms = self._db.query_value(
@@ -42,8 +43,8 @@ class Threads(PostRows):
             )
             if time_ms is None:
                 return sorted(found)
-            found.add(_month_of(time_ms))
-            after = _month_span(_month_of(time_ms))[1] - 1
+            found.add(month_of(time_ms))
+            after = _month_span(month_of(time_ms))[1] - 1
 
     def threads(self, month: str) -> Iterator[list[Post]]:
         """Every thread that begins in that month, each as `thread` gives it, by the time and id of its first post.
@@ -141,10 +142,6 @@ def order_thread(rows: list[Row]) -> list[Row]:
         return shown[post]
 
     return [rows[0], *sorted(rows[1:], key=lambda row: (show(row[_POST]), row[_POST]))]
-
-
-def _month_of(time_ms: int) -> str:
-    return time_of(time_ms).strftime("%Y-%m")
 
 
 def _month_span(month: str) -> tuple[int, int]:

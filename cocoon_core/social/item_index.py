@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from cocoon_core.errors import UnknownItemError, UsageError
@@ -17,6 +17,7 @@ from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.item import Album, Item
 from cocoon_core.social.item_view import KINDS, fold, unpack_ref
 from cocoon_core.social.references import find_reference
+from cocoon_core.social.times import time_of
 from cocoon_core.sync.replica import Replica
 
 _COLUMNS: Final = (
@@ -127,7 +128,7 @@ class ItemIndex:
             "WHERE group_no=? AND album IS NOT NULL AND NOT erased GROUP BY album ORDER BY 4 DESC, 1",
             (self._no,),
         )
-        return [Album(name, number, int(size), _time(newest)) for name, number, size, newest in rows]
+        return [Album(name, number, int(size), time_of(newest)) for name, number, size, newest in rows]
 
     def count(self) -> tuple[int, int]:
         """How many items there are, and the bytes of all their files."""
@@ -265,7 +266,7 @@ class ItemIndex:
                     name,
                     mime,
                     size,
-                    _time(time_ms),
+                    time_of(time_ms),
                     caption,
                     album,
                     width,
@@ -279,7 +280,3 @@ class ItemIndex:
                 )
             )
         return found
-
-
-def _time(time_ms: int) -> datetime:
-    return datetime.fromtimestamp(time_ms / 1000, UTC)

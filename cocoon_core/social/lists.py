@@ -14,7 +14,8 @@ from cocoon_core.protocol.constants import MAX_LIST_ITEMS, MAX_LIST_TEXT_BYTES
 from cocoon_core.social.item_view import fold
 from cocoon_core.social.list_view import ITEMS, ListsView, item_key
 from cocoon_core.social.places import JITTERS, place_between, spread
-from cocoon_core.social.shared_documents import SharedDocuments, Write, moment
+from cocoon_core.social.shared_documents import SharedDocuments, Write
+from cocoon_core.social.times import time_of
 from cocoon_core.vault.naming import clean_text
 
 _ITEMS_A_CHANGE: Final = 100
@@ -85,7 +86,7 @@ class Lists(SharedDocuments):
             (self._no,),
         )
         found = [
-            ListInfo(key.hex(), name, moment(time_ms), gone is not None, total - done, done)
+            ListInfo(key.hex(), name, time_of(time_ms), gone is not None, total - done, done)
             for key, name, time_ms, gone, total, done in rows
             if removed or gone is None
         ]
@@ -216,10 +217,10 @@ class Lists(SharedDocuments):
         if row is None:
             raise UnknownItemError("this list is not here any more")
         items = tuple(
-            ListItem(key, text, moment(time_ms), None if done is None else moment(done))
+            ListItem(key, text, time_of(time_ms), None if done is None else time_of(done))
             for key, text, time_ms, done, _ in self._rows(found)
         )
-        return SharedList(found.hex(), row[0], moment(row[1]), row[2] is not None, items)
+        return SharedList(found.hex(), row[0], time_of(row[1]), row[2] is not None, items)
 
     def _room(self, rows: Sequence[tuple[Any, ...]], index: int, count: int) -> tuple[list[str], dict[str, str]]:
         """Places for new items before the one at `index`; and others for those that are there, if they need any."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from typing import Final, Literal
 
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import MAX_MUTES
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.social.noticing import MOST_STEPS, SAFETY
+from cocoon_core.social.times import time_of
 from cocoon_core.storage.mutes import MuteTable, StoredMute, read_quiet_hours
 from cocoon_core.storage.notices import StoredNotice
 from cocoon_core.sync.replica import Replica
@@ -69,7 +70,7 @@ def hours_of(start: int, end: int) -> QuietHours:
 def is_quiet(replica: Replica) -> bool:
     """Whether it is within the quiet hours now, by this device's wall clock."""
     hours = read_hours(replica)
-    return hours is not None and hours.covers(datetime.fromtimestamp(replica.clock() / 1000, UTC).astimezone())
+    return hours is not None and hours.covers(time_of(replica.clock()).astimezone())
 
 
 class Mutes:
@@ -84,7 +85,7 @@ class Mutes:
         """Those that have not ended."""
         found: list[Mute] = []
         for stored in self._table.all(self._replica.clock()):
-            until = None if stored.until_ms is None else datetime.fromtimestamp(stored.until_ms / 1000, UTC)
+            until = None if stored.until_ms is None else time_of(stored.until_ms)
             match stored.kind:
                 case "group":
                     found.append(Mute("group", None, until))

@@ -12,9 +12,10 @@ from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_NOTE_BYTES
 from cocoon_core.social.item_view import fold
 from cocoon_core.social.note_view import TEXT, NotesView
-from cocoon_core.social.shared_documents import SharedDocuments, Write, moment
+from cocoon_core.social.shared_documents import SharedDocuments, Write
 from cocoon_core.social.shared_view import ABOUT
 from cocoon_core.social.splices import Splice, apply_splices, find_splices, rebase_splices
+from cocoon_core.social.times import time_of
 
 OPS_A_CHANGE: Final = 8_000  # characters that one change takes out or puts in
 
@@ -60,7 +61,7 @@ class Notes(SharedDocuments):
             "SELECT note, name, text, time_ms, edited_ms, gone_ms FROM notes WHERE group_no=?", (self._no,)
         )
         found = [
-            Note(note.hex(), name, text, moment(time_ms), moment(edited), gone is not None)
+            Note(note.hex(), name, text, time_of(time_ms), time_of(edited), gone is not None)
             for note, name, text, time_ms, edited, gone in rows
             if removed or gone is None
         ]
@@ -118,7 +119,7 @@ class Notes(SharedDocuments):
         if row is None:
             raise UnknownItemError("this note is not here any more")
         name, text, time_ms, edited, gone = row
-        return Note(found.hex(), name, text, moment(time_ms), moment(edited), gone is not None)
+        return Note(found.hex(), name, text, time_of(time_ms), time_of(edited), gone is not None)
 
 
 def _steps(splices: Sequence[Splice], edited_ms: int | None) -> list[Write]:

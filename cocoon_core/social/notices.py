@@ -12,7 +12,7 @@ import builtins
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from cocoon_core.errors import UnknownItemError, UsageError
@@ -22,6 +22,7 @@ from cocoon_core.social.feed import Feed
 from cocoon_core.social.mutes import Mute, Mutes, is_quiet
 from cocoon_core.social.noticing import NoticeKind, Noticing
 from cocoon_core.social.post import Post
+from cocoon_core.social.times import time_of
 from cocoon_core.storage.notices import StoredNotice
 from cocoon_core.sync.events import GroupEvent, NoticesAdded
 from cocoon_core.sync.replica import Replica
@@ -299,7 +300,7 @@ class Notices:
             number=row.number,
             kind=kind,
             token=self._token(row.number),
-            time=datetime.fromtimestamp(row.time_ms / 1000, UTC),
+            time=time_of(row.time_ms),
             member=member,
             name=self._name_of(member) if member is not None else None,
             me=member is not None and member == self._replica.members.member_ever(self._replica.keys.id),

@@ -8,7 +8,6 @@ a newcomer's catch-up gives no flood. Reading what is written here is notices.py
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -20,13 +19,14 @@ from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.protocol.roster_values import Roster
 from cocoon_core.social.owned_view import base_of
 from cocoon_core.social.post_view import CALL, FEED_PREFIX, POST_ID_BYTES, POST_PREFIX, QUESTION, post_id, split_ids
+from cocoon_core.social.times import month_of
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.notices import NewNotice, NoticeTable
 from cocoon_core.sync.events import AlarmRaised, GroupEvent, NoticesAdded, RequestMade
+from cocoon_core.sync.relay_list import DAY_MS
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
-DAY_MS: Final = 86_400_000
 BATCH: Final = 32  # posts that are looked up at once
 MOST_STEPS: Final = 64  # up from a reply to the post that its thread begins with
 _OWN: Final = "\x00own"  # in place of words: this device did it, and its member knows
@@ -122,7 +122,7 @@ class Noticing:
         descriptor = record.descriptor
         if descriptor.kind is not DocumentKind.OWNED or not descriptor.name.startswith(FEED_PREFIX):
             return False
-        first = datetime.fromtimestamp(self._since_ms() / 1000, UTC).strftime("%Y-%m")
+        first = month_of(self._since_ms())
         return self._people.me is not None and (descriptor.period is None or descriptor.period >= first)
 
     def _since_ms(self) -> int:

@@ -10,13 +10,13 @@ Posts are in post_view.py, items of the vault in item_view.py. Implements specs/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.protocol.ids import DocumentId, GroupId
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.social.stale import compute_if_stale
+from cocoon_core.social.times import month_of
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
@@ -125,10 +125,7 @@ class OwnedView:
         Raises:
             UsageError: this device is not a member's.
         """
-        replica = self._replica
-        member = replica.members.require_member(replica.keys.id)
-        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        return replica.retires.current(Descriptor(DocumentKind.OWNED, self.documents + month, member))
+        return own_document_at(self._replica, self.documents, now_ms)
 
     def named_by(self, event: GroupEvent) -> list[bytes]:
         """The ids of what an event of `Group.events` is about; none of other events, nor of `copies`."""
@@ -207,6 +204,16 @@ class OwnedView:
         if earlier:
             record = max(earlier, key=lambda one: one.descriptor.generation)
             self._update(record, self._replica.shelf.get(record.descriptor), keys, self._upsert)
+
+
+def own_document_at(replica: Replica, documents: str, now_ms: int) -> Descriptor:
+    """The document of the month that the own member writes in, of those whose names begin so.
+
+    Raises:
+        UsageError: this device is not a member's.
+    """
+    member = replica.members.require_member(replica.keys.id)
+    return replica.retires.current(Descriptor(DocumentKind.OWNED, documents + month_of(now_ms), member))
 
 
 def base_of(descriptor: Descriptor, document: DocumentId, group: GroupId) -> DocumentId:

@@ -6,7 +6,6 @@ No document is opened for it. Of a hidden post the text is given only where it i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from cocoon_core.errors import UnknownItemError
@@ -15,6 +14,7 @@ from cocoon_core.protocol.ids import MemberId
 from cocoon_core.social.post import Post, Quoted
 from cocoon_core.social.post_view import CALL, NO, POST_ID_BYTES, QUESTION, YES, split_ids
 from cocoon_core.social.references import find_reference
+from cocoon_core.social.times import time_of
 from cocoon_core.social.vault_items import VaultItems
 from cocoon_core.sync.replica import Replica
 
@@ -130,7 +130,3 @@ class PostRows:
         member, text, time_ms, erased, hidden = row
         shown = "" if hidden else text
         return Quoted(quote.hex(), True, *self._author(member), time_of(time_ms), shown, bool(hidden), bool(erased))
-
-
-def time_of(time_ms: int) -> datetime:
-    return datetime.fromtimestamp(time_ms / 1000, UTC)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from cocoon_core.social.search_words import (
     read_query,
     trigrams_of,
 )
+from cocoon_core.social.times import time_of
 from cocoon_core.storage.search import Candidate, newest_in
 from cocoon_core.sync.replica import Replica
 
@@ -154,7 +155,7 @@ class Search:
             kind=kind,
             author=known.shown_name if known else "" if member is None else member.hex()[:12],
             author_id=None if member is None else MemberId(member),
-            time=datetime.fromtimestamp(time_ms / 1000, UTC),
+            time=time_of(time_ms),
             text="\n".join(text for text in texts if text),
             parent=None if parent is None else parent.hex(),
             needles=wanted.needles,

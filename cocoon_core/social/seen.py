@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, ClassVar, Final
 
@@ -31,7 +30,7 @@ from cocoon_core.protocol.ids import DocumentId, HpkePublicKey, MemberId
 from cocoon_core.protocol.primitives import HpkeKey, Secret, hash_bytes
 from cocoon_core.protocol.seen import count_wraps, is_box, make_box, open_box, open_notice, seal_notice
 from cocoon_core.social.feed import Feed
-from cocoon_core.social.owned_view import base_of
+from cocoon_core.social.owned_view import base_of, own_document_at
 from cocoon_core.storage.documents import DocumentRecord
 from cocoon_core.storage.member_profiles import MemberProfileTable
 from cocoon_core.storage.seen import OwnBox, SeenTable
@@ -161,9 +160,7 @@ class Seen:
 
     def _write(self, waiting: Sequence[tuple[MemberId, bytes]], now_ms: int) -> None:
         replica = self._replica
-        me = replica.members.require_member(replica.keys.id)
-        month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
-        descriptor = replica.retires.current(Descriptor(DocumentKind.OWNED, SEEN_PREFIX + month, me))
+        descriptor = own_document_at(replica, SEEN_PREFIX, now_ms)
         replica.debts.require_read(descriptor)
         keys = {recipient.id: recipient.hpke for recipient in find_recipients(replica)}
         base = descriptor.at(0).document_id(replica.group)

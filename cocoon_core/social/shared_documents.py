@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from cocoon_core.documents.proxies import MapEdit
@@ -42,15 +41,17 @@ class SharedDocuments:
 
     # --- what anybody may do with each
 
-    async def rename(self, reference: str, name: str) -> None:
-        """Call it otherwise, for everybody.
+    async def rename(self, reference: str, name: str) -> str:
+        """Call it otherwise, for everybody; give its id.
 
         Raises:
             UnknownItemError: it is not here.
             UsageError: the name is empty or too long.
         """
+        found = self._find(reference)
         named = require_title(name)
-        self._write(self._find(reference), lambda root: root[ABOUT].__setitem__("name", named))
+        self._write(found, lambda root: root[ABOUT].__setitem__("name", named))
+        return found.hex()
 
     async def remove(self, reference: str) -> str:
         """Put it aside, for everybody: no list shows it, and any member can take it out again. Give its id.
@@ -159,8 +160,3 @@ def require_title(name: str) -> str:
     if not shown or len(shown.encode()) > MAX_TITLE_BYTES:
         raise UsageError(f"a name is 1 to {MAX_TITLE_BYTES} bytes of text that shows")
     return shown
-
-
-def moment(time_ms: int) -> datetime:
-    """A time of a table, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC)
