@@ -31,6 +31,7 @@ from cocoon_core.sync import http_exchange
 from cocoon_core.sync.blobs import Answer, BlobRefused, BlobStore, RelayBlobs, get_blobs, name_blob
 from cocoon_core.sync.http_exchange import dial_blobs
 from cocoon_relay.limits import KIB, MIB
+from tests.support.flips import flip
 from tests.support.memory_blobs import MemoryBlobs, MemoryExchange
 from tests.support.memory_relay import MemoryLog, MemoryRelay
 from tests.support.relay_client import connect, make_envelope, open_session
@@ -78,7 +79,7 @@ class Emptying(MemoryBlobs):
 
 class Flipping(MemoryBlobs):
     def serve(self, blob: BlobHash) -> bytes | None:
-        return self.kept[blob][:-1] + b"\xff"
+        return flip(self.kept[blob])
 
 
 LIES = [Swapping, Shortening, Lengthening, Emptying, Flipping]

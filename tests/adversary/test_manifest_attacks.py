@@ -58,6 +58,7 @@ from tests.support.epoch_story import (
     told,
     with_document,
 )
+from tests.support.flips import flip
 from tests.support.part_tables import encode_table, parse_table
 from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, Writer, device_keys, named_secret, whole_tail
 
@@ -202,7 +203,7 @@ def _altered(changes: list[Said], document: DocumentId, place: int) -> list[Said
     for number, said in enumerate(changes):
         _, _, tail = split_change(said.raw)
         if number == place:
-            tail = tail[:-3] + bytes((tail[-3] ^ 1,)) + tail[-2:]  # its last letter; what follows are two runs
+            tail = flip(tail, -3)  # its last letter; what follows are two runs
         made = join_change(done[-1:], actor_of(said.device, document), tail)
         done.append(made.hash)
         altered.append(said._replace(raw=made.raw))

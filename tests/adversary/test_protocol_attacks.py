@@ -35,6 +35,7 @@ from cocoon_core.protocol.primitives import Secret, require_good_signing_key, ve
 from cocoon_core.protocol.run import parse_run, sign_run, verify_run
 from cocoon_core.sync import linking
 from cocoon_core.sync.linking import link_runs
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, CREATE, EPOCH, GROUP, RELAYS, Writer, forged, named_secret, parsed
 from tests.support.two_keys import two_key_ciphertext
 from tests.vectors.basics import MIXED_ORDER, SMALL_ORDER
@@ -46,9 +47,7 @@ OTHER_GROUP = GroupId(b"\x09" * 32)
 
 def flips(raw: bytes) -> list[bytes]:
     """The same bytes, one of them changed: every place, two ways."""
-    return [
-        raw[:place] + bytes((raw[place] ^ mask,)) + raw[place + 1 :] for place in range(len(raw)) for mask in (1, 128)
-    ]
+    return [flip(raw, place, mask) for place in range(len(raw)) for mask in (1, 128)]
 
 
 # --- 1: flip any byte
@@ -76,7 +75,7 @@ def test_attack_01_weakened_a_cipher_without_a_tag_lets_flipped_bytes_through(mo
     monkeypatch.setattr(envelope_module, "open_sealed", open_without_tag)
     monkeypatch.setattr(envelope_module, "constant_time_equal", lambda *_: True)
     sealed = seal_envelope(b"value", EPOCH)
-    changed = sealed[:24] + bytes((sealed[24] ^ 1,)) + sealed[25:]
+    changed = flip(sealed, 24)
     assert open_envelope(changed, EPOCH) == b"walue"
 
 

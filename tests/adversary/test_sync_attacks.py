@@ -54,6 +54,7 @@ from cocoon_core.sync import linking, maintenance, receiving
 from cocoon_core.sync.packing import _Packer
 from cocoon_core.sync.reading import read_topic
 from tests.support.changes import mutate
+from tests.support.flips import flip
 from tests.support.hostile import Forger, inject, put_item, put_root, tampered_signature, topic_log
 from tests.support.world import (
     SHARED,
@@ -447,7 +448,7 @@ async def test_attack_27_a_run_under_anothers_name_keeps_the_other_out_of_nothin
 def tampered_signature_of(seat: Seat, seq: int) -> bytes:
     stored = seat.replica.log.run_covering(seat.device, seq)
     assert stored is not None
-    return stored.wire[:-1] + bytes((stored.wire[-1] ^ 1,))
+    return flip(stored.wire)
 
 
 async def test_attack_27_succeeds_where_signatures_are_not_checked(

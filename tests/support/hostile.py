@@ -37,6 +37,7 @@ from cocoon_core.protocol.heads import advance_heads
 from cocoon_core.protocol.ids import DeviceId, HeadsDigest, TopicId
 from cocoon_core.protocol.operations import OperationBody
 from cocoon_core.protocol.run import Run, parse_run, sign_run
+from tests.support.flips import flip
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
 from tests.support.world import Seat
 
@@ -343,8 +344,7 @@ class Forger:
 
 def tampered_signature(run: Run) -> bytes:
     """The same run as its wire form, under a signature that does not hold."""
-    at = len(run.wire) - 1
-    return run.wire[:at] + bytes((run.wire[at] ^ 1,))
+    return flip(run.wire)
 
 
 def put_item(key: str, value: Any) -> Callable[[Any], None]:

@@ -52,6 +52,7 @@ from cocoon_core.protocol.ids import Incarnation, TopicId
 from cocoon_core.protocol.primitives import verify
 from cocoon_core.sync.blobs import BlobStore, RelayBlobs
 from cocoon_relay.limits import DAY, KIB, Limits
+from tests.support.flips import flip
 from tests.support.memory_blobs import MemoryBlobs, MemoryExchange
 
 _ENTRIES_A_FRAME = 64
@@ -344,8 +345,7 @@ class TamperingRelay(MemoryRelay):
         return (replace(frame, envelopes=tuple(self._flip(envelope) for envelope in frame.envelopes)),)
 
     def _flip(self, envelope: bytes) -> bytes:
-        at = self._random.randrange(len(envelope))
-        return envelope[:at] + bytes((envelope[at] ^ (1 << self._random.randrange(8)),)) + envelope[at + 1 :]
+        return flip(envelope, self._random.randrange(len(envelope)), 1 << self._random.randrange(8))
 
 
 class DisorderlyRelay(MemoryRelay):

@@ -11,7 +11,8 @@ from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.primitives import argon2id
 from cocoon_core.storage.backup import open_chunks, seal_chunks
 from cocoon_core.storage.passphrase import normalise_passphrase
-from tests.vectors.values import Json, flip, refused
+from tests.support.flips import flip
+from tests.vectors.values import Json, refused
 
 PASSPHRASE = "ro\u0302ti et chapeau \u2126"  # not in NFC
 HEAD = BackupHead(ARGON2_MIN_OPS, ARGON2_MIN_MEMORY_KIB, bytes(range(16)))

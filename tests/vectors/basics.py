@@ -24,8 +24,9 @@ from cocoon_core.protocol.primitives import (
     seal_bulk,
     verify,
 )
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, FEED, GROUP, MEMBER, named_secret
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 # Canonical encodings of the eight points of small order, and non-canonical ones of some: the blocklist of libsodium's
 # ge25519_has_small_order (crypto_core/ed25519/ref10/ed25519_ref10.c).

@@ -13,9 +13,10 @@ from cocoon_core.protocol.frontier import digest_of_ends
 from cocoon_core.protocol.ids import EntryId, FrontierDigest
 from cocoon_core.protocol.primitives import seal
 from tests.support.epoch_story import BEN, NEXT, state
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, CREATE, EPOCH, Writer, device_keys
 from tests.vectors.chains import full_form
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 CHI = device_keys("chi")
 RELAYS = ("ws://127.0.0.1:8787", "wss://relay.example")

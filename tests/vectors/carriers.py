@@ -29,6 +29,7 @@ from cocoon_core.protocol.lan import (
 )
 from cocoon_core.protocol.primitives import derive, hash_bytes, sha256
 from tests.support.bundle_parsers import frame_payloads, payloads_of, read_whole, write_parts
+from tests.support.flips import flip
 from tests.support.protocol_story import EPOCH
 from tests.vectors.values import Json, refused
 
@@ -80,7 +81,7 @@ def _bad(parts: list[Part], whole: bytes, one: bytes, many: list[bytes]) -> list
         ("cut off before its end", "the end is missing", write_parts(*parts[:-1])),
         ("goes on after its end", "a byte follows the end", whole + b"\0"),
         ("a part after the end", "a part follows the end", write_parts(*parts, after)),
-        ("one bit flipped", "a digest does not hold", whole[:-40] + bytes((whole[-40] ^ 1,)) + whole[-39:]),
+        ("one bit flipped", "a digest does not hold", flip(whole, -40)),
         ("a part that is too long", "its length is over the limit", HEAD + b"\xff\xff\xff\xff"),
         ("a part that is empty", "its length is 0", HEAD + bytes(4) + bytes(32)),
         ("topics that fall", "topics rise", write_parts(opened, rest, sealed, first, EndPart(2, 3, 0))),

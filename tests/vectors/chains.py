@@ -12,8 +12,9 @@ from cocoon_core.protocol.entry import Entry, EntryKind, EntryMaker
 from cocoon_core.protocol.heads import DeviceHeads, advance_heads
 from cocoon_core.protocol.ids import EntryId
 from cocoon_core.protocol.run import Run, parse_run, verify_run
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, BEGIN_MS, CREATE, FEED, GROUP, LIST, TAILS, Writer, device_keys
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 
 def tell() -> tuple[Writer, list[Run]]:

@@ -46,8 +46,9 @@ from cocoon_core.protocol.rotation_value import add_wraps, split_wraps
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
 from tests.support.epoch_scenes import SCENES, Epochs
 from tests.support.epoch_story import BEN, NEXT, RENEWED, EpochStory, changes_of, pages_of, told
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, device_keys, named_secret
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 KEPT = Path(__file__).with_name("epoch_ciphertexts.json")
 PAGE_KEY = named_secret("page key")

@@ -43,11 +43,12 @@ from cocoon_core.protocol.snapshot import (
     unseal_part,
 )
 from tests.support.epoch_story import BEN, NEXT, EpochStory, manifest_entry, pages_of, read_back, with_document
+from tests.support.flips import flip
 from tests.support.part_tables import HEAD, Section, encode_table, parse_table
 from tests.support.protocol_story import ANA, EPOCH, FEED, GROUP, LIST, named_secret, whole_tail
 from tests.vectors.chains import full_form
 from tests.vectors.epochs import kept, kept_story
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 DOCUMENT = FEED.document_id(GROUP)
 PAGE_KEY = named_secret("manifest key")

@@ -17,8 +17,9 @@ from cocoon_core.protocol.ids import MemberId
 from cocoon_core.protocol.primitives import HpkeKey, Secret, seal
 from cocoon_core.protocol.seen import make_box, open_box, open_notice, seal_notice
 from cocoon_core.social.member_profiles import read_profile
+from tests.support.flips import flip
 from tests.support.protocol_story import FEED, GROUP
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 CIPHERTEXTS: Final = Path(__file__).with_name("people_ciphertexts.json")
 assert FEED.member is not None, "an owned document"

@@ -49,8 +49,9 @@ from cocoon_core.protocol.recovery import (
     write_phrase,
 )
 from cocoon_core.protocol.recovery_index import Index, IndexRecord, open_index, seal_index
+from tests.support.flips import flip
 from tests.support.protocol_story import CREATE, EPOCH, GROUP, MEMBER, RELAYS, device_keys, named_secret
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 CIPHERTEXTS = Path(__file__).with_name("recovery_ciphertexts.json")
 SECRET = Secret(bytes(range(16)), 16)

@@ -41,9 +41,10 @@ from cocoon_core.protocol.invite import (
 from cocoon_core.protocol.operations import Invite
 from cocoon_core.protocol.operations_admission import LostMember, Newcomer, request_id
 from cocoon_core.protocol.primitives import hash_bytes, keyed_hash, seal, wrap
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, CREATE, EPOCH, GROUP, RELAYS, device_keys, named_secret
 from tests.vectors.chains import tell
-from tests.vectors.values import Json, flip, refused
+from tests.vectors.values import Json, refused
 
 CIPHERTEXTS = Path(__file__).with_name("ciphertexts.json")
 LINK = Link(GROUP, named_secret("link"), RELAYS)

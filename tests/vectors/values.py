@@ -17,9 +17,3 @@ def refused(name: str, reason: str, given: Json, attempt: Callable[..., object],
     except CocoonError as error:
         return {"name": name, **given, "error": type(error).__name__, "reason": reason}
     raise AssertionError(f"{name} was not refused")
-
-
-def flip(raw: bytes, place: int, mask: int = 1) -> bytes:
-    """One byte changed."""
-    place %= len(raw)
-    return raw[:place] + bytes((raw[place] ^ mask,)) + raw[place + 1 :]

@@ -27,7 +27,8 @@ from cocoon_core.protocol.vault_file import (
     open_list,
     seal_chunk,
 )
-from tests.vectors.values import Json, flip, refused
+from tests.support.flips import flip
+from tests.vectors.values import Json, refused
 
 FILE_KEY = Secret(bytes(range(32)))
 GROUP = GroupId(bytes(range(100, 132)))

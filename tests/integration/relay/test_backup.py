@@ -24,6 +24,7 @@ from cocoon_relay.sqlite_backup import DESCRIPTION_NAME, back_up, restore
 from cocoon_relay.sqlite_schema import DATABASE_NAME
 from cocoon_relay.tokens import TOKENS_NAME, add_token, read_tokens
 from tests.integration.relay.test_cli import run
+from tests.support.flips import flip
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key
 from tests.support.relay_process import RelayProcess
 
@@ -110,7 +111,7 @@ async def test_blobs_that_are_gone_or_damaged_are_left_out_and_told(
     assert back_up(tmp_path / "data", tmp_path / "copy").left_out == 2
     files = {path.name[:64]: path for path in (tmp_path / "copy" / "blobs").rglob("*") if path.is_file()}
     assert set(files) == set(names[2:])
-    files[names[2]].write_bytes(bodies[2][:-1] + b"?")
+    files[names[2]].write_bytes(flip(bodies[2]))
     back = restore(tmp_path / "copy", tmp_path / "again")
     assert (back.blobs, back.blob_bytes, back.left_out) == (1, 900, 1)
     again = await serve(tmp_path / "again")

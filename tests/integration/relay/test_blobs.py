@@ -15,6 +15,7 @@ from cocoon_core.protocol.encoding import decode, encode
 from cocoon_core.protocol.primitives import SigningKey
 from cocoon_relay import proofs
 from cocoon_relay.server import Relay
+from tests.support.flips import flip
 from tests.support.relay_client import authorize, connect, http_url, make_envelope, make_key
 
 Serve = Callable[..., Awaitable[Relay]]
@@ -158,7 +159,8 @@ async def test_a_proof_that_holds_is_counted_once(serve: Serve, http: aiohttp.Cl
     assert await found.put(data) == (201, None)
     for _ in range(10):
         assert (await found.request("GET", name))[1] == data
-    broken = {"Authorization": found.headers["Authorization"][:-2] + "00"}
+    told, _, signature = found.headers["Authorization"].rpartition(".")
+    broken = {"Authorization": f"{told}.{flip(bytes.fromhex(signature)).hex()}"}
     codes = [(await found.request("GET", name, headers=broken))[2] for _ in range(3)]
     assert codes == ["bad_proof", "bad_proof", "rate"]
     assert (await found.request("GET", name))[1] == data

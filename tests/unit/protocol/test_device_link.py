@@ -25,6 +25,7 @@ from cocoon_core.protocol.link_letters import (
 )
 from cocoon_core.protocol.operations_devices import AddDevice
 from cocoon_core.protocol.words import to_words, word_list
+from tests.support.flips import flip
 from tests.support.link_story import CODE, OFFER, Mailbox, link_keys, make_session, meet
 from tests.support.protocol_story import ANA, EPOCH, GROUP, RELAYS, device_keys, named_secret
 
@@ -191,7 +192,7 @@ def test_a_sealed_letter_that_was_changed_ends_it(place: str) -> None:
     assert isinstance(letter, PutLetter)
     fields = decode(letter.value)
     at = {"wrapped": 4, "signature": 5}[place]
-    fields[at] = fields[at][:-1] + bytes((fields[at][-1] ^ 1,))
+    fields[at] = flip(fields[at])
     with pytest.raises(LinkEnded, match="somebody else"):
         new.letter_received(encode(fields))
 

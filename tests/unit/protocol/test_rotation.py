@@ -27,8 +27,8 @@ from cocoon_core.protocol.roster_values import Recipient
 from cocoon_core.protocol.rotation import check_wraps, find_page, find_wrap, make_rotation, open_rotation
 from cocoon_core.protocol.sealed_pages import name_page, seal_page
 from tests.support.epoch_story import NEXT, RENEWED, pages_of, told
+from tests.support.flips import flip
 from tests.support.protocol_story import ANA, EPOCH, GROUP, device_keys, named_secret
-from tests.vectors.values import flip
 
 KEY = named_secret("page key")
 PAGED = 7  # recipients of a rotation whose wraps stand in pages of three

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cocoon_core.errors import ProfileDamagedError, UpdateNeededError
 from cocoon_core.storage.keyfile import KeyFile, compute_check, decode_key_file, encode_key_file
 from cocoon_core.storage.passphrase import Cost, SealedKey
+from tests.support.flips import flip
 
 IN_KEY_RING = KeyFile(bytes(range(16)), None)
 UNDER_PASSPHRASE = KeyFile(bytes(range(16)), SealedKey(Cost(2, 19 * 1024), b"s" * 16, b"n" * 24, b"c" * 48))
@@ -35,7 +36,7 @@ def test_any_changed_byte_is_damage(key_file: KeyFile) -> None:
     data = encode_key_file(key_file)
     for place in range(len(data)):
         with pytest.raises(ProfileDamagedError):
-            decode_key_file(data[:place] + bytes([data[place] ^ 0x01]) + data[place + 1 :])
+            decode_key_file(flip(data, place))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, 200, -3])

@@ -19,6 +19,7 @@ from cocoon_core.storage.passphrase import (
     require_cost,
     seal_key,
 )
+from tests.support.flips import flip
 
 KEY = Secret(bytes(range(32)))
 PROFILE = bytes(16)
@@ -100,7 +101,7 @@ def test_the_cost_for_new_passphrases_is_above_the_floor() -> None:
 def test_cost_salt_and_profile_are_bound(sealed: SealedKey) -> None:
     dearer = replace(sealed, cost=Cost(COST_FLOOR.ops + 1, COST_FLOOR.memory_kib))
     other_salt = replace(sealed, salt=bytes(16))
-    flipped = replace(sealed, ciphertext=bytes([sealed.ciphertext[0] ^ 1]) + sealed.ciphertext[1:])
+    flipped = replace(sealed, ciphertext=flip(sealed.ciphertext, 0))
     for changed in (dearer, other_salt, flipped):
         with pytest.raises(WrongPassphraseError):
             open_key(changed, "correct horse", PROFILE)

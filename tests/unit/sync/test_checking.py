@@ -14,6 +14,7 @@ from cocoon_core import CheckReport
 from cocoon_core.protocol.ids import DeviceId
 from cocoon_core.storage.database import Database
 from cocoon_core.sync import checking
+from tests.support.flips import flip
 from tests.support.world import SCHEMA, Seat, World, make_world, state_of  # noqa: F401  a fixture
 
 SKIPPED = {"alarms", "set_aside"}
@@ -68,11 +69,6 @@ async def test_a_sound_profile_is_only_read(world: World) -> None:
 
 
 # --- caches: damaged, found, repaired
-
-
-def flip(value: bytes, place: int = -1) -> bytes:
-    place %= len(value)
-    return value[:place] + bytes((value[place] ^ 1,)) + value[place + 1 :]
 
 
 CACHES: dict[str, tuple[str, str]] = {

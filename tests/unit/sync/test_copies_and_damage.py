@@ -8,6 +8,7 @@ from cocoon_core.errors import LocalStateError, UnknownGroupError, UsageError
 from cocoon_core.protocol.envelope import open_envelope, seal_envelope
 from cocoon_core.protocol.run import parse_run, sign_run
 from cocoon_core.sync.members import Members
+from tests.support.flips import flip
 from tests.support.hostile import inject, topic_log
 from tests.support.world import ADMIN, ADMIN_SCHEMA, Seat, World, make_world  # noqa: F401  a fixture
 
@@ -140,7 +141,7 @@ async def damage(seat: Seat, number: int) -> bytes:
     wire = replica.log.find_wire(number)
     assert wire is not None
     with replica.transaction():
-        damaged = wire[:-1] + bytes((wire[-1] ^ 1,))
+        damaged = flip(wire)
         replica.database.execute("UPDATE runs SET wire=? WHERE id=?", (damaged, number))
         for relay in replica.groups.relays(replica.record.number):
             replica.log.note_missed(relay, replica.epoch.topic, 1)
@@ -198,7 +199,7 @@ async def test_a_damaged_copy_at_a_relay_does_not_stand_for_the_run(world: World
     epoch = ana.replica.epoch
     sound = topic_log(one, epoch).envelopes[-1]
     wire = open_envelope(sound, epoch)
-    inject(two, epoch, seal_envelope(wire[:-1] + bytes((wire[-1] ^ 1,)), epoch))
+    inject(two, epoch, seal_envelope(flip(wire), epoch))
     two.reachable = True
     await ana.sync()
     assert sound in topic_log(two, epoch).envelopes

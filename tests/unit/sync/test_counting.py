@@ -25,6 +25,7 @@ from cocoon_core.sync.events import EntriesWithdrawn
 from cocoon_core.sync.members import ALL, NONE, Members
 from cocoon_core.sync.pins import pin_devices
 from cocoon_core.sync.shelf import Said, Shelf
+from tests.support.flips import flip
 from tests.support.peers import Peer, Peers
 from tests.support.world import ADMIN, SHARED
 
@@ -359,7 +360,7 @@ def test_a_snapshot_that_the_gate_refuses_changes_nothing(
     changes = pack(ana, SHARED)
     bad = {
         "gap": changes[:2] + changes[3:],
-        "twin": [*changes, changes[-1]._replace(raw=changes[-1].raw[:-1] + b"\x01")],
+        "twin": [*changes, changes[-1]._replace(raw=flip(changes[-1].raw))],
         "another's": [changes[0]._replace(device=ben.device), *changes[1:]],
         "too large": changes,
     }[spoil]

@@ -25,6 +25,7 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync import readers, reconciling
+from tests.support.flips import flip
 from tests.support.hostile import inject, topic_log
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
@@ -221,7 +222,7 @@ async def test_a_run_that_is_damaged_here_is_fetched_and_takes_the_place_of_the_
     (number, wire), *_ = replica.database.query(
         "SELECT id, wire FROM runs WHERE group_no=? ORDER BY id DESC", (replica.record.number,)
     )
-    damaged = wire[:-1] + bytes((wire[-1] ^ 1,))
+    damaged = flip(wire)
     with replica.transaction():
         replica.database.execute("UPDATE runs SET wire=? WHERE id=?", (damaged, number))
         replica.log.note_missed(relay.url, replica.epoch.topic, 1)

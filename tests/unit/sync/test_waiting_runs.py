@@ -13,6 +13,7 @@ from cocoon_core.protocol.run import parse_run, sign_run
 from cocoon_core.sync import receiving
 from cocoon_core.sync.driver import RelayDriver
 from tests.support.dying import dies_after
+from tests.support.flips import flip
 from tests.support.hostile import Forger, inject, topic_log
 from tests.support.memory_relay import MemoryRelay
 from tests.support.world import Seat, World, alarms, make_world, state_of  # noqa: F401  a fixture
@@ -127,7 +128,7 @@ async def test_garbage_under_anothers_name_takes_none_of_their_room(
     far = Forger(ana)
     far.seq += 50
     wire = far.run(far.entry((far.feed(), far.post("far")))).wire
-    inject(relay, ana.replica.epoch, far.seal(wire[:-1] + bytes((wire[-1] ^ 1,))))
+    inject(relay, ana.replica.epoch, far.seal(flip(wire)))
     await ben.sync()
     assert ben.replica.log.parked_bytes() == {}
     inject(relay, ana.replica.epoch, third, second, first)

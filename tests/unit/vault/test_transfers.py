@@ -19,6 +19,7 @@ from cocoon_core.vault.places import length_of_all
 from cocoon_core.vault.reports import Transfer
 from cocoon_core.vault.sources import BytesSource
 from cocoon_core.vault.transfers import Transfers
+from tests.support.flips import flip
 from tests.support.memory_relay import MemoryRelay
 from tests.support.vault import some_bytes
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
@@ -177,7 +178,7 @@ async def test_attack_18_chunks_that_are_swapped_dropped_or_altered_are_taken_fr
         lambda blob: kept[names[(names.index(blob) + 1) % 5]] if blob in names[:5] else kept.get(blob),  # swapped
         lambda blob: kept[names[0]] if blob in names else kept.get(blob),  # doubled
         lambda blob: None if blob == names[2] else kept.get(blob),  # dropped
-        lambda blob: kept[blob][:-1] + b"\0" if blob == names[3] else kept.get(blob),  # altered
+        lambda blob: flip(kept[blob]) if blob == names[3] else kept.get(blob),  # altered
         lambda blob: kept[blob][:-1] if blob == names[3] else kept.get(blob),  # cut off: attack 7
         lambda blob: kept[blob] + b"\0" if blob == names[3] else kept.get(blob),  # longer
     ]
@@ -384,7 +385,7 @@ async def test_the_same_file_again_is_stored_once(world: World) -> None:
         transfers(ben).send(again)
     assert (await ben.sync()).files.sent == 1
     assert puts_of(relay, ref) == before
-    other = await transfers(ben).seal(BytesSource(data[:-1] + b"x"), [ref])
+    other = await transfers(ben).seal(BytesSource(flip(data)), [ref])
     assert other.key != ref.key
     assert not set(other.names) & set(ref.names)
 
