@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -21,6 +22,7 @@ from cocoon_relay.store import StoredBlob
 from cocoon_relay.uploads import Incoming, Upload, make_folder, refuse_disk, sync_path
 
 _PORTION: Final = 1_000  # places of one portion
+_LOOK_SECONDS: Final = 1.0
 
 
 class FileBlobs:
@@ -31,6 +33,8 @@ class FileBlobs:
         self._blobs = data / "blobs"
         self._incoming = Incoming(data / "incoming", synced=True)
         self._named: set[Path] = set()  # folders of which the disk keeps the names
+        self._looks_again = -1.0  # when the disk is asked again how much is free
+        self._free = self._begun = 0  # bytes that it said, and of uploads that began since
 
     def prepare(self, *, alone: bool) -> None:
         """Make the folders; `alone` says that no other process serves them, so what a former one left half-uploaded
@@ -39,12 +43,13 @@ class FileBlobs:
         make_folder(self._blobs)
         self._incoming.prepare(alone=alone)
 
-    def begin_upload(self) -> Upload:
+    def begin_upload(self, size: int) -> Upload:
+        self._begun += size
         return self._incoming.begin()
 
     async def keep(self, blob: BlobHash, upload: Upload) -> str:
         place = f"{blob.hex()}.{token_hex(8)}"
-        await asyncio.to_thread(self._install, upload.path, self._path_of(place))
+        await asyncio.to_thread(self._install, blob, upload, self._path_of(place))
         upload.is_taken = True
         return place
 
@@ -71,7 +76,12 @@ class FileBlobs:
         await asyncio.to_thread(self._incoming.sweep, before)
 
     async def free_bytes(self) -> int:
-        return (await asyncio.to_thread(shutil.disk_usage, self._data)).free
+        """As the disk said in the last second, less what was begun since."""
+        now = time.monotonic()
+        if now >= self._looks_again:
+            self._looks_again, self._begun = now + _LOOK_SECONDS, 0
+            self._free = shutil.disk_usage(self._data).free  # quicker than a thread's turn
+        return self._free - self._begun
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -81,10 +91,11 @@ class FileBlobs:
     def _path_of(self, place: str) -> Path:
         return self._blobs / place[:2] / place
 
-    def _install(self, upload: Path, target: Path) -> None:
+    def _install(self, blob: BlobHash, upload: Upload, target: Path) -> None:
+        upload.finish(blob)
         try:
             target.parent.mkdir(mode=0o700, exist_ok=True)
-            upload.replace(target)
+            upload.path.replace(target)
             sync_path(target.parent)
             if target.parent not in self._named:  # also where it was there: whoever made it may have died before this
                 sync_path(self._blobs)

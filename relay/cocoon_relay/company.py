@@ -1,17 +1,16 @@
-"""How many jobs go into one transaction: those that wait, and those that usually come a moment later.
+"""How many puts go into one transaction: those that wait, and those that usually come a moment later.
 
-Clients that put one envelope and wait for its ack fall into two halves, one of which waits while the other is
-committed: twice the transactions, and twice their cost. So the writer waits a moment for as many as came together
-lately. It learns that number by asking for one more each time it got them; what it asks for in vain it asks for ever
-more seldom.
+Clients that put and wait for the ack fall into two halves, one of which waits while the other is committed: twice the
+transactions, and twice their cost. So the writer waits a moment for as many as came together lately. It learns that
+number by asking for some more each time it got them; what it asks for in vain it asks for ever more seldom.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-MOMENT_SECONDS: Final = 0.0004  # less than a sync of most disks takes
-_MOST_SELDOM: Final = 256  # transactions between two requests for one more
+MOMENT_SECONDS: Final = 0.0004  # less than a sync of most disks takes; an idle loop makes it a millisecond
+_MOST_SELDOM: Final = 256  # transactions between two requests for more
 
 
 class Company:
@@ -19,7 +18,7 @@ class Company:
 
     def __init__(self) -> None:
         self._expected = 1
-        self._left = self._between = 1  # transactions until one more is asked for, and of late between two such
+        self._left = self._between = 1  # transactions until more are asked for, and of late between two such
 
     def lacks(self, number: int) -> bool:
         """Whether more than these are worth a moment."""
@@ -36,5 +35,5 @@ class Company:
             self._left = self._between = 1
         self._left -= 1
         if self._left <= 0:
-            self._expected = number + 1
+            self._expected = number + 1 + number // 8
             self._left = self._between

@@ -80,7 +80,6 @@ class BlobHandlers:
         try:
             async for chunk in read_body(request, size, limits):
                 await asyncio.to_thread(upload.write, chunk)
-            await asyncio.to_thread(upload.finish, blob)
             new = await self._store.commit_blob(info, blob, upload)
         finally:
             if not upload.is_taken:

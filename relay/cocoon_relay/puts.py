@@ -34,6 +34,11 @@ class PutJob:
     limits: Limits  # of who puts
     apart: bool = False
 
+    @property
+    def number(self) -> int:
+        """How many envelopes; one that only seals counts as one."""
+        return len(self.envelopes) or 1
+
 
 class PutWriter(Protocol):
     """What commits puts, one transaction after the other. Both numbers only tell."""

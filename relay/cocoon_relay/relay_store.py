@@ -46,10 +46,10 @@ class RelayStore:
         free = await self.blobs.free_bytes()
         if free is not None and free - size < limits.free_bytes:
             raise Refusal(ErrorCode.FULL, "the relay's disk is full", retry_after_ms=60_000)
-        return self.blobs.begin_upload()
+        return self.blobs.begin_upload(size)
 
     async def commit_blob(self, info: TopicInfo, blob: BlobHash, upload: Upload) -> bool:
-        """Take over a whole upload whose hash was checked; whether it is new."""
+        """Check an upload that came whole, and take it over; whether it is new."""
         place = await self.blobs.keep(blob, upload)
         try:
             new = await self.log.record_blob(info, blob, upload.size, place)

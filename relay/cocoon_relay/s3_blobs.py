@@ -75,15 +75,20 @@ class S3Blobs:
                 " AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
             ) from error
 
-    def begin_upload(self) -> Upload:
+    def begin_upload(self, size: int) -> Upload:
         return self._incoming.begin()
 
     async def keep(self, blob: BlobHash, upload: Upload) -> str:
         name = blob.hex()
         place = f"{name}.{token_hex(8)}"
+
+        def check_and_read() -> bytes:
+            upload.finish(blob)
+            return upload.path.read_bytes()
+
         try:
             async with self._puts:
-                data = await asyncio.to_thread(upload.path.read_bytes)
+                data = await asyncio.to_thread(check_and_read)
                 await obstore.put_async(self._store, self._key(place), data, use_multipart=False)
         except _FAULTS as error:
             raise _refuse() from error

@@ -109,14 +109,33 @@ def empty_log(connection: sqlite3.Connection) -> None:
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the tables to the newest form, each step in a transaction of its own.
 
+    What a step begins from is read inside its transaction, so of two processes that start at once one waits for the
+    other, at most 5 seconds, and finds its steps done.
+
     Raises:
         ProfileDamagedError: a newer relay made them.
     """
+    while _read_version(connection) < len(MIGRATIONS):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = _read_version(connection)
+            if version < len(MIGRATIONS):
+                for statement in MIGRATIONS[version].split(";"):  # `executescript` would commit first
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _read_version(connection: sqlite3.Connection) -> int:
+    version: int
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise ProfileDamagedError(
             f"a newer relay made this data directory: it has form {version}, and this relay knows {len(MIGRATIONS)} at"
             " most; start the newer one, or restore a backup that this one made"
         )
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+    return version

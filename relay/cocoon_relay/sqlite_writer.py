@@ -1,8 +1,8 @@
 """The one thread that writes: what waits together is committed together, and is acknowledged after the commit alone.
 
-A transaction takes all jobs that wait, and those that usually come with them (company.py). Puts are checked one after
-the other against the state that those before them leave; a refused one leaves nothing. If the disk fails, the whole
-transaction is rolled back and every job in it is refused. Implements specs/relay.md §5.2.
+A transaction takes all jobs that wait, and those that usually come with them (inbox.py, company.py). Puts are checked
+one after the other against the state that those before them leave; a refused one leaves nothing. If the disk fails, the
+whole transaction is rolled back and every job in it is refused. Implements specs/relay.md §5.2.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from shutil import disk_usage
 from threading import Thread
 from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
-from cocoon_relay.company import MOMENT_SECONDS, Company
+from cocoon_relay.inbox import Inbox
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, list_commits, plan_job
 from cocoon_relay.refusal import Refusal
@@ -46,6 +44,8 @@ Outcome = tuple["Answer | asyncio.Future[Any]", Any]  # a result, or the excepti
 class CallJob:
     run: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
+    number: int = 1
+    size: int = 0
 
 
 _Job = PutJob | CallJob
@@ -59,12 +59,10 @@ class SqliteWriter:
         self._limits = limits
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._fresh: list[_Job] = []  # of this turn of the loop: the thread is woken once for all of them
-        self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._inbox: Inbox[_Job] = Inbox()
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
         self._known = KnownTopics()
-        self._company = Company()
         self._free_checked = -_FREE_SPACE_SECONDS
         self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept
         self._written = 0  # bytes of envelopes since these two were looked at
@@ -81,63 +79,28 @@ class SqliteWriter:
         """Queue a job; its future is set in the event loop."""
         if self._closing:
             raise Refusal(ErrorCode.SHUTTING_DOWN, "the relay is shutting down", retry_after_ms=1_000)
-        if isinstance(job, PutJob):
-            self.backlog_bytes += job.size
-        if not self._fresh:
-            self._loop.call_soon(self._hand_over)
-        self._fresh.append(job)
+        self.backlog_bytes += job.size
+        self._inbox.put(job)
 
     async def close(self) -> None:
         """Do what is queued, then end the thread."""
         if not self._closing:
             self._closing = True
-            self._hand_over()
-            self._jobs.put(None)
+            self._inbox.close()
         await asyncio.to_thread(self._thread.join)
         with suppress(sqlite3.Error):
             self._db.close()
 
-    def _hand_over(self) -> None:
-        if self._fresh:
-            self._jobs.put(self._fresh)
-            self._fresh = []
-
     # --- in the thread
 
     def _work(self) -> None:
-        waiting: deque[_Job] = deque()
-        ending = False
-        while waiting or not ending:
-            ending = self._take_in(waiting) or ending
-            jobs: list[_Job] = []
-            size = 0
-            while waiting and len(jobs) < _MAX_BATCH_JOBS and size < _MAX_BATCH_BYTES:
-                job = waiting.popleft()
-                jobs.append(job)
-                size += job.size if isinstance(job, PutJob) else 0
-            if jobs:
-                outcomes, committed = self._commit(jobs)
-                # A loop that is gone has nobody left to tell.
-                with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._deliver, outcomes, committed, size)
-
-    def _take_in(self, waiting: deque[_Job]) -> bool:
-        """Take what was handed over; if nothing waits, wait for it. True at the end of all jobs."""
-        jobs = None if waiting else self._jobs.get()
-        if jobs is None and not waiting:
-            return True
-        waiting += jobs or ()
-        ends = time.monotonic() + MOMENT_SECONDS
-        while True:
-            left = ends - time.monotonic() if self._company.lacks(len(waiting)) else 0.0
-            try:
-                jobs = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
-            except Empty:
-                self._company.came(len(waiting))
-                return False
-            if jobs is None:
-                return True
-            waiting += jobs
+        while jobs := self._inbox.take(_MAX_BATCH_JOBS, _MAX_BATCH_BYTES):
+            outcomes, committed = self._commit(jobs)
+            self._inbox.rest()
+            size = sum(job.size for job in jobs)
+            # A loop that is gone has nobody left to tell.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._deliver, outcomes, committed, size)
 
     def _commit(self, jobs: Sequence[_Job]) -> tuple[list[Outcome], list[Committed]]:
         """Do all jobs in one transaction."""
@@ -236,6 +199,7 @@ class SqliteWriter:
         self.backlog_bytes -= size
         self.commits += 1
         tell(self._listeners, committed, outcomes)
+        self._inbox.look()
 
 
 def _refuse_database(error: Exception) -> Exception:

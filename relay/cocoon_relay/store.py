@@ -258,11 +258,15 @@ class BlobReader(Protocol):
 class BlobStore(Protocol):
     """Where a relay keeps the bytes of blobs."""
 
-    def begin_upload(self) -> Upload:
-        """Somewhere to gather a blob on its way in, until its hash was checked."""
+    def begin_upload(self, size: int) -> Upload:
+        """Somewhere to gather a blob of so many bytes on its way in, until its hash was checked."""
 
     async def keep(self, blob: BlobHash, upload: Upload) -> str:
-        """Take over a finished upload; its place, once durable."""
+        """Check an upload that came whole, and take it over; its place, once durable.
+
+        Raises:
+            Refusal: the bytes are not the blob's, or are not taken.
+        """
 
     async def open(self, stored: StoredBlob) -> Path | BlobReader | None:
         """A blob to be sent: a file, which the system sends best, or a reader. None: the bytes are gone."""

@@ -133,7 +133,6 @@ class StoreUser:
             upload = await store.begin_blob(info, size)
             try:
                 await asyncio.to_thread(upload.write, data)
-                await asyncio.to_thread(upload.finish, name)
                 await store.commit_blob(info, name, upload)
             finally:
                 await asyncio.to_thread(upload.discard)

@@ -69,7 +69,6 @@ async def put_blob(store: RelayStore, info: TopicInfo, data: bytes) -> BlobHash:
     blob = BlobHash(hashlib.sha256(data).digest())
     upload = await store.begin_blob(info, len(data))
     upload.write(data)
-    upload.finish(blob)
     await store.commit_blob(info, blob, upload)
     upload.discard()
     return blob

@@ -296,7 +296,7 @@ class TestBlobs:
         upload = await store.begin_blob(info, 5)
         upload.write(b"bytes")
         with pytest.raises(Refusal) as caught:
-            upload.finish(BlobHash(bytes(32)))
+            await store.commit_blob(info, BlobHash(bytes(32)), upload)
         upload.discard()
         assert caught.value.code is ErrorCode.BAD_HASH
         assert list((backing.data / "incoming").iterdir()) == []
@@ -309,7 +309,6 @@ class TestBlobs:
         blob = BlobHash(hashlib.sha256(data).digest())
         upload = await store.begin_blob(info, len(data))
         upload.write(data)
-        upload.finish(blob)
         await put_into(store.log, info, envelopes(1), True, None)
         with pytest.raises(Refusal) as caught:
             await store.commit_blob(info, blob, upload)
@@ -324,8 +323,11 @@ class TestBlobs:
         data = os.urandom(100)
         kept = await put_blob(store, info, data)
         lost = await store.begin_blob(info, 100)
-        lost.write(os.urandom(100))
-        orphan = await store.blobs.keep(BlobHash(os.urandom(32)), lost)  # and the relay dies before the row
+        unseen = os.urandom(100)
+        lost.write(unseen)
+        orphan = await store.blobs.keep(
+            BlobHash(hashlib.sha256(unseen).digest()), lost
+        )  # and the relay dies before the row
         lost.discard()
         assert await store.gc() == Collected()
         await store.close()

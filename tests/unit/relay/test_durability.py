@@ -129,7 +129,7 @@ def _write_unsynced(real: Any) -> Any:
 async def _record_row_first(self: Any, info: Any, blob: BlobHash, upload: uploads.Upload) -> bool:
     place = f"{blob.hex()}.first"
     new: bool = await self.log.record_blob(info, blob, upload.size, place)
-    await asyncio.to_thread(self.blobs._install, upload.path, self.blobs._path_of(place))
+    await asyncio.to_thread(self.blobs._install, blob, upload, self.blobs._path_of(place))
     return new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +27,8 @@ async def open_blobs(folder: Path, url: str, variables: Mapping[str, str]) -> S3
 
 
 async def keep(blobs: S3Blobs, data: bytes) -> StoredBlob:
-    blob = BlobHash(os.urandom(32))
-    upload = blobs.begin_upload()
+    blob = BlobHash(hashlib.sha256(data).digest())
+    upload = blobs.begin_upload(len(data))
     upload.write(data)
     place = await blobs.keep(blob, upload)
     upload.discard()
@@ -87,8 +88,8 @@ async def test_a_bucket_that_goes_away_is_busy(s3: S3Server, tmp_path: Path, mon
         "s3://relay/0", tmp_path / "incoming", s3.variables | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     )
     monkeypatch.setattr(blobs, "_store", gone._store)
-    upload = blobs.begin_upload()
-    upload.write(b"y")
+    upload = blobs.begin_upload(1)
+    upload.write(b"x")
     for work in (
         blobs.keep(stored.blob, upload), (await blobs.open(stored)).read(0, 1), blobs.remove([stored.place]),
     ):  # fmt: skip

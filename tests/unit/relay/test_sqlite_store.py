@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, local
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ from cocoon_core.protocol.ids import BlobHash
 from cocoon_relay.limits import DAY, MIB, Limits
 from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore, open_files
-from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS
+from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS, connect_writer, migrate
 from cocoon_relay.sqlite_store import SqliteStore, read_stats
 from cocoon_relay.store import Collected, Totals, round_to_hour
 from tests.support.stores import LIMITS, START, Clock, envelopes, make_topic, put_blob, put_into
@@ -127,6 +130,37 @@ async def test_data_of_a_newer_relay_is_left_alone(open_store: OpenStore, tmp_pa
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(ProfileDamagedError, match="a newer relay made"):
         await open_store()
+
+
+@pytest.mark.parametrize("form", range(len(MIGRATIONS)))
+def test_of_those_that_find_an_older_form_at_once_one_makes_the_new_one(tmp_path: Path, form: int) -> None:
+    """As `serve` and `gc` after an update: all of them have looked at the form before the first begins."""
+    with closing(connect_writer(tmp_path / DATABASE_NAME)) as db:
+        for number, script in enumerate(MIGRATIONS[:form], start=1):
+            db.executescript(f"{script}; PRAGMA user_version = {number}")
+    begin, gone = Barrier(3, timeout=10), local()
+
+    class Late(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+            if statement == "BEGIN IMMEDIATE" and not hasattr(gone, "once"):
+                gone.once = begin.wait()
+            return super().execute(statement, *parameters)
+
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            if not hasattr(gone, "once"):
+                gone.once = begin.wait()
+            return super().executescript(script)
+
+    def start(_: int) -> None:
+        with closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None, timeout=10, factory=Late)) as db:
+            migrate(db)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(start, range(3)))
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT count(*) FROM totals").fetchone() == (1,)
 
 
 async def test_a_put_uses_the_same_few_pages_however_much_is_stored(open_store: OpenStore, tmp_path: Path) -> None:
