@@ -244,7 +244,7 @@ def _sync_tree(fresh: Path) -> tuple[int, int]:
     files = size = 0
     for parent, _, names in os.walk(fresh):
         for name in names:
-            with open(Path(parent) / name, "rb") as file:
+            with open(Path(parent) / name, "r+b") as file:  # on Windows, only who may write may have it kept
                 sync_descriptor(file.fileno())
                 size += os.fstat(file.fileno()).st_size
             files += 1

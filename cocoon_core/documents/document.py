@@ -237,6 +237,10 @@ class Document:
         replica.apply(self._stored())
         return replica
 
+    def build_gate(self) -> None:
+        """Read for the gate what is stored, now and not before the first foreign change."""
+        self._built_gate()
+
     def _built_gate(self) -> Gate:
         if self._gate is None:
             gate = Gate(self.descriptor, self.id)

@@ -43,6 +43,7 @@ _PUT_BYTES: Final = 3 + 2 + 32 + 4 + MIN_ENVELOPE_BYTES  # fewer than a put has
 _PUT_OF_TWO_BYTES: Final = Struct(">3sH2s32s2sH")  # up to the envelope, where the request has a head of two bytes more
 _ACK_OF_TWO_BYTES: Final = Struct(">3sBH35sBH")  # where the request and the number both have heads of two bytes more
 _LEAST_OF_HEAD: Final = (24, 1 << 8, 1 << 16)  # what needs a head of 1, 2 and 4 bytes more
+_ENTRIES: Final = b"\x84\x18\x43\x58\x20"  # what the topic of entries stands behind
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -233,7 +234,7 @@ def encode_frame(frame: ClientFrame | RelayFrame) -> bytes:
         case Ack(request, topic, seqs):
             return encode([69, request, topic, seqs])
         case Entries(topic, first, envelopes):
-            parts = [b"\x84\x18\x43\x58\x20", topic, _head(first), _head(len(envelopes), 0x80)]
+            parts = [_ENTRIES, topic, _head(first), _head(len(envelopes), 0x80)]
             for envelope in envelopes:
                 parts += _head(len(envelope), 0x40), envelope
             return b"".join(parts)
@@ -286,6 +287,11 @@ def decode_relay_frame(raw: bytes) -> RelayFrame:
     """
     frame: RelayFrame = _decode(raw, _RELAY)
     return frame
+
+
+def head_of_entries(raw: bytes) -> bytes | None:
+    """The bytes with which all frames of entries of one topic begin, where this may be one; None where it is none."""
+    return raw[: len(_ENTRIES) + TopicId.LENGTH] if raw.startswith(_ENTRIES) else None
 
 
 def encode_single_acks(topic: TopicId, answers: Iterable[tuple[int, int]]) -> list[bytes]:
@@ -606,6 +612,7 @@ __all__ = [
     "decode_client_frame",
     "decode_relay_frame",
     "encode_frame",
+    "head_of_entries",
     "name_envelope",
     "normalize_origin",
     "open_message",

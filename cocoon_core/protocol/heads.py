@@ -46,6 +46,13 @@ class DeviceHeads:
             for document, (seq, change) in bucket.items():
                 yield document, seq, change
 
+    def items_of(self, documents: Iterable[DocumentId]) -> Iterable[tuple[DocumentId, int, ChangeHash]]:
+        """The same of these documents, as far as the device has changed them."""
+        for document in documents:
+            head = self.get(document)
+            if head is not None:
+                yield document, *head
+
     def get(self, document: DocumentId) -> tuple[int, ChangeHash] | None:
         return self._buckets.get(_bucket_of(document), {}).get(document)
 

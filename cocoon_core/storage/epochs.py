@@ -498,3 +498,7 @@ class EpochTable:
         self._db.execute(
             "INSERT INTO due (group_no, what, since_ms) VALUES (?,?,?) ON CONFLICT DO NOTHING", (self._no, what, now_ms)
         )
+
+    def all_due(self) -> dict[str, int]:
+        """All that waits, with when it was first noticed."""
+        return dict(self._db.query("SELECT what, since_ms FROM due WHERE group_no=?", (self._no,)))

@@ -437,9 +437,11 @@ class Log:
             "UPDATE outbox SET acked=? WHERE group_no=? AND relay=? AND run=?", (seq, self._no, relay, run)
         )
 
-    def note_shown(self, relay: str, last_ids: Iterable[EntryId]) -> None:
-        """The relay showed these runs: it has them."""
-        self._db.executemany(
+    def note_shown(self, relay: str, last_ids: Collection[EntryId]) -> int:
+        """The relay showed these runs: it has them. Of how many that was waited for."""
+        if not last_ids:
+            return 0
+        return self._db.executemany(
             "DELETE FROM outbox WHERE group_no=? AND relay=? AND last_id=?",
             [(self._no, relay, bytes(last_id)) for last_id in last_ids],
         )

@@ -72,9 +72,9 @@ class MemberProfileTable:
             ),
         )
 
-    def drop(self, document_no: int) -> None:
-        """This document says nothing any more."""
-        self._db.execute("DELETE FROM member_profiles WHERE document_no=?", (document_no,))
+    def drop(self, document_no: int) -> bool:
+        """This document says nothing any more; whether it was what counted."""
+        return self._db.execute("DELETE FROM member_profiles WHERE document_no=?", (document_no,)) > 0
 
     def get(self, member: MemberId) -> MemberProfile:
         row = self._db.query_one(

@@ -83,10 +83,15 @@ def make_home(home: Path) -> None:
         raise convert_os_error(error, "the home directory") from error
 
 
+def open_for_owner(path: str, flags: int) -> int:
+    """What `open` is given to make files that only their owner may read, with the flags that it knows to be needed."""
+    return os.open(path, flags, _FILE_MODE)
+
+
 def create_private(path: Path) -> None:
     """Make an empty file that only its owner may read; there must be none yet."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE))
+        open(path, "xb", opener=open_for_owner).close()
     except OSError as error:
         raise convert_os_error(error, path.name) from error
 
@@ -96,7 +101,7 @@ def write_private(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + ".new")
     try:
         fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as file:
+        with open(fresh, "xb", opener=open_for_owner) as file:
             file.write(data)
             file.flush()
             sync_descriptor(file.fileno())

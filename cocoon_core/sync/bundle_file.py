@@ -36,6 +36,7 @@ from cocoon_core.protocol.bundle import (
     read_part,
 )
 from cocoon_core.protocol.ids import BlobHash, TopicId
+from cocoon_core.storage.positioned import open_descriptor
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -275,7 +276,7 @@ def open_bundle(path: Path, progress: Progress | None = None) -> BundleFile:
         MalformedError, UpdateNeededError, LocalStateError: as BundleFile.
     """
     try:
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        number = open_descriptor(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(number).st_mode):

@@ -50,7 +50,9 @@ class Casting:
 
     def is_due(self) -> bool:
         """There may be something to cast."""
-        now = self._now()
+        now, members = self._now(), self._replica.members
+        if not members.has_begun or len(members.roster.members) > MAX_CAST_MEMBERS:
+            return False
         if self._differs and now - self._ends_at >= CAST_ENDS_SECONDS:
             return True
         if now - self._here_at >= HERE_SECONDS:
@@ -86,22 +88,27 @@ class Casting:
         replica = self._replica
         return self._cast(sign_presence(replica.keys.signing, replica.epoch, replica.clock(), place))
 
-    def heard(self, topic: TopicId, payload: bytes) -> None:
-        """A cast came. Whatever it is, nothing follows but a look."""
+    def heard(self, topic: TopicId, payload: bytes) -> bool:
+        """A cast came. Whatever it is, nothing follows but a look.
+
+        Returns:
+            Whether something is to be put, or read again, because of it.
+        """
         replica = self._replica
         if topic != replica.epoch.topic or not self._may_hear():
-            return
+            return False
         try:
             value = open_cast(payload, replica.epoch)
         except UntrustedInputError:
-            return
+            return False
         match value:
             case DigestCast(digest):
                 self._differs = self._differs or (digest != self._digest() and digest not in self._recent)
             case EndsCast(ends):
-                self._heed(ends)
+                return self._heed(ends)
             case PresenceCast():
                 replica.presence.heard(value)
+        return False
 
     def _may_hear(self) -> bool:
         """A flood of casts is not read: each is of no matter."""
@@ -113,17 +120,17 @@ class Casting:
         self._room -= 1
         return True
 
-    def _heed(self, ends: Ends) -> None:
+    def _heed(self, ends: Ends) -> bool:
         """Read again what somebody says that there is, and put what the relay did not show; not too often."""
         replica, now = self._replica, self._now()
         if now - self._heeded_at < CAST_ENDS_SECONDS:
-            return
+            return False
         devices = replica.members.roster.devices
         known = {device: end for device, end in ends.items() if device in devices}
         lacks = any(not replica.beacons.holds(device, seq, entry) for device, (seq, entry) in known.items())
         behind = [device for device, (seq, _) in known.items() if self._has_unshown(device, seq)]
         if not lacks and not behind:
-            return
+            return False
         self._heeded_at = now
         with replica.transaction():
             if behind:
@@ -133,6 +140,7 @@ class Casting:
         if lacks:
             replica.epochs.to_reread.add(self._url)
         self._differs = self._differs or bool(behind)
+        return True
 
     def _has_unshown(self, device: DeviceId, seq: int) -> bool:
         """There is more here than somebody has, and this relay did not show it."""

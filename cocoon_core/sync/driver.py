@@ -23,7 +23,7 @@ from cocoon_core.errors import CocoonError, RelayError, RelayMisbehaved, RelayRe
 from cocoon_core.protocol.constants import CAST_SECONDS, NAME_SALT_BYTES, SIGNPOST_DAYS
 from cocoon_core.protocol.cursor import Cursor
 from cocoon_core.protocol.epoch import TopicKeys
-from cocoon_core.protocol.frames import ErrorCode, normalize_origin
+from cocoon_core.protocol.frames import ErrorCode, head_of_entries, normalize_origin
 from cocoon_core.protocol.ids import TopicId
 from cocoon_core.sync.blobs import BlobStore, DialBlobs
 from cocoon_core.sync.casting import Casting
@@ -55,6 +55,7 @@ from cocoon_core.sync.session import (
     Session,
     Tag,
     TopicOpened,
+    join_deliveries,
 )
 from cocoon_core.sync.transport import Connection, Dial, send_in_time
 from cocoon_core.sync.turns import since_when
@@ -63,6 +64,8 @@ SILENCE_SECONDS = 60.0  # a pass in which the relay owes an answer and says noth
 FRUITLESS_SECONDS = 600.0  # a pass in which nothing new comes and nothing is acknowledged ends after this
 RETRY_LEAST, RETRY_MOST, RETRY_MOST_WATCHING = 0.5, 60.0, 3600.0  # seconds that a relay can ask a client to wait
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 60.0  # seconds
+LEISURE_SECONDS = 5.0  # until it is looked what is to be done, where nothing came but what others wrote
+TEND_SECONDS = 60.0  # until it is looked in any case: some things are due by the clock
 
 Progress = Callable[[int, int], None]
 
@@ -116,6 +119,7 @@ class RelayDriver:
         self._first, self._fills = first, fills
         self._dial_blobs = dial_blobs
         self._wake = asyncio.Event()
+        self._reading: asyncio.Task[bytes | None] | None = None  # what comes next, where it is read ahead
         self._reset()
 
     def _reset(self) -> None:
@@ -137,6 +141,9 @@ class RelayDriver:
         self._refilled = False
         self._retry_at: float | None = None
         self._watching = self._is_reacting = False
+        self._rests = False  # nothing is to be done here, as of when it was last looked
+        self._looked_at = 0.0
+        self._leisure: asyncio.TimerHandle | None = None
         self._casting = Casting(replica, url, self._session, self._now)
         self._useful_at = self._fruitful_at = self._shown_at = 0.0
 
@@ -191,7 +198,7 @@ class RelayDriver:
         try:
             while True:
                 await self._step(connection, patient=level)
-                if self._is_level() and not level:
+                if not level and self._is_level():
                     level = True
                     self._replica.presence.connections.add(self._url)
                     if on_state is not None:
@@ -202,11 +209,11 @@ class RelayDriver:
             await self._end(connection)
 
     async def _tick(self) -> None:
-        """Some casts are due some time after what they tell of."""
+        """Some casts are due some time after what they tell of, and some work by the clock."""
         while True:
             await asyncio.sleep(CAST_SECONDS)
             self._replica.presence.tell()
-            if self._casting.is_due():
+            if self._casting.is_due() or self._now() - self._looked_at >= TEND_SECONDS:
                 self._wake.set()
 
     def _note_event(self, event: GroupEvent) -> None:
@@ -219,6 +226,11 @@ class RelayDriver:
         if self._watching:
             self._replica.presence.connections.discard(self._url)
         self._reconciling.end()
+        self._end_leisure()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError, CocoonError):
@@ -232,7 +244,7 @@ class RelayDriver:
         Args:
             patient: who only watches may hear nothing for ever; who asked, or is owed something, may not.
         """
-        receiving = asyncio.ensure_future(self._next_message(connection))
+        receiving, self._reading = self._reading or self._read(connection), None
         waking = asyncio.ensure_future(self._wake.wait())
         try:
             while not receiving.done():
@@ -257,7 +269,7 @@ class RelayDriver:
                     self._retry_at = None
                     self._useful_at = self._now()  # it had asked for this silence
                 await self._perform(connection, [_Woken()])
-                if self._is_level() and not patient:
+                if not patient and self._is_level():
                     return
             raw = receiving.result()
         finally:
@@ -265,7 +277,37 @@ class RelayDriver:
             waking.cancel()
         if raw is None:
             raise RelayUnavailable(f"the relay {self._url} closed the connection")
-        await self._perform(connection, self._session.frame_received(raw))
+        effects = self._session.frame_received(raw)
+        if patient:
+            effects = await self._join_what_is_here(connection, raw, effects)
+        await self._perform(connection, effects)
+
+    def _read(self, connection: Connection) -> asyncio.Task[bytes | None]:
+        return asyncio.ensure_future(self._next_message(connection))
+
+    async def _join_what_is_here(self, connection: Connection, raw: bytes, effects: list[Effect]) -> list[Effect]:
+        """Entries of one topic that came together are stored together. Whatever else is here waits for the next step.
+
+        Args:
+            effects: of the message `raw`.
+        """
+        head = head_of_entries(raw)
+        while head is not None:
+            match effects:
+                case [Deliver() as delivery] if delivery.has_room:
+                    pass
+                case _:
+                    break
+            self._reading = reading = self._read(connection)
+            await asyncio.sleep(0)  # what is here already is read in this turn of the loop
+            if not reading.done() or reading.exception() is not None:
+                break
+            following = reading.result()
+            if following is None or not following.startswith(head):
+                break
+            self._reading = None
+            effects = join_deliveries(delivery, self._session.frame_received(following))
+        return effects
 
     def _patience(self, patient: bool) -> float | None:
         """Seconds until something of use must have come; None where nothing is owed.
@@ -276,6 +318,9 @@ class RelayDriver:
             RelayUnavailable: that time has passed.
         """
         now = self._now()
+        if patient and self._is_at_rest():
+            self._allow_from(now)
+            return None
         lacks_own = self._outbox.lacks_what_was_acked
         if not lacks_own:
             self._shown_at = now
@@ -384,8 +429,9 @@ class RelayDriver:
             case CastArrived(topic, payload):
                 if not self._watching:
                     return []
-                self._casting.heard(topic, payload)
-                return self._advance()
+                if self._casting.heard(topic, payload) or not self._is_at_rest():
+                    return self._advance()
+                return [] if self._is_guest else self._casting.advance()
             case Send():
                 return [effect]
 
@@ -439,11 +485,10 @@ class RelayDriver:
         if replica.epochs.keys(delivery.topic) is None:
             return []
         self._following.look_again()
-        queued = replica.log.outbox_size(self._url)
         received = receive(replica, self._url, delivery)
         if received.entries:
             self._fruitful_at = self._now()
-        if replica.log.outbox_size(self._url) < queued:
+        if received.shown:
             self._shown_at = self._now()
         self.result.received += received.entries
         for code, count in received.refused.items():
@@ -451,7 +496,28 @@ class RelayDriver:
         if self._progress is not None:
             self._progress(delivery.cursor.after, max(self._there, delivery.cursor.after))
         next_ones = self._reconciling.delivered(delivery, is_new=received.entries > 0)
-        return [*next_ones, *self._advance()] if self._session.is_live(delivery.topic) else next_ones
+        if not self._session.is_live(delivery.topic):
+            return next_ones
+        if received.is_plain and self._is_at_rest():
+            self._look_at_leisure()
+            return next_ones
+        return [*next_ones, *self._advance()]
+
+    def _is_at_rest(self) -> bool:
+        """There was nothing to do when it was last looked, and since then nothing came but what others wrote."""
+        return self._rests and not self._wake.is_set() and self._task is None and self._session.unanswered == 0
+
+    def _look_at_leisure(self) -> None:
+        """What others wrote gives nothing to do but what has time: to count how old the epoch is, to take it into the
+        search. That is not asked after each of their posts.
+        """
+        if self._leisure is None:
+            self._leisure = asyncio.get_running_loop().call_later(LEISURE_SECONDS, self._wake.set)
+
+    def _end_leisure(self) -> None:
+        if self._leisure is not None:
+            self._leisure.cancel()
+            self._leisure = None
 
     def _became_live(self, topic: TopicId) -> list[Effect]:
         if self._letters.holds(topic):
@@ -499,6 +565,14 @@ class RelayDriver:
 
     def _advance(self) -> list[Effect]:
         """Whatever can be done now; nothing as long as something else must come first."""
+        self._rests = False
+        self._looked_at = self._now()
+        self._end_leisure()
+        effects = self._find_work()
+        self._rests = self._rests and self._is_level()
+        return effects
+
+    def _find_work(self) -> list[Effect]:
         if self._retry_at is not None or self._is_working():
             return []
         if (naming := self._reconciling.next_work()) is not None:
@@ -532,12 +606,13 @@ class RelayDriver:
             self._begin(work)
             return []
         if len(replica.epochs.held) != held or replica.epoch.topic != before:
-            return self._advance()  # there is another topic now, which comes first
+            return self._find_work()  # there is another topic now, which comes first
         if not replica.chains and self._reconciling.skipped:
             return self._reconciling.read_skipped()
         self._outbox.begin(replica.epoch.topic)
         repairs = self._repairing.advance(self._handover.repair_topics())
         effects = [*repairs, *self._handover.advance(), *self._push()]
+        self._rests = self._watching and not effects
         if self._watching and self._outbox.is_done and not self._is_guest:
             effects += self._casting.advance()
         return effects

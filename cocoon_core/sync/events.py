@@ -18,6 +18,19 @@ class DocumentChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PostsMarked:
+    """Admins hid posts or show them again, put them at the top or took them from there; ids of posts in hex.
+
+    Some may not be here; `Feed.changed` gives those that are.
+    """
+
+    hidden: frozenset[str]
+    shown: frozenset[str]
+    pinned: frozenset[str]
+    unpinned: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RosterChanged:
     """The roster evaluates to another state. `joined` are members that are new in it."""
 
@@ -80,6 +93,7 @@ class NoticesAdded:
 
 GroupEvent = (
     DocumentChanged
+    | PostsMarked
     | RosterChanged
     | EntriesWithdrawn
     | AlarmRaised

@@ -21,7 +21,7 @@ from cocoon_core.sync.reissue import reissue_lost
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.suspending import suspend_forked
 from cocoon_core.sync.sweeping import sweep_retired
-from cocoon_core.sync.turns import has_waited, is_turn, since_when
+from cocoon_core.sync.turns import forget_old_turns, has_waited, is_turn, since_when
 from cocoon_core.sync.welcomes import renew_welcomes
 
 LOST_PAGES_MS: Final = 3_600_000  # without a page that is owed, until the others are made to look for it
@@ -47,6 +47,7 @@ def tend(replica: Replica, *, sealed: bool = False) -> None:
     tend_keys(replica)
     renew_welcomes(replica)
     sweep_retired(replica)
+    forget_old_turns(replica)
 
 
 def close_ended_invites(replica: Replica) -> int:

@@ -133,19 +133,21 @@ class OwnChain:
         replica = self._replica
         relays = replica.groups.carriers(replica.record.number)
         heads = replica.heads_of(replica.keys.id)
+        changed: set[DocumentId] = set()
         runs = []
         for batch in _cut_runs(entries, self._descriptor_of):
             run = self._sign(batch, heads)
             number = replica.store_run(run)
             touched = {(replica.documents.ensure(d, run.descriptors[d]).number, number) for d in run.descriptors}
             replica.documents.add_runs(touched)
+            changed.update(run.descriptors)
             if run.entries[-1].kind is EntryKind.REKEY:
                 replica.epochs.table.add_rekey(run.device, run.last_seq, run.wire)
             if run.entries[-1].kind is not EntryKind.MANIFEST:
                 for relay in relays:
                     replica.log.enqueue(relay, number, run.last_id)
             runs.append(run)
-        replica.log.set_heads(replica.keys.id, heads.items())
+        replica.log.set_heads(replica.keys.id, heads.items_of(changed))
         replica.log.drop_pending(entries[-1].seq)
         self._last_formed_ms = replica.clock()
         return runs

@@ -64,9 +64,17 @@ def _collector_paused() -> Iterator[None]:
 
 @dataclass(slots=True)
 class Received:
-    """What one delivery brought. `entries` counts those of others that were taken into the log."""
+    """What one delivery brought.
+
+    Attributes:
+        entries: of others, that were taken into the log.
+        shown: runs that the relay was waited for to show.
+        is_plain: it holds nothing but changes of documents, by others: neither roster nor epoch goes by it.
+    """
 
     entries: int = 0
+    shown: int = 0
+    is_plain: bool = False
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -99,7 +107,7 @@ class _Reception:
         self._received = Received()
         self._operations: list[EntryId] = []
         self._changes: dict[DocumentId, tuple[Descriptor, list[Arrival]]] = {}
-        self._touched_devices: set[DeviceId] = set()
+        self._touched: dict[DeviceId, set[DocumentId]] = {}  # devices whose chains grew, and what they changed in it
         self._news: set[DeviceId] = set()
         self._beacons: list[Entry] = []
         self._first_seen: set[DeviceId] = set()
@@ -107,6 +115,7 @@ class _Reception:
         self._places: dict[EntryId, int] = {}
         self._forks = 0
         self._size = 0
+        self._moves = False  # something came that others wait for, or that this device must do something about
         self._repairs: list[Complaint | Repair] = []
         self._wraps: dict[EntryId, bytes] = {}  # that came beside rotations
 
@@ -116,6 +125,9 @@ class _Reception:
             runs = self._open()
             with replica.transaction():
                 self.take_in(runs)
+            self._received.is_plain = not (
+                self._moves or self._operations or self._forks or self._repairs or self._wraps
+            ) and all(not run.has_statement and run.device != replica.keys.id for run in runs)
         except UpdateNeededError as error:
             with replica.transaction():
                 replica.stop(error)
@@ -138,8 +150,8 @@ class _Reception:
         self._follow_roster()
         self._merge()
         replica.promised.settle(self._changes)
-        for device in self._touched_devices:
-            replica.log.set_heads(device, replica.heads_of(device).items())
+        for device, documents in self._touched.items():
+            replica.log.set_heads(device, replica.heads_of(device).items_of(documents))
             replica.set_chain(device, replica.chains[device])
         replica.forks.settle(everything=everything)
         replica.beacons.note_news(self._news)
@@ -187,13 +199,14 @@ class _Reception:
     def _take(self, runs: Sequence[UnverifiedRun]) -> None:
         """Take in what continues the chains; park what is early; keep the proof of what contradicts them."""
         replica = self._replica
-        ends = {device: (end.last_seq, end.last_id) for device, end in replica.chains.items()}
+        known = [(run.device, replica.chains.get(run.device)) for run in runs]
+        ends = {device: (end.last_seq, end.last_id) for device, end in known if end is not None}
         linked = link_runs(ends, replica.known_id, runs)
         for run, error in linked.refused:
             self._refuse(run.device, error)
         shown = [run for run in linked.known if self._is_stored(run)]
         if self._delivery.topic == replica.epoch.topic:  # in another it is of no use to who reads this
-            replica.log.note_shown(self._relay, [run.last_id for run in shown])
+            self._received.shown += replica.log.note_shown(self._relay, [run.last_id for run in shown])
             accepted = [run for run in linked.accepted if run.last_id in self._places]
             replica.beacons.note_shown(self._relay, [*shown, *accepted])
         for run in linked.early:
@@ -291,7 +304,7 @@ class _Reception:
             if relay != self._relay:
                 replica.log.enqueue(relay, number, run.last_id)
         self._drop_pending(verified, number)
-        self._touched_devices.add(run.device)
+        self._note_touched(verified)
 
     def _drop_pending(self, run: Run, number: int) -> None:
         """Own entries that were pending are in this stored run now, and their documents' gates find them there."""
@@ -329,7 +342,7 @@ class _Reception:
         number = replica.store_run(run)
         self._queue(run, number)
         replica.chains[run.device] = ChainEnd(last.seq, last.id, max(end.last_time_ms if end else 0, last.time_ms))
-        self._touched_devices.add(run.device)
+        self._note_touched(run)
         if last.kind is EntryKind.BEACON:
             self._beacons.append(last)
         else:
@@ -348,6 +361,7 @@ class _Reception:
         is_current = self._delivery.topic == replica.epoch.topic
         if is_current and not self._is_guest:
             return
+        self._moves = True
         for carrier in replica.groups.carriers(replica.record.number):
             if not is_current or carrier != self._relay:
                 replica.log.enqueue(carrier, number, run.last_id)
@@ -379,6 +393,9 @@ class _Reception:
         self._operations.append(entry.id)
         return True
 
+    def _note_touched(self, run: Run) -> None:
+        self._touched.setdefault(run.device, set()).update(run.descriptors)
+
     def _note_changes(self, run: Run, fresh: list[Entry], number: int) -> None:
         for entry in fresh:
             for change in entry.changes:
@@ -406,6 +423,7 @@ class _Reception:
         return True
 
     def _keep_fork(self, fork: Fork) -> None:
+        self._moves = True
         replica, device = self._replica, fork.run.device
         known = replica.log.run_covering(device, fork.seq)
         is_own = device == replica.keys.id and known is None  # what was never in a run, nobody else has seen
@@ -475,6 +493,9 @@ class _Reception:
             if moved == 0 and self._delivery.envelopes:
                 return
             ready = [p for p in replica.log.parked() if self._is_ready(p)]
+            if not ready:
+                return
+            self._moves = True
             replica.log.unpark([item.number for item in ready])
             self._take([parse_run(item.wire, replica.group) for item in ready])
 

@@ -54,6 +54,8 @@ from cocoon_core.protocol.primitives import SigningKey
 from cocoon_core.sync.still import StillTopic
 
 PUT_BYTES = MAX_FRAME_BYTES // 2  # envelope bytes that one put frame carries at most
+JOINED = 256  # envelopes in one transaction, beyond which none are joined to them
+JOINED_BYTES = 1024 * 1024  # bytes of them
 
 
 class Tag(IntEnum):
@@ -119,6 +121,11 @@ class Deliver:
     first: int
     envelopes: tuple[bytes, ...]
     cursor: Cursor
+
+    @property
+    def has_room(self) -> bool:
+        """True where more may be stored in the same transaction."""
+        return len(self.envelopes) < JOINED and sum(map(len, self.envelopes)) < JOINED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,6 +491,15 @@ class Session:
     def _break(self, error: RelayError) -> list[Effect]:
         self._broken = True
         return [Broken(error)]
+
+
+def join_deliveries(delivery: Deliver, effects: list[Effect]) -> list[Effect]:
+    """A delivery and what follows from the next message: one delivery, where that is one which continues it."""
+    match effects:
+        case [Deliver(topic, first, envelopes, cursor)]:
+            if topic == delivery.topic and first == delivery.cursor.after + 1:
+                return [Deliver(topic, delivery.first, delivery.envelopes + envelopes, cursor)]
+    return [delivery, *effects]
 
 
 def split_puts(

@@ -23,7 +23,7 @@ from cocoon_core.errors import (
     UsageError,
 )
 from cocoon_core.protocol import encoding
-from cocoon_core.protocol.descriptor import Descriptor, actor_of
+from cocoon_core.protocol.descriptor import Descriptor, DocumentKind, actor_of
 from cocoon_core.protocol.ids import ChangeHash, DeviceId, DocumentId, GroupId, MemberId
 from cocoon_core.protocol.part import PackedChange, Said
 from cocoon_core.storage.documents import DocumentRecord, DocumentTable
@@ -42,7 +42,10 @@ from cocoon_core.sync.judging import NOBODY, Judge, OpenDocument, Rights
 
 __all__ = ["NO_RUN", "Arrival", "Readable", "Rights", "Said", "Shelf", "View", "in_causal_order"]
 
-OPEN_DOCUMENTS = 48  # documents kept in memory
+OPEN_DOCUMENTS = 48  # documents kept in memory, however large
+OPEN_SMALL = 1_024  # documents kept where they are small: in a large group each member has one of the month
+OPEN_CHANGES = 8_192  # changes in all that those hold, or as many as their caches have bytes for
+BYTES_A_CHANGE = 64  # of a cache, roughly
 CACHE_AFTER = 256  # changes merged since the last cache before a new one is worth its bytes,
 CACHE_BYTES_A_CHANGE = 2_000  # or one for so many bytes of that cache, if that is more: writing one costs by its size
 NOT_SAVED: Final = b""  # in place of a cache: the verdicts hold, and the document is built from its changes
@@ -77,8 +80,15 @@ class View(Protocol):
         ...
 
 
+Written = Callable[[DocumentRecord, Collection[tuple[DeviceId, int]]], None]
+
+
 class Shelf:
     """The documents of one group.
+
+    Attributes:
+        written: told, before the views, which devices wrote what of a shared document comes to be shown, each with the
+            run in which it stands, or NO_RUN. Not told of own edits, nor where a document is built anew.
 
     Args:
         own_pending: (document, seq, raw change) of own changes that are in no run yet, in chain order.
@@ -98,6 +108,7 @@ class Shelf:
         self.judge = Judge(table, rights, self.arrivals)
         self._open: OrderedDict[DocumentId, OpenDocument] = OrderedDict()
         self.views: list[View] = []
+        self.written: Written = lambda record, devices: None
         self.pinned: Collection[DocumentId] = ()  # stay in memory, because they are being edited
 
     def set_device(self, device: DeviceId) -> None:
@@ -179,8 +190,17 @@ class Shelf:
         opened.document.merge(admitted)
         opened.uncached += len(admitted)
         touched = {key for change in admitted for key in change.touched}
+        if opened.record.descriptor.kind is DocumentKind.SHARED:
+            self._tell_written(opened.record, {ChangeHash(change.hash_bytes) for change in admitted}, arrivals)
         self._tell_merged(opened, touched)
         return touched
+
+    def _tell_written(self, record: DocumentRecord, shown: set[ChangeHash], arrivals: Sequence[Arrival]) -> None:
+        found = [arrival for arrival in arrivals if arrival.change.hash in shown]
+        freed = shown.difference(arrival.change.hash for arrival in found)
+        if freed:  # they came before, and waited
+            found += [arrival for arrival in self.arrivals.of(record) if arrival.change.hash in freed]
+        self.written(record, {(arrival.device, arrival.run) for arrival in found})
 
     def _note_runs(self, record: DocumentRecord, arrivals: Iterable[Arrival]) -> None:
         self._table.add_runs({(record.number, arrival.run) for arrival in arrivals if arrival.run != NO_RUN})
@@ -246,6 +266,8 @@ class Shelf:
         self._snapshots.set(record.number, pages, NOTHING_SAID, max((change.entry for change in packed), default=0))
         self._table.set_cache(record.number, NOT_SAVED, 0)
         shown: Readable
+        if record.descriptor.kind is DocumentKind.SHARED:
+            self.written(record, {(change.device, NO_RUN) for change in packed})
         if len(records) == len(packed):
             shown = Records(records)
         else:
@@ -265,30 +287,56 @@ class Shelf:
         except MissingDependencyError as error:
             raise _lacks_dependency() from error
         counted = {arrival.change.hash for arrival in self.counting_changes(record)}
-        is_new = any(hash_of(raw) not in counted for raw in authors)
+        fresh = {authors[raw] for raw in authors if hash_of(raw) not in counted}
         left = [
             Said(one.device, one.change.raw, one.seq)
             for one in chain(*self.arrivals.in_snapshots(record))
             if one.change.raw not in authors
         ]
-        if is_new or self._snapshots.get(record.number) is not None:
+        if fresh or self._snapshots.get(record.number) is not None:
             last = max(*(change.entry for change in packed), *(said.seq for said in (*besides, *left)), 0, 0)
             self._snapshots.set(record.number, pages, pack_said(besides, left), last)
+            if record.descriptor.kind is DocumentKind.SHARED:
+                self.written(record, {(device, NO_RUN) for device in fresh})
             self.rebuild(record)
-        return is_new
+        return bool(fresh)
 
     # --- loading
 
     def _opened(self, descriptor: Descriptor) -> OpenDocument:
         document = descriptor.document_id(self._group)
         opened = self._open.get(document)
+        is_new = opened is None
         if opened is None:
-            opened = self._open[document] = self._load(self._table.ensure(document, descriptor))
+            record = self._table.find(document)
+            opened = self._begin(document, descriptor) if record is None else self._load(record)
+            self._open[document] = opened
         self._open.move_to_end(document)
-        excess = len(self._open) - OPEN_DOCUMENTS
-        if excess > 0:
-            for oldest in [found for found in self._open if found not in self.pinned and found != document][:excess]:
-                self._save(self._open.pop(oldest))
+        if is_new and len(self._open) > OPEN_DOCUMENTS:
+            self._close_oldest(document)
+        return opened
+
+    def _close_oldest(self, document: DocumentId) -> None:
+        """Let go of those that were not asked for longest, as far as there are too many beside this one."""
+        sizes = {one: opened.uncached + opened.cache_bytes // BYTES_A_CHANGE for one, opened in self._open.items()}
+        changes = sum(sizes.values())
+        for oldest in [found for found in self._open if found not in self.pinned and found != document]:
+            count = len(self._open)
+            if count <= OPEN_DOCUMENTS or (count <= OPEN_SMALL and changes <= OPEN_CHANGES):
+                break
+            self._save(self._open.pop(oldest))
+            changes -= sizes[oldest]
+
+    def _begin(self, document: DocumentId, descriptor: Descriptor) -> OpenDocument:
+        """A document of which nothing was known here: neither changes nor verdicts are stored."""
+        record = self._table.ensure(document, descriptor)
+        if next(self.arrivals.pending(document), None) is not None:
+            return self._load(record)
+        source = _Stored(self, record)
+        source.hidden = True
+        opened = OpenDocument(record, self._new_document(record, source, None))
+        opened.document.build_gate()
+        source.hidden = False
         return opened
 
     def _load(self, record: DocumentRecord) -> OpenDocument:

@@ -30,7 +30,10 @@ class WebSocketConnection:
             raise RelayUnavailable("the connection to the relay was lost") from error
 
     async def receive(self) -> bytes | None:
-        message = await self._socket.receive()
+        try:
+            message = await self._socket.receive()
+        except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:  # it answers pings, and may be too late
+            raise RelayUnavailable("the connection to the relay was lost") from error
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
             return data

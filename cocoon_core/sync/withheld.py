@@ -184,9 +184,12 @@ class _Report:
         table, found = self._replica.epochs.table, []
         for device in parked if self._level else ():
             end = self._replica.chains.get(device)
-            what = f"gap {device.hex()} {end.last_seq if end is not None else -1}"
+            beginning = f"gap {device.hex()} "
+            what = f"{beginning}{end.last_seq if end is not None else -1}"
             since = table.due_since(what)
             if since is None:
+                for before in [one for one in table.all_due() if one.startswith(beginning)]:
+                    table.forget_due(before)  # that gap was filled
                 table.note_due(what, self._now)
             elif abs(self._now - since) >= ASK_AGAIN_MS:
                 found.append(device)

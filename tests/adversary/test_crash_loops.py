@@ -29,7 +29,7 @@ SEED = 44_09
 
 @pytest.fixture(scope="module")
 def forks() -> ForkServerContext:
-    return make_forks("tests.support.crash_children")
+    return make_forks()
 
 
 def drain(pipe: Connection) -> list[Any]:
@@ -73,6 +73,7 @@ async def texts_of(group: Group) -> Counter[tuple[str, str]]:
     return found
 
 
+@pytest.mark.long
 def test_attack_44_kill_at_any_moment_of_a_post_or_a_sync(tmp_path: Path, forks: ForkServerContext) -> None:
     print(f"seed {SEED}")
     chance = Random(SEED)

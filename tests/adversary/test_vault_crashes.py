@@ -217,7 +217,7 @@ async def test_attack_44_dying_at_any_step_of_a_download(
 
 @pytest.fixture(scope="module")
 def forks() -> ForkServerContext:
-    return make_forks("tests.support.crash_children")
+    return make_forks()
 
 
 def killed(forks: ForkServerContext, work: Callable[..., None], seconds: float, *given: object) -> bool:

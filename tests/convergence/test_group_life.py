@@ -127,6 +127,7 @@ def tell(life: Life, seats: list[Seat]) -> None:
         print(f"{count:12,}  {name}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_group_lives_for_thirty_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     await live(tmp_path, monkeypatch, seed, SHORT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cocoon_core.protocol.primitives import Secret
 from cocoon_core.storage.database import Database
 from cocoon_core.storage.passphrase import COST_FLOOR
 from cocoon_core.storage.profile import Profile
+from tests.support.forks import a_child, make_forks
 from tests.support.storage_children import PASSPHRASE, commit_until_killed
 from tests.support.torn_writes import DiskEvent
 from tests.support.watched_disk import WatchedDisk, after_power_loss
@@ -27,23 +27,18 @@ def test_every_acknowledged_commit_survives_kill_9(tmp_path: Path) -> None:
     with Profile.create(tmp_path, PASSPHRASE, cost=COST_FLOOR) as profile:
         profile.database.execute("CREATE TABLE left_half (number INTEGER PRIMARY KEY, raw BLOB)")
         profile.database.execute("CREATE TABLE right_half (number INTEGER PRIMARY KEY)")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.storage_children"])
+    forks = make_forks()
     acknowledged: list[int] = []
     first = 0
     for _ in range(KILLS):
-        ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=commit_until_killed, args=(tmp_path, first, theirs))
-        child.start()
-        theirs.close()
-        acknowledged += [ours.recv() for _ in range(chance.randint(1, 40))]
-        child.kill()
-        try:
-            while True:
-                acknowledged.append(ours.recv())
-        except EOFError:
-            pass
-        child.join()
+        with a_child(forks, commit_until_killed, tmp_path, first) as (child, told):
+            acknowledged += [told.recv() for _ in range(chance.randint(1, 40))]
+            child.kill()
+            try:
+                while True:
+                    acknowledged.append(told.recv())
+            except EOFError:
+                pass
         # A commit that was done and not yet reported when the child died may stand: the next child goes on after it.
         first = acknowledged[-1] + 2
     with Profile.open(tmp_path, PASSPHRASE) as profile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import sys
@@ -30,6 +29,7 @@ from cocoon_core.storage import paths
 from cocoon_core.storage.keystore import SERVICE
 from cocoon_core.storage.passphrase import COST_FLOOR, Cost
 from cocoon_core.storage.profile import Profile
+from tests.support.forks import make_forks
 from tests.support.key_ring import MemoryRing, use_key_ring
 from tests.support.storage_children import PASSPHRASE, hold_profile
 
@@ -138,9 +138,9 @@ def test_a_profile_is_open_once(home: Path) -> None:
             Profile.open(home, PASSPHRASE)
         with pytest.raises(UsageError):
             create(home)
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=hold_profile, args=(home, theirs))
+    forks = make_forks()
+    ours, theirs = forks.Pipe()
+    child = forks.Process(target=hold_profile, args=(home, theirs))
     child.start()
     theirs.close()
     holder = ours.recv()

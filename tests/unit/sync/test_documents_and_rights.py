@@ -226,6 +226,7 @@ async def test_documents_that_were_put_away_come_back_as_they_were(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shelf, "OPEN_DOCUMENTS", 2)
+    monkeypatch.setattr(shelf, "OPEN_CHANGES", 0)
     chance = Random(5)
     ana, ben = await world.group("ana", "ben")
     for number in range(60):
@@ -248,8 +249,29 @@ async def test_documents_that_were_put_away_come_back_as_they_were(
     assert documents_of(ana) == documents_of(ben)
 
 
+async def test_many_small_documents_stay_in_memory_and_large_ones_do_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "OPEN_DOCUMENTS", 2)
+    monkeypatch.setattr(shelf, "OPEN_SMALL", 6)
+    monkeypatch.setattr(shelf, "OPEN_CHANGES", 10)
+    (ana,) = await world.group("ana")
+
+    async def open_after(changes: int) -> int:
+        for number in range(8):
+            for _ in range(changes):
+                async with ana.group.document(f"list {number}", SCHEMA).change() as doc:
+                    doc["lines"].append(number)
+        return len(ana.replica.shelf._open)
+
+    assert await open_after(1) == 6
+    assert await open_after(6) == 2
+    assert len(documents_of(ana)) == 8
+
+
 async def test_a_document_under_an_edit_is_not_put_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "OPEN_DOCUMENTS", 2)
+    monkeypatch.setattr(shelf, "OPEN_CHANGES", 0)
     (ana,) = await world.group("ana")
     async with ana.group.document("first", SCHEMA).change() as doc:
         doc["items"]["a"] = 1

@@ -10,7 +10,7 @@ from cocoon_core.errors import UsageError
 from cocoon_core.protocol.epochs import rank_of
 from cocoon_core.protocol.ids import InviteId
 from cocoon_core.sync.maintenance import close_ended_invites
-from cocoon_core.sync.turns import RANK_WAIT_MS
+from cocoon_core.sync.turns import RANK_WAIT_MS, TURN_DAYS, is_turn
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
 
@@ -102,3 +102,21 @@ async def test_a_profile_closes_whatever_a_group_of_it_says(world: World, monkey
     monkeypatch.setattr(ana.replica.shelf, "save_caches", refuse)
     await ana.restart()  # which no one could do while the profile is held
     assert ana.group.name == "Family"
+
+
+async def test_since_when_something_waited_long_ago_is_forgotten_and_nothing_else(world: World) -> None:
+    (ana,) = await world.group("ana")
+    table, day = ana.replica.epochs.table, 86_400_000
+    old, ahead = world.now_ms - (TURN_DAYS + 1) * day, world.now_ms + 10 * day
+    kept = {"signpost ab": old, "relay ab ws://one": old, "rekey ab 1": old, "erase 03": world.now_ms - day}
+    with ana.replica.transaction():
+        for what, since in {**kept, "erase 01": old, "age ab": old, "carry ab": ahead}.items():
+            table.note_due(what, since)
+    world.now_ms += 2 * day
+    await ana.sync()
+    there = table.all_due()
+    assert kept.items() <= there.items()
+    assert not there.keys() & {"erase 01", "age ab", "carry ab"}
+    assert not is_turn(ana.replica, "erase 01", 1), "it waits its turn once more"
+    world.now_ms += RANK_WAIT_MS
+    assert is_turn(ana.replica, "erase 01", 1)
