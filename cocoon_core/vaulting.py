@@ -21,7 +21,7 @@ from cocoon_core.storage.meta import read_meta, write_meta
 from cocoon_core.sync.events import GroupEvent
 from cocoon_core.vault.content import LIMIT_BYTES
 from cocoon_core.vault.naming import clean_text
-from cocoon_core.vault.reports import TellTransfer, VaultCheck
+from cocoon_core.vault.reports import TellStep, TellTransfer, VaultCheck
 from cocoon_core.vault_adding import Adding
 from cocoon_core.vault_fetching import Fetching
 from cocoon_core.vault_part import require_texts
@@ -177,15 +177,19 @@ class Vault(Adding, Fetching):
             write_meta(self._replica.database, _LIMIT, limit.to_bytes(8))
         self._files.set_limit(limit)
 
-    async def check(self, progress: TellTransfer | None = None) -> VaultCheck:
+    async def check(self, progress: TellTransfer | None = None, on_step: TellStep | None = None) -> VaultCheck:
         """Ask every relay for all that items name, put again what it lost, and read all that is here anew.
 
         What is damaged here is fetched again when it is needed. Every lease is renewed on the way.
 
+        Args:
+            progress: called with how far what is put again is.
+            on_step: called with how far reading here, and asking each relay, is.
+
         Raises:
             LocalStateError: this device cannot go on.
         """
-        return await self._files.check(self._replica.groups.relays(self._replica.record.number), progress)
+        return await self._files.check(self._replica.groups.relays(self._replica.record.number), progress, on_step)
 
     def name_of(self, file: bytes) -> str | None:
         """What a file is called that a transfer is about, by its id; None of small pictures."""

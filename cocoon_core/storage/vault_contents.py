@@ -141,6 +141,10 @@ class ContentTable:
             raise UsageError(f"there is no content {number}")
         return record
 
+    def sealed(self) -> list[tuple[int, int]]:
+        """Number, and bytes that are here, of every one that is not being sealed."""
+        return self._db.query("SELECT id, bytes FROM vault_contents WHERE group_no=? AND file IS NOT NULL", (self._no,))
+
     def finished(self) -> list[tuple[int, bytes, str, int]]:
         """Number, file id, place and last use of every one that is not being sealed, nor pinned."""
         return self._db.query(

@@ -15,6 +15,7 @@ from typing import Final
 from cocoon_core.protocol.constants import CHUNK_BYTES, TAG_BYTES
 from cocoon_core.storage.database import Database
 from cocoon_core.storage.paths import convert_os_error, sync_descriptor, sync_directory
+from cocoon_core.storage.positioned import open_descriptor, read_at, write_at
 from cocoon_core.storage.vault_contents import ContentTable, held_bytes, let_go_first, places_of_all
 
 FOLDER: Final = "vault"
@@ -30,7 +31,7 @@ class ContentFile:
         """Open it; where `make` is given and there is none, make it, durably."""
         self._name = f"{FOLDER}/{path.name}"
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
+            self._descriptor = open_descriptor(path, os.O_RDWR | (os.O_CREAT if make else 0))
         except OSError as error:
             raise convert_os_error(error, self._name) from error
         if make:
@@ -43,21 +44,15 @@ class ContentFile:
             into: memory of the caller's, of which the answer is then a part.
         """
         blob = memoryview(bytearray(length)) if into is None else into[:length]
-        left, start = blob, place * STRIDE
         try:
-            while left and (count := os.preadv(self._descriptor, [left], start)):
-                left, start = left[count:], start + count
+            return blob[: read_at(self._descriptor, blob, place * STRIDE)]
         except OSError as error:
             raise convert_os_error(error, self._name) from error
-        return blob[: len(blob) - len(left)]
 
     def write(self, place: int, blob: bytes | bytearray | memoryview) -> None:
         """Write a blob into its place; it is durable after `sync`."""
-        left, start = memoryview(blob), place * STRIDE
         try:
-            while left:
-                written = os.pwrite(self._descriptor, left, start)
-                left, start = left[written:], start + written
+            write_at(self._descriptor, blob, place * STRIDE)
         except OSError as error:
             raise convert_os_error(error, self._name) from error
 

@@ -50,12 +50,19 @@ def is_round_due(holding: Holding, url: str) -> bool:
 
 
 async def renew(
-    holding: Holding, relays: OpenRelays, url: str, references: References, *, everything: bool = False
+    holding: Holding,
+    relays: OpenRelays,
+    url: str,
+    references: References,
+    *,
+    everything: bool = False,
+    tell: Callable[[int, int], None] | None = None,
 ) -> Renewed:
     """Ask a relay for what is due, and queue what it lacks.
 
     Args:
         everything: whatever is named, due or not.
+        tell: called with how many files it was asked for, and how many there are.
 
     Raises:
         RelayError: it could not be asked to the end. What it was asked for is renewed.
@@ -81,6 +88,8 @@ async def renew(
                 if count:
                     holding.transfers.queue(url, ref, now)
         batch.clear()
+        if tell is not None:
+            tell(renewed.files, len(due))
 
     for ref in due:
         if asked >= MOST_NAMES and not everything:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from cocoon_core.errors import LocalStateError, UsageError
+from cocoon_core.protocol.marks import bound_marks
 from cocoon_core.protocol.names import is_hidden
 from cocoon_core.storage.paths import convert_os_error
+from cocoon_core.storage.positioned import open_descriptor
 
 MAX_FILE_NAME_BYTES: Final = 200  # of UTF-8; file systems take 255, and a number or `.part` may follow
 MAX_SUFFIX_BYTES: Final = 24  # of UTF-8 of an extension that is kept where a name is cut, its dot included
@@ -98,7 +100,7 @@ def create_new(directory: Path, name: str) -> tuple[Path, BinaryIO]:
     for number in range(1, MAX_SAME_NAMES + 1):
         path = directory / (f"{stem} ({number}){suffix}" if number > 1 else stem + suffix)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             continue
         except OSError as error:
@@ -119,7 +121,7 @@ def _show(text: str) -> str:
     """NFC on one line, with everything dropped that steers, hides or shows nothing."""
     letters: list[str] = []
     marks = 0
-    for raw in unicodedata.normalize("NFC", text):
+    for raw in unicodedata.normalize("NFC", bound_marks(text)):
         letter = _plain(raw)
         if not letter or (letter in _JOINERS and (not letters or letters[-1] < "\u0300" or letters[-1] in _JOINERS)):
             continue

@@ -7,6 +7,7 @@ is forgotten here, and can be fetched again.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -21,10 +22,11 @@ from cocoon_core.protocol.ids import BlobHash
 from cocoon_core.protocol.primitives import Secret, sha256
 from cocoon_core.protocol.vault_file import FileRef, chunk_key, data_length, open_chunk
 from cocoon_core.storage.paths import convert_os_error, sync_descriptor, sync_directory
+from cocoon_core.storage.positioned import open_descriptor, write_at
 from cocoon_core.vault.content import ContentFile
 from cocoon_core.vault.places import length_at
 from cocoon_core.vault.progress import Meter, Tell
-from cocoon_core.vault.threads import buffers, in_lots, in_thread, work_through
+from cocoon_core.vault.threads import Beside, buffers, in_lots, in_thread, work_through
 
 LOT: Final = 32  # chunks between two looks at whether to go on
 _TEMPORARY: Final = getattr(os, "O_TMPFILE", 0)  # a file without a name, on Linux
@@ -80,6 +82,7 @@ class Opener:
         size = self._ref.size
         meter = Meter(size, tell)
         output = _Output(target, replace=replace)
+        pushing = Beside()  # the disk writes while the next chunks are opened
         try:
 
             def write(place: int) -> None:
@@ -88,8 +91,12 @@ class Opener:
             for lot in in_lots(range(self._ref.chunks), LOT):
                 await work_through(lot, write)
                 meter.add(sum(data_length(size, place) for place in lot))
+                await pushing.done()
+                pushing.begin(asyncio.to_thread(output.push))
+            await pushing.done()
             await in_thread(output.finish)
         finally:
+            await pushing.ended()
             output.close()
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -127,19 +134,24 @@ class _Output:
     def _make(self) -> int:
         if _TEMPORARY:
             with suppress(OSError):  # not every file system has them
-                return os.open(self._target.parent, os.O_RDWR | os.O_CLOEXEC | _TEMPORARY, 0o666)
+                return open_descriptor(self._target.parent, os.O_RDWR | _TEMPORARY, 0o666)
         self._beside = self._name_beside()
-        return os.open(self._beside, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o666)
+        return open_descriptor(self._beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
     def _name_beside(self) -> Path:
         return self._target.with_name(f".{secrets.token_hex(8)}.cocoon-part")
 
     def write(self, start: int, data: memoryview) -> None:
-        left = memoryview(data)
         try:
-            while left:
-                written = os.pwrite(self._descriptor, left, start)
-                left, start = left[written:], start + written
+            write_at(self._descriptor, data, start)
+        except OSError as error:
+            raise convert_os_error(error, str(self._target)) from error
+
+    def push(self) -> None:
+        """Let the disk take what was written, so that little is left to do at the end. What it says of a fault is said
+        once, so it counts here."""
+        try:
+            os.fsync(self._descriptor)
         except OSError as error:
             raise convert_os_error(error, str(self._target)) from error
 
@@ -148,19 +160,29 @@ class _Output:
         try:
             sync_descriptor(self._descriptor)
             if self._beside is None:
-                name = self._name_beside() if self._replace else self._target
-                self._give_name(name)
-                self._beside = name if self._replace else None
-            elif not self._replace:
-                os.link(self._beside, self._target)  # unlike a rename it takes nobody's place
-            if self._replace and self._beside is not None:
-                self._beside.replace(self._target)
-                self._beside = None
+                self._beside = self._name_beside() if self._replace else None
+                self._give_name(self._beside or self._target)
+            else:
+                self._let_go()  # Windows renames no open file
+            if self._beside is not None:
+                self._rename(self._beside)
             sync_directory(self._target.parent)
         except FileExistsError as error:
             raise UsageError(f"{self._target} is there already; say so if it is to be replaced") from error
         except OSError as error:
             raise convert_os_error(error, str(self._target)) from error
+
+    def _rename(self, beside: Path) -> None:
+        if not self._replace:
+            try:
+                os.link(beside, self._target)  # unlike a rename it takes nobody's place
+                return
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links, as FAT: the name is taken first
+                os.close(open_descriptor(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        beside.replace(self._target)
+        self._beside = None
 
     def _give_name(self, name: Path) -> None:
         folder = os.open(name.parent, os.O_RDONLY)
@@ -169,8 +191,13 @@ class _Output:
         finally:
             os.close(folder)
 
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._let_go()
         if self._beside is not None:
             with suppress(OSError):
                 self._beside.unlink(missing_ok=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cocoon_core.errors import MalformedError, MissingLibraryError, UsageError
-from cocoon_core.storage.paths import convert_os_error
 from cocoon_core.vault.file_types import SNIFFED_BYTES, FileType, Kind, type_of
 from cocoon_core.vault.images import Preview, make_preview
 from cocoon_core.vault.naming import local_file_name
 from cocoon_core.vault.posters import make_poster
+from cocoon_core.vault.sources import explain_unread
 from cocoon_core.vault.splicing import SplicedFile
 from cocoon_core.vault.stripped import Stripped
 from cocoon_core.vault.stripping import strip_metadata
@@ -76,7 +76,7 @@ def prepare(path: str | os.PathLike[str], *, keep_metadata: bool = False) -> Pre
             size = (preview.width, preview.height) if preview else None
             return Prepared(Path(path), name, file_type, content, thumb, size, blur, note, mark)
     except OSError as error:
-        raise convert_os_error(error, local_file_name(path)) from error
+        raise explain_unread(error, local_file_name(path)) from error
 
 
 def _preview(file: BinaryIO, file_type: FileType, content: Stripped) -> tuple[Preview | None, str | None]:
@@ -97,14 +97,12 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
     shown = local_file_name(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UsageError(f"{shown} is no file")
+            raise UsageError(f"this is not a file: {shown}")
         return open(path, "rb")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"there is no file {shown}") from error
-    except PermissionError as error:
-        raise UsageError(f"{shown} may not be read") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{shown} cannot be read") from error
+    except OSError as error:
+        raise explain_unread(error, shown) from error
+    except ValueError as error:
+        raise UsageError(f"this file cannot be read: {shown}") from error
 
 
 def _mark(file: BinaryIO) -> _Mark:

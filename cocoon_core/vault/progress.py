@@ -58,6 +58,12 @@ class Meter:
                 self._marks.popleft()
             self._tell(self.progress())
 
+    def restart(self) -> None:
+        """All that is done by now was found done, and says nothing of the rate."""
+        self._marks = deque([(self._clock(), self.done)])
+        if self._tell is not None:
+            self._tell(self.progress())
+
     def progress(self) -> Progress:
         (since, before), (now, done) = self._marks[0], self._marks[-1]
         rate = (done - before) / (now - since) if now > since else 0.0

@@ -42,6 +42,18 @@ class TransferReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStep:
+    """How far a check is: bytes that were read on this device; or, where a relay is named, files it was asked for."""
+
+    relay: str
+    done: int
+    total: int
+
+
+TellStep = Callable[[CheckStep], None]
+
+
+@dataclass(frozen=True, slots=True)
 class RelayCheck:
     """What a relay had of all files that items name: `files` in all, those it lacked something of before, and after."""
 

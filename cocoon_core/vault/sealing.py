@@ -25,7 +25,7 @@ from cocoon_core.vault.content import ContentFile, ContentStore
 from cocoon_core.vault.places import NameRow, count_places
 from cocoon_core.vault.progress import Meter, Tell
 from cocoon_core.vault.sources import NOWHERE, Source, read_into
-from cocoon_core.vault.threads import buffers, finished, in_lots, in_thread, work_through
+from cocoon_core.vault.threads import Beside, buffers, in_lots, in_thread, work_through
 
 LOT: Final = 32  # chunks that are made durable together
 
@@ -181,21 +181,18 @@ class _Sealing:
         meter = Meter(size, self._tell, min(size, names.count() * CHUNK_BYTES))
         file = self._store.open(record.place)
         self._store.hold(record.number)
-        syncing: asyncio.Task[None] | None = None
+        syncing = Beside()
         try:
             for lot in in_lots(names.missing(), LOT):
                 done = await work_through(lot, lambda place: self._seal_one(file, place))
-                if syncing is not None:
-                    await asyncio.shield(syncing)
+                await syncing.done()
                 for place, name, _ in done:
                     names.put(place, name)
                 meter.add(sum(data_length(size, place) for place in lot))
-                syncing = asyncio.create_task(self._keep(file, done))
-            if syncing is not None:
-                await asyncio.shield(syncing)
+                syncing.begin(self._keep(file, done))
+            await syncing.done()
         finally:
-            if syncing is not None:
-                await finished(syncing)
+            await syncing.ended()
             self._store.release(record.number)
             file.close()
 

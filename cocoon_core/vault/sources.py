@@ -6,19 +6,22 @@ each part whether it did.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import Final, Protocol
 
-from cocoon_core.errors import FileChangedError, UsageError
+from cocoon_core.errors import FileChangedError, LocalStateError, UsageError
 from cocoon_core.protocol.constants import MAX_FILE_BYTES
 from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.ids import GroupId
 from cocoon_core.protocol.vault_file import digest_file, digest_places
 from cocoon_core.storage.paths import convert_os_error
+from cocoon_core.storage.positioned import open_descriptor, read_at
 
 NOWHERE: Final = b""  # the identity of what is gone with this process
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Source(Protocol):
@@ -40,7 +43,7 @@ class Source(Protocol):
 
         Raises:
             FileChangedError: there are fewer.
-            LocalStateError: it cannot be read.
+            UsageError: it cannot be read.
         """
         ...
 
@@ -81,23 +84,21 @@ class FileSource:
     """A file on disk. Its identity is where it is, what it is, its size and when it was changed.
 
     Raises:
-        UsageError: it is no regular file, or too large.
-        LocalStateError: it cannot be opened.
+        UsageError: it is no regular file, too large, or cannot be read.
+        LocalStateError: this process can open no more files.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         try:
             # Not to wait for a writer where it is a pipe: that is refused below.
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no file {path}") from error
+            self._descriptor = open_descriptor(self._path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
-            raise convert_os_error(error, str(path)) from error
+            raise explain_unread(error, str(path)) from error
         try:
             self._seen = self._look()
             if not stat.S_ISREG(self._seen.st_mode):
-                raise UsageError(f"{path} is not a file")
+                raise UsageError(f"this is not a file: {path}")
             if self._seen.st_size > MAX_FILE_BYTES:
                 raise UsageError(f"{path} has {self._seen.st_size} bytes; {MAX_FILE_BYTES} are the most")
         except BaseException:
@@ -122,13 +123,10 @@ class FileSource:
     def read_into(self, start: int, into: memoryview) -> None:
         """`read` into memory that the caller has."""
         try:
-            while into:
-                count = os.preadv(self._descriptor, [into], start)
-                if not count:
-                    raise self._changed()
-                into, start = into[count:], start + count
+            if read_at(self._descriptor, into, start) < len(into):
+                raise self._changed()
         except OSError as error:
-            raise convert_os_error(error, str(self._path)) from error
+            raise explain_unread(error, str(self._path)) from error
 
     def require_unchanged(self) -> None:
         now, seen = self._look(), self._seen
@@ -142,10 +140,24 @@ class FileSource:
         try:
             return os.fstat(self._descriptor)
         except OSError as error:
-            raise convert_os_error(error, str(self._path)) from error
+            raise explain_unread(error, str(self._path)) from error
 
     def _changed(self) -> FileChangedError:
         return FileChangedError(f"{self._path} was changed while it was read; add it again when nothing writes to it")
+
+
+def explain_unread(error: OSError, name: str) -> UsageError | LocalStateError:
+    """Our error for what the system says of a file of the user's: that keeps no other file from being added.
+
+    Only where this process or machine is at its end is it one of this device.
+    """
+    if error.errno in _EXHAUSTED:
+        return convert_os_error(error, name)
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return UsageError(f"there is no file {name}")
+    if isinstance(error, PermissionError):
+        return UsageError(f"this file may not be read: {name}")
+    return UsageError(f"this file cannot be read ({error.strerror or type(error).__name__}): {name}")
 
 
 def read_into(source: Source, start: int, into: memoryview) -> None:

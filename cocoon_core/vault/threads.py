@@ -7,7 +7,7 @@ in memory at once is what two pieces of work hold, however many there are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from itertools import islice
 from threading import Event, Lock, local
 from typing import Any, Final, TypeVar
@@ -65,6 +65,27 @@ async def in_thread(work: Callable[[], T]) -> T:
     running = asyncio.ensure_future(asyncio.to_thread(work))
     await finished(running)
     return running.result()
+
+
+class Beside:
+    """One piece of work beside what goes on, as the sync of one lot while the next is made."""
+
+    def __init__(self) -> None:
+        self._running: asyncio.Task[None] | None = None
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin the next one; the one before is done."""
+        self._running = asyncio.create_task(work)
+
+    async def done(self) -> None:
+        """Wait for it, and raise what it raised."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+
+    async def ended(self) -> None:
+        """Wait for its end, however that is, so that what it uses can be closed."""
+        if self._running is not None:
+            await finished(self._running)
 
 
 async def finished(*running: asyncio.Future[Any]) -> None:

@@ -28,9 +28,19 @@ from cocoon_core.vault.holding import Holding
 from cocoon_core.vault.leases import References, is_round_due, renew
 from cocoon_core.vault.opening import DamagedError, Opener, chunks_between
 from cocoon_core.vault.places import length_of_all
-from cocoon_core.vault.progress import Tell
+from cocoon_core.vault.progress import Meter, Tell
 from cocoon_core.vault.relays import NowhereError, OpenRelays
-from cocoon_core.vault.reports import FileState, RelayCheck, Room, TellTransfer, Transfer, TransferReport, VaultCheck
+from cocoon_core.vault.reports import (
+    CheckStep,
+    FileState,
+    RelayCheck,
+    Room,
+    TellStep,
+    TellTransfer,
+    Transfer,
+    TransferReport,
+    VaultCheck,
+)
 from cocoon_core.vault.sealing import KnownFile, seal_file
 from cocoon_core.vault.sources import Source
 from cocoon_core.vault.uploads import drop_damaged, send_file
@@ -324,27 +334,47 @@ class Transfers:
             if number not in holding.store.busy:
                 holding.store.remove(number, place)
 
-    async def check(self, urls: Sequence[str], tell: TellTransfer | None = None) -> VaultCheck:
+    async def check(
+        self, urls: Sequence[str], tell: TellTransfer | None = None, tell_step: TellStep | None = None
+    ) -> VaultCheck:
         """Ask every relay for all that items name, put again what it lost, and read all that is here anew.
 
         Raises:
             LocalStateError: this device cannot go on.
         """
-        holding, damaged, found = self.holding, 0, []
-        for number, *_ in holding.contents.finished():
-            record = holding.contents.get(number)
-            if record is not None and record.held:
-                damaged += await drop_damaged(holding, record)
+        tell_step = tell_step or (lambda _: None)
+        damaged = await self._check_here(tell_step)
+        found: list[RelayCheck] = []
         async with self._running, self._relays(urls) as relays:
             for url in [url for url in self._targets() if url in urls]:
-                found.append(await self._check_at(relays, url, tell))
+                found.append(await self._check_at(relays, url, tell, tell_step))
         return VaultCheck(tuple(found), damaged)
 
-    async def _check_at(self, relays: OpenRelays, url: str, tell: TellTransfer | None) -> RelayCheck:
+    async def _check_here(self, tell: TellStep) -> int:
+        """Read all that is here anew, and forget what the disk damaged; how many blobs that were."""
+        holding, damaged = self.holding, 0
+        every = holding.contents.sealed()
+        meter = Meter(sum(held for _, held in every), lambda far: tell(CheckStep("", far.done, far.total)))
+        for number, held in every:
+            before = meter.done
+            record = holding.contents.get(number)
+            if record is not None and record.held:
+                damaged += await drop_damaged(holding, record, meter.add)
+            meter.add(before + held - meter.done)  # whatever became of it meanwhile
+        return damaged
+
+    async def _check_at(
+        self, relays: OpenRelays, url: str, tell: TellTransfer | None, tell_step: TellStep
+    ) -> RelayCheck:
         report = TransferReport()
         queued = len(self.holding.transfers.queued(url))
+
+        def asked(done: int, total: int) -> None:
+            tell_step(CheckStep(url, done, total))
+
         try:
-            renewed = await renew(self.holding, relays, url, self.references or (lambda: ()), everything=True)
+            references = self.references or (lambda: ())
+            renewed = await renew(self.holding, relays, url, references, everything=True, tell=asked)
             await self._send_queued(relays, url, report, tell)
         except RelayError as error:
             return RelayCheck(url, 0, 0, 0, str(error))

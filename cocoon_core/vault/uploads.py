@@ -6,8 +6,9 @@ the content was let go of or the disk damaged it, is brought from another relay.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Set
+from collections.abc import AsyncGenerator, Callable, Set
 from functools import partial
+from typing import Final
 
 from cocoon_core.errors import RelayError, RelayMisbehaved
 from cocoon_core.protocol.frames import ErrorCode
@@ -21,7 +22,9 @@ from cocoon_core.vault.holding import Holding
 from cocoon_core.vault.places import NameRow, length_at, length_of_all
 from cocoon_core.vault.progress import Meter, Tell
 from cocoon_core.vault.relays import NowhereError, OpenRelays
-from cocoon_core.vault.threads import buffers, work_through
+from cocoon_core.vault.threads import buffers, in_lots, work_through
+
+CHECK_LOT: Final = 32  # blobs that are read between two tellings
 
 
 async def send_file(holding: Holding, relays: OpenRelays, url: str, ref: FileRef, tell: Tell | None = None) -> int:
@@ -64,6 +67,7 @@ async def _send(
     usual = length_at(ref.size, 0)
 
     async def find(lacking: Set[BlobHash]) -> AsyncGenerator[Named, None]:
+        meter.restart()  # so far it was told what is there
         for place in range(len(names)):
             name = names[place]
             if name in lacking:
@@ -96,8 +100,12 @@ async def _get(
         return None
 
 
-async def drop_damaged(holding: Holding, record: ContentRecord) -> int:
-    """Read all that is here of a content and forget what the disk damaged; how many blobs that were."""
+async def drop_damaged(holding: Holding, record: ContentRecord, read: Callable[[int], None] | None = None) -> int:
+    """Read all that is here of a content and forget what the disk damaged; how many blobs that were.
+
+    Args:
+        read: called with the bytes that were read, a lot after the other.
+    """
     here = holding.here(record, record.size)
     file = holding.open(record)
     damaged: list[int] = []
@@ -107,7 +115,10 @@ async def drop_damaged(holding: Holding, record: ContentRecord) -> int:
             damaged.append(place)
 
     try:
-        await work_through((place for place in range(len(here)) if here.has(place)), check)
+        for lot in in_lots((place for place in range(len(here)) if here.has(place)), CHECK_LOT):
+            await work_through(lot, check)
+            if read is not None:
+                read(sum(length_at(record.size, place) for place in lot))
     finally:
         file.close()
     if damaged:

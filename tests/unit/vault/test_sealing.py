@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cocoon_core.errors import (
     DecryptionError,
     FileChangedError,
+    LocalStateError,
     MalformedError,
     StorageFullError,
     UsageError,
@@ -25,6 +27,7 @@ from cocoon_core.vault.places import NameRow, count_places, length_at, length_of
 from cocoon_core.vault.progress import Meter, Progress
 from cocoon_core.vault.sealing import KnownFile, seal_file
 from cocoon_core.vault.sources import BytesSource, FileSource, digest_source
+from tests.support.flips import flip
 from tests.support.vault import (
     CANARY,
     Shelf,
@@ -96,7 +99,7 @@ async def test_the_same_file_under_a_known_key_is_the_same_blobs(shelf: Shelf) -
 async def test_who_lied_about_a_digest_gets_no_chunk_under_their_key(shelf: Shelf, differs_at: int) -> None:
     """Not even on this disk: a second content in one place under one key would undo the cipher."""
     data = some_bytes(4 * MIB)
-    other = data[:differs_at] + bytes((data[differs_at] ^ 1,)) + data[differs_at + 1 :]
+    other = flip(data, differs_at)
     ref = await shelf.seal(data)
     known = KnownFile(ref, shelf.names(ref))
     record = shelf.table.find(ref.id())
@@ -194,6 +197,49 @@ async def test_without_nameless_files_it_is_the_same(
 ) -> None:
     monkeypatch.setattr("cocoon_core.vault.opening._TEMPORARY", 0)
     await test_a_file_appears_whole_or_not_at_all(shelf, tmp_path)
+
+
+async def test_where_files_have_one_name_only_it_is_the_same(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a stick with FAT: no file without a name, no second name for one."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("cocoon_core.vault.opening._TEMPORARY", 0)
+    monkeypatch.setattr(os, "link", refuse)
+    await test_a_file_appears_whole_or_not_at_all(shelf, tmp_path)
+    ref = await shelf.seal(some_bytes(3 * MIB))
+    await shelf.write_to(ref, tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == some_bytes(3 * MIB)
+    with pytest.raises(UsageError):
+        await shelf.write_to(ref, tmp_path / "new")
+    assert not list(tmp_path.glob(".*.cocoon-part"))
+
+
+async def test_a_fault_of_the_disk_between_two_lots_ends_it(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a system says once of pages that it could not write is not lost, though a later sync succeeds."""
+    monkeypatch.setattr("cocoon_core.vault.opening.LOT", 1)
+    ref = await shelf.seal(some_bytes(4 * MIB))
+    faults = iter([OSError(errno.EIO, "input/output error")])
+    real = os.fsync
+
+    def fail_once(descriptor: int) -> None:
+        for fault in faults:
+            raise fault
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    folder = tmp_path / "target"
+    folder.mkdir()
+    with pytest.raises(LocalStateError):
+        await shelf.write_to(ref, folder / "file")
+    assert not list(folder.iterdir())
+    await shelf.write_to(ref, folder / "file")
+    assert (folder / "file").read_bytes() == some_bytes(4 * MIB)
 
 
 async def test_a_part_is_read_without_the_rest(shelf: Shelf) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cocoon_core import AddProgress, ByteProgress
+from cocoon_core import AddProgress, ByteProgress, CheckStep
 from cocoon_core.errors import NotYetError, RelayUnavailable, UnknownItemError, UsageError
 from tests.support.media_files import CANARY, photo
 from tests.support.world import Seat, World, make_world, state_of
@@ -291,6 +291,23 @@ async def test_check_puts_again_what_a_relay_lost(world: World, tmp_path: Path) 
     (at,) = (await ana.group.vault.check()).relays
     assert (at.files, at.lacking, at.still_lacking) == (1, 1, 0)
     assert len(await read(ben, item)) == 3 * MIB
+
+
+async def test_check_reads_what_is_pinned_too_and_tells_how_far_it_is(world: World, tmp_path: Path) -> None:
+    ana, _, item = await shared(world, tmp_path, os.urandom(3 * MIB))
+    await ana.group.vault.pin(item)
+    (path,) = ana.group.vault._files.holding.store.folder.iterdir()
+    damaged = bytearray(path.read_bytes())
+    damaged[MIB + 100] ^= 1
+    path.write_bytes(damaged)
+    steps: list[CheckStep] = []
+    report = await ana.group.vault.check(on_step=steps.append)
+    assert report.damaged == 1
+    reading = [step for step in steps if not step.relay]
+    assert reading[-1].done == reading[-1].total >= 3 * MIB
+    (url,) = ana.group.relays
+    assert [step for step in steps if step.relay] == [CheckStep(url, 1, 1)]
+    assert len(await read(ana, item)) == 3 * MIB
 
 
 async def test_what_another_member_removed_leaves_this_device_too(world: World, tmp_path: Path) -> None:
