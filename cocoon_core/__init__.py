@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from cocoon_core.social.lists import ListInfo, ListItem, Lists, SharedList
     from cocoon_core.social.mutes import Mute, QuietHours
     from cocoon_core.social.notes import Note, Notes
+    from cocoon_core.social.notice_kinds import NoticeKind
     from cocoon_core.social.notices import Notice, NoticePage, Notices
-    from cocoon_core.social.noticing import NoticeKind
     from cocoon_core.social.post import FeedPage, Post, Quoted
     from cocoon_core.social.search_result import SearchResult
     from cocoon_core.social.seen import Seen
@@ -59,13 +59,14 @@ if TYPE_CHECKING:
         EntriesWithdrawn,
         GroupEvent,
         NoticesAdded,
+        PostsMarked,
         PresenceChanged,
         RequestMade,
         RosterChanged,
     )
     from cocoon_core.syncing import RelayReport, SyncReport, WithheldInfo
     from cocoon_core.vault.progress import Progress as ByteProgress
-    from cocoon_core.vault.reports import Transfer, VaultCheck
+    from cocoon_core.vault.reports import CheckStep, Transfer, VaultCheck
     from cocoon_core.vault_adding import AddedFile, AddProgress, AddReport, SkippedFile
     from cocoon_core.vault_fetching import OpenedFile
     from cocoon_core.vaulting import Vault, VaultStatus
@@ -88,6 +89,7 @@ __all__ = [
     "CallAnswer",
     "CallAnswers",
     "CheckReport",
+    "CheckStep",
     "Cocoon",
     "DeviceInfo",
     "DocumentChanged",
@@ -127,6 +129,7 @@ __all__ = [
     "Policy",
     "Post",
     "PostVersion",
+    "PostsMarked",
     "PresenceChanged",
     "Profiles",
     "QuietHours",
@@ -165,6 +168,7 @@ _HOMES = {
     "SkippedFile": "cocoon_core.vault_adding",
     "Transfer": "cocoon_core.vault.reports",
     "Vault": "cocoon_core.vaulting",
+    "CheckStep": "cocoon_core.vault.reports",
     "VaultCheck": "cocoon_core.vault.reports",
     "VaultItem": "cocoon_core.social.item",
     "VaultStatus": "cocoon_core.vaulting",
@@ -209,7 +213,7 @@ _HOMES = {
     "Mute": "cocoon_core.social.mutes",
     "NewPhrase": "cocoon_core.recovery",
     "Notice": "cocoon_core.social.notices",
-    "NoticeKind": "cocoon_core.social.noticing",
+    "NoticeKind": "cocoon_core.social.notice_kinds",
     "NoticePage": "cocoon_core.social.notices",
     "Notices": "cocoon_core.social.notices",
     "NoticesAdded": "cocoon_core.sync.events",
@@ -219,6 +223,7 @@ _HOMES = {
     "Post": "cocoon_core.social.post",
     "PostVersion": "cocoon_core.social.feed_changing",
     "Quoted": "cocoon_core.social.post",
+    "PostsMarked": "cocoon_core.sync.events",
     "PresenceChanged": "cocoon_core.sync.events",
     "Profiles": "cocoon_core.profiles",
     "QuietHours": "cocoon_core.social.mutes",

@@ -71,8 +71,8 @@ class Documents(GroupPart):
             raise UsageError(
                 f"documents that begin with {', '.join(_KEPT)} are written by the parts of Cocoon they name"
             )
-        if name == "profile" and schema is None:
-            raise UsageError("the document `profile` is written by `Group.profile`")
+        if (name == "profile" and schema is None) or (name == "circle" and schema is not None and admin):
+            raise UsageError(f"the document `{name}` is written by `Group.{'profile' if schema is None else 'feed'}`")
         if schema is None:
             kind, member = DocumentKind.OWNED, owner or self.me
             if member is None:

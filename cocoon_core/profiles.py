@@ -11,8 +11,9 @@ from pathlib import Path
 from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_ABOUT_BYTES
 from cocoon_core.protocol.ids import MemberId
-from cocoon_core.social.member_profiles import ABOUT, PICTURE, QUIET, SEEN, MemberProfiles
+from cocoon_core.social.member_profiles import ABOUT, PICTURE, PROFILE_NAME, QUIET, SEEN, MemberProfiles
 from cocoon_core.storage.member_profiles import MemberProfile
+from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.naming import clean_text
 from cocoon_core.vault_adding import PICTURE_NAME
@@ -32,6 +33,15 @@ class Profiles:
         """What a member says, or oneself if none is named."""
         wanted = member or self._replica.members.member_of(self._replica.keys.id)
         return MemberProfile() if wanted is None else self.view.rows.get(wanted)
+
+    def changed(self, event: GroupEvent) -> list[MemberId]:
+        """The member whose profile an event of `Group.events` is about; none for others."""
+        if not isinstance(event, DocumentChanged) or event.name != PROFILE_NAME:
+            return []
+        record = self._replica.documents.find(event.document)
+        if record is None or record.descriptor.member is None or not event.keys & {ABOUT, PICTURE}:
+            return []
+        return [record.descriptor.member]
 
     def pictures(self) -> dict[MemberId, str]:
         """The items of the vault that are members' pictures, by member; of those whose picture can be shown."""

@@ -211,6 +211,7 @@ MAX_RESULTS: Final = 1_000  # of one search
 # --- notices: specs/events.md
 MAX_NOTICES: Final = 2_000  # notices that are kept of one group
 NOTICE_DAYS: Final = 30  # what was written longer ago is told no more
+NOTICE_AGAIN_HOURS: Final = 6  # after which what goes on in a list or note is told once more
 MAX_MUTES: Final = 1_000  # of one group
 
 # --- linking a device: specs/device-link.md

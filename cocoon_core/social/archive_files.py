@@ -30,8 +30,11 @@ def month_title(month: str) -> str:
 
 def open_private(path: Path) -> TextIO:
     """A new file for its owner alone, to be written to."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-    return os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n")
+
+    def open_for_owner(name: str, flags: int) -> int:
+        return os.open(name, flags, _FILE_MODE)
+
+    return open(path, "x", encoding="utf-8", errors="replace", newline="\n", opener=open_for_owner)
 
 
 @contextmanager

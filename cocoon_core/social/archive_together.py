@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,7 +171,7 @@ def _event_box(event: CalendarEvent) -> str:
 
 def _time_text(event: CalendarEvent) -> str:
     if event.days:
-        last = event.begins + timedelta(days=event.days - 1)
+        last = event.last_day
         shown = f"{event.begins.day} {event.begins:%b %Y}"
         return shown if event.days == 1 else f"{shown} – {last.day} {last:%b %Y}"
     shown = when_text(event.begins)

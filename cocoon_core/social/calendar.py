@@ -35,9 +35,10 @@ from cocoon_core.social.event_view import (
 from cocoon_core.social.icalendar import write_calendar
 from cocoon_core.social.item_view import fold
 from cocoon_core.social.owned_view import LAST_MS
-from cocoon_core.social.references import find_reference
+from cocoon_core.social.references import find_named, find_reference
 from cocoon_core.social.shared_documents import require_title
 from cocoon_core.social.times import time_of
+from cocoon_core.sync.events import GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.naming import clean_text
 
@@ -221,6 +222,26 @@ class Calendar:
             return write_calendar([self._get(self._find(reference)) for reference in references])
         return write_calendar(self.everything())
 
+    async def changed(self, event: GroupEvent) -> builtins.list[CalendarEvent]:
+        """The events that one of `Group.events` is about, the earliest first; none for others, nor for those gone."""
+        here = "SELECT 1 FROM events WHERE group_no=? AND event=? AND NOT erased"
+        named = [one for one in self.view.named_by(event) if self._db.query_value(here, (self._no, one))]
+        return sorted(map(self._get, named), key=lambda one: (one.begins, one.id))
+
+    async def replied(self, event: GroupEvent) -> builtins.list[tuple[CalendarEvent, EventReply]]:
+        """The replies that one of `Group.events` is about, as far as they are the newest of their members."""
+        found = []
+        for named in self.reply_view.named_by(event):
+            row = self._db.query_one(
+                "SELECT r.event, r.member, r.time_ms FROM event_replies r JOIN events e ON e.group_no=r.group_no "
+                "AND e.event=r.event WHERE r.group_no=? AND r.reply=? AND NOT r.erased AND NOT e.erased",
+                (self._no, named),
+            )
+            if row is not None:
+                about, time = self._get(row[0]), time_of(row[2])
+                found += [(about, one) for one in about.replies if one.member_id == row[1] and one.time == time]
+        return found
+
     def everything(self) -> Iterator[CalendarEvent]:
         """Every event that is here, the earliest first; a few are held at a time, and others may write meanwhile."""
         after: tuple[int, bytes] = (-1, b"")
@@ -308,16 +329,14 @@ class Calendar:
             "SELECT event, name FROM events WHERE group_no=? AND NOT erased AND over_ms>=?", (self._no, now_ms)
         )
         named = [bytes(event) for event, name in rows if fold(name) == wanted]
-        if len(named) > 1:
-            ids = ", ".join(sorted(event.hex()[:8] for event in named))
-            raise UnknownItemError(f"{len(named)} events are called so; say which by its id: {ids}")
-        if named:
-            return named[0]
 
         def between(low: bytes, high: bytes) -> builtins.list[tuple[Any, ...]]:
             statement = "SELECT event FROM events WHERE group_no=? AND event BETWEEN ? AND ? AND NOT erased LIMIT 2"
             return self._db.query(statement, (self._no, low, high))
 
+        found = find_named(reference, named, between, size=EVENT_ID_BYTES, word="event")
+        if found is not None:
+            return found
         return find_reference(
             reference, between, size=EVENT_ID_BYTES, word="event", whose="an event, nor the name of one", where="here"
         )

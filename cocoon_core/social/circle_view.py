@@ -6,6 +6,7 @@ It stands in the admin document `circle`, so only what an admin wrote counts, an
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, ClassVar, Final
 
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
@@ -13,6 +14,7 @@ from cocoon_core.social.owned_view import clamp_ms
 from cocoon_core.social.post_view import POST_ID_BYTES
 from cocoon_core.social.stale import compute_if_stale
 from cocoon_core.storage.documents import DocumentRecord
+from cocoon_core.sync.events import PostsMarked
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.shelf import Readable
 
@@ -63,6 +65,7 @@ class CircleView:
         fresh = [
             (self._no, *mark, record.number, time_ms) for mark, time_ms in wanted.items() if stood.get(mark) != time_ms
         ]
+        self._tell(stood.keys(), wanted.keys())
         if gone:
             self._db.executemany("DELETE FROM post_marks WHERE group_no=? AND kind=? AND post=?", gone)
         if fresh:
@@ -70,6 +73,14 @@ class CircleView:
                 "INSERT OR REPLACE INTO post_marks (group_no, kind, post, document_no, time_ms) VALUES (?,?,?,?,?)",
                 fresh,
             )
+
+    def _tell(self, stood: Set[tuple[str, bytes]], wanted: Set[tuple[str, bytes]]) -> None:
+        """Which posts are marked otherwise now."""
+        come, gone = wanted - stood, stood - wanted
+        if come or gone:
+            sides = [(come, HIDDEN), (gone, HIDDEN), (come, PINNED), (gone, PINNED)]
+            posts = (frozenset(post.hex() for kind, post in side if kind == wished) for side, wished in sides)
+            self._replica.tell(PostsMarked(*posts))
 
 
 def read_marks(maps: dict[str, Any]) -> _Marks:

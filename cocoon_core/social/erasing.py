@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.errors import DocumentUnavailableError, UnknownItemError, UsageError
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.sync.retiring import retire_document
 from cocoon_core.sync.turns import is_turn
@@ -64,10 +64,11 @@ def erase(replica: Replica, kind: Erasable, ids: Sequence[bytes]) -> None:
             by_document.setdefault(document_no, []).append(key)
     replica.require_writable()
     replica.require_no_edit()
+    records = {document_no: replica.documents.get(document_no) for document_no in by_document}
+    if any(replica.debts.find(record.document) is not None for record in records.values()):
+        raise UsageError("not all of that month is read here yet; sync, and try again")
     for document_no, keys in by_document.items():
-        record = replica.documents.get(document_no)
-        if replica.debts.find(record.document) is not None:
-            raise UsageError("not all of that month is read here yet; sync, and try again")
+        record = records[document_no]
         held = replica.shelf.get(record.descriptor).read().to_python()
         retire_document(replica, record.descriptor, _without(held, keys))
 
@@ -106,5 +107,5 @@ def finish_erasing(replica: Replica, kind: Erasable) -> None:
     own = sorted(device.id for device in replica.members.roster.devices.values() if device.member == member)
     what = f"erase {min(identity for (identity,) in lingering).hex()}"
     if is_turn(replica, what, own.index(replica.keys.id)):
-        with suppress(UsageError):
+        with suppress(UsageError, DocumentUnavailableError):
             erase(replica, kind, [identity for (identity,) in lingering])

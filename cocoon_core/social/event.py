@@ -54,6 +54,11 @@ class CalendarEvent:
     edited: datetime | None
     replies: tuple[EventReply, ...]
 
+    @property
+    def last_day(self) -> date:
+        """Of an event of whole days the last one; the calendar ends with the year 9999, whatever its maker wrote."""
+        return (self.begins if self.ends is None else self.ends - timedelta(milliseconds=1)).date()
+
 
 def span(begins: When, ends: When | None) -> dict[str, int]:
     """The keys of specs/together.md §6 that say when.
@@ -88,7 +93,10 @@ def moved_span(stood: CalendarEvent, begins: When | None, ends: When | None) -> 
     is_same = is_day is not isinstance(begins, datetime)
     if ends is None and stood.ends is not None and is_same:
         length = stood.ends - stood.begins
-        ends = begins + (length - timedelta(days=1) if is_day else length)
+        try:
+            ends = begins + (length - timedelta(days=1) if is_day else length)
+        except OverflowError:
+            raise UsageError("a time lies between 1970 and 9999") from None
     return span(begins, ends)
 
 

@@ -16,7 +16,7 @@ from cocoon_core.social.feed_asking import Asking
 from cocoon_core.social.feed_writing import Attaching, Attachment
 from cocoon_core.social.post import FeedPage, Post, Quoted
 from cocoon_core.social.vault_items import VaultItems
-from cocoon_core.sync.events import GroupEvent
+from cocoon_core.sync.events import GroupEvent, PostsMarked
 from cocoon_core.sync.replica import Replica
 
 __all__ = ["Attachment", "Feed", "FeedPage", "Post", "Quoted"]
@@ -52,9 +52,12 @@ class Feed(Asking):
     async def changed(self, event: GroupEvent) -> builtins.list[Post]:
         """The posts and replies that an event of `Group.events` is about, in the order of the feed; none for others.
 
-        Those that only moved to a next generation, because others beside them were erased, are not among them. Which
-        posts admins marked is not told one by one: after `DocumentChanged` of the document `circle`, ask again.
+        Those that only moved to a next generation, because others beside them were erased, are not among them. Those
+        that admins marked otherwise are: of `PostsMarked`.
         """
         named = self.view.named_by(event)
+        if isinstance(event, PostsMarked):
+            marked = event.hidden | event.shown | event.pinned | event.unpinned
+            named = [bytes.fromhex(post) for post in sorted(marked)]
         posts = [self._get(post) for post in named if self._db.query_value(_IS_HERE, (self._no, post))]
         return sorted(posts, key=lambda post: (post.time, post.id))

@@ -131,13 +131,14 @@ class Asking(Reading):
             (self._no, found),
         )
         members = self._replica.members.roster.members
-        newest = {post.author_id: post for post in self._posts(rows) if post.author_id in members}
+        asked = members.keys() - {shown.author_id}
+        newest = {post.author_id: post for post in self._posts(rows) if post.author_id in asked}
         given = sorted(newest.values(), key=lambda post: (post.time, post.id))
         answers = [CallAnswer(post, shown.until is not None and post.time > shown.until) for post in given]
         silent = [
             (member.shown_name, identity)
             for identity, member in members.items()
-            if identity not in newest and identity != shown.author_id
+            if identity in asked and identity not in newest
         ]
         return CallAnswers(
             shown,

@@ -89,7 +89,8 @@ class Reading(Moderating):
             f"SELECT p.post {_UNREAD_POSTS} ORDER BY p.time_ms DESC, p.post DESC LIMIT ?",
             (self._no, _MOST_NEW),
         )
-        roots = builtins.list(dict.fromkeys(self._root_of(bytes(post)) for (post,) in unread))[:limit]
+        known: dict[bytes, bytes] = {}
+        roots = builtins.list(dict.fromkeys(self._root_of(bytes(post), known) for (post,) in unread))[:limit]
         threads = []
         for root in roots:
             rows = self._below(root)

@@ -77,26 +77,39 @@ class Threads(PostRows):
             "SELECT post FROM posts WHERE group_no=:g AND parent IS NOT NULL AND post NOT IN (SELECT post FROM down)",
             {"g": self._no},
         )
-        for root in {self._root_of(bytes(post)) for (post,) in circles}:
+        known: dict[bytes, bytes] = {}
+        for root in {self._root_of(bytes(post), known) for (post,) in circles}:
             orphans += self._db.query("SELECT time_ms, post FROM posts WHERE group_no=? AND post=?", (self._no, root))
         return [(int(time_ms), bytes(post)) for time_ms, post in orphans]
 
     # --- inside
 
-    def _root_of(self, post: bytes) -> bytes:
-        """The topmost post above this one that is here; of a circle of replies (only malice makes one) the least id."""
-        path = [post]
-        while True:
+    def _root_of(self, post: bytes, known: dict[bytes, bytes] | None = None) -> bytes:
+        """The topmost post above this one that is here; of a circle of replies (only malice makes one) the least id.
+
+        Args:
+            known: the roots of posts that were gone through before, to which these are added: where many are asked for,
+                each way up is gone once.
+        """
+        known = {} if known is None else known
+        places: dict[bytes, int] = {}  # in the way up
+        root = post
+        while root not in known and root not in places:
+            places[root] = len(places)
             parent = self._db.query_value(
                 "SELECT q.post FROM posts p JOIN posts q ON q.group_no=p.group_no AND q.post=p.parent "
                 "WHERE p.group_no=? AND p.post=?",
-                (self._no, path[-1]),
+                (self._no, root),
             )
             if not isinstance(parent, bytes):
-                return path[-1]
-            if parent in path:
-                return min(path[path.index(parent) :])
-            path.append(parent)
+                break
+            root = parent
+        if root in known:
+            root = known[root]
+        elif places[root] < len(places) - 1:  # the way led back to it
+            root = min([*places][places[root] :])
+        known |= dict.fromkeys(places, root)
+        return root
 
     def _below(self, root: bytes) -> list[Row]:
         """The rows of a post and of all replies below it, the root first."""

@@ -24,6 +24,7 @@ from cocoon_core.protocol.constants import (
     VAULT_ITEM_ID_BYTES,
 )
 from cocoon_core.protocol.ids import DocumentId
+from cocoon_core.protocol.marks import bound_marks
 from cocoon_core.protocol.primitives import hash_bytes, make_hasher
 from cocoon_core.protocol.vault_file import FileRef
 from cocoon_core.social.owned_view import OwnedView, Said, clamp_ms
@@ -145,7 +146,7 @@ def read_url(value: Any) -> str | None:
 
 def fold(text: str) -> str:
     """A text as it is sought: letters of either case, wide and composed forms are alike."""
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text.casefold())
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", bound_marks(text).casefold())
 
 
 def item_id(document: DocumentId, key: str) -> bytes:

@@ -16,6 +16,7 @@ from cocoon_core.social.list_view import ITEMS, ListsView, item_key
 from cocoon_core.social.places import JITTERS, place_between, spread
 from cocoon_core.social.shared_documents import SharedDocuments, Write
 from cocoon_core.social.times import time_of
+from cocoon_core.sync.events import GroupEvent
 from cocoon_core.vault.naming import clean_text
 
 _ITEMS_A_CHANGE: Final = 100
@@ -80,17 +81,13 @@ class Lists(SharedDocuments):
         Args:
             removed: those that were put aside too.
         """
-        rows = self._db.query(
-            "SELECT l.list, l.name, l.time_ms, l.gone_ms, count(i.item), count(i.done_ms) FROM lists l "
-            "LEFT JOIN list_items i ON i.document_no=l.document_no WHERE l.group_no=? GROUP BY l.list",
-            (self._no,),
-        )
-        found = [
-            ListInfo(key.hex(), name, time_of(time_ms), gone is not None, total - done, done)
-            for key, name, time_ms, gone, total, done in rows
-            if removed or gone is None
-        ]
+        found = [one for one in self._infos("", ()) if removed or not one.removed]
         return sorted(found, key=lambda one: (fold(one.name), one.id))
+
+    async def changed(self, event: GroupEvent) -> list[ListInfo]:
+        """The list that an event of `Group.events` is about; none for others."""
+        named = self._named_by(event)
+        return [] if named is None else self._infos("AND l.list=?", (named,))
 
     async def get(self, reference: str) -> SharedList:
         """One list with its items.
@@ -192,6 +189,17 @@ class Lists(SharedDocuments):
 
     # --- inside
 
+    def _infos(self, where: str, values: tuple[bytes, ...]) -> list[ListInfo]:
+        rows = self._db.query(
+            "SELECT l.list, l.name, l.time_ms, l.gone_ms, count(i.item), count(i.done_ms) FROM lists l "
+            f"LEFT JOIN list_items i ON i.document_no=l.document_no WHERE l.group_no=? {where} GROUP BY l.list",
+            (self._no, *values),
+        )
+        return [
+            ListInfo(key.hex(), name, time_of(time_ms), gone is not None, total - done, done)
+            for key, name, time_ms, gone, total, done in rows
+        ]
+
     def _drop(self, found: bytes, keys: Sequence[str]) -> SharedList:
         def write(root: MapEdit) -> None:
             for key in keys:
@@ -277,15 +285,18 @@ def _find_item(rows: Sequence[tuple[Any, ...]], reference: str, *, done: bool | 
     Raises:
         UnknownItemError: none, or more than one.
     """
-    wanted = fold(clean_text(reference, MAX_LIST_TEXT_BYTES))
+    wanted, beginning = fold(clean_text(reference, MAX_LIST_TEXT_BYTES)), reference.strip().lower()
+    begun = [row for row in rows if len(beginning) >= _LEAST and row[0].startswith(beginning)]
+    if len(begun) == 1 and begun[0][0] == beginning:
+        return beginning  # a whole id goes before every text: an item may say the id of another
     said = [row for row in rows if fold(row[1]) == wanted]
     if len(said) > 1 and done is not None:
         said = [row for row in said if (row[3] is not None) is done] or said
-    beginning = reference.strip().lower()
-    found = said or [row for row in rows if len(beginning) >= _LEAST and row[0].startswith(beginning)]
+    found = list({row[0]: row for row in (*said, *begun)}.values())
     if len(found) > 1:
         ids = ", ".join(row[0][:8] for row in found[:5])
-        raise UnknownItemError(f"{len(found)} items of this list are meant by that; say which by its id: {ids}")
+        how = "by its whole id" if said and begun else "by its id"
+        raise UnknownItemError(f"{len(found)} items of this list are meant by that; say which {how}: {ids}")
     if not found:
         raise UnknownItemError(f"nothing in this list says “{clean_text(reference, 40)}”, and no id in it begins so")
     return str(found[0][0])

@@ -54,10 +54,23 @@ class MemberProfiles:
             return
         owner, said = record.descriptor.member, read_profile(document.plain)
         assert owner is not None, "the document is owned"
-        if said == NOTHING_SAID:
-            self.rows.drop(record.number)
-        else:
+        if said != NOTHING_SAID:
             self.rows.set(owner, record.number, record.descriptor.generation, said)
+        elif self.rows.drop(record.number):
+            self._look_below(record.descriptor)
+
+    def _look_below(self, descriptor: Descriptor) -> None:
+        """What a generation says no more, an earlier one may still, if it goes on: the newest of these counts."""
+        replica = self._replica
+        earlier = [
+            record
+            for record in replica.documents.all()
+            if record.descriptor.generation < descriptor.generation
+            and record.descriptor.at(0) == descriptor.at(0)
+            and not replica.members.is_retired(record.descriptor)
+        ]
+        for record in earlier:
+            self.rebuilt(record, replica.shelf.get(record.descriptor))
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
         self.rebuilt(record, document)

@@ -15,7 +15,8 @@ from typing import Final, Literal
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import MAX_MUTES
 from cocoon_core.protocol.ids import MemberId
-from cocoon_core.social.noticing import MOST_STEPS, SAFETY
+from cocoon_core.social.notice_kinds import SAFETY
+from cocoon_core.social.noticing import MOST_STEPS
 from cocoon_core.social.times import time_of
 from cocoon_core.storage.mutes import MuteTable, StoredMute, read_quiet_hours
 from cocoon_core.storage.notices import StoredNotice
@@ -32,7 +33,8 @@ class Mute:
     """Something that is muted.
 
     Attributes:
-        subject: the id of the post above which nothing of the thread was here, or of the member; None for the group.
+        subject: the id of the post above which nothing of the thread was here, or of a list, note or event; or of the
+            member; None for the group.
         until: when it ends; None for never.
     """
 
@@ -99,7 +101,7 @@ class Mutes:
         """Mute a thread, a member or, with neither, the group. A second mute of the same takes the place of the first.
 
         Args:
-            thread: a post of it that is here.
+            thread: a post of it that is here, or a list, note or event.
 
         Raises:
             UsageError: both were named, it would have ended already, or there are MAX_MUTES.
@@ -129,7 +131,9 @@ class Mutes:
         return Holding(self, self._table.all(self._replica.clock()))
 
     def path_of(self, post: bytes) -> list[bytes]:
-        """A post and those that it stands below in its thread, as far as they are here; the topmost last."""
+        """A post and those that it stands below in its thread, as far as they are here; the topmost last. What is no
+        post stands alone.
+        """
         rows = self._db.query(
             "WITH RECURSIVE up(post, step) AS (SELECT :p, 0 UNION ALL SELECT q.parent, step+1 FROM up "
             "CROSS JOIN posts q ON q.group_no=:g AND q.post=up.post WHERE q.parent IS NOT NULL AND step<:most) "
@@ -137,7 +141,7 @@ class Mutes:
             "ORDER BY up.step",
             {"g": self._no, "p": post, "most": MOST_STEPS},
         )
-        return [bytes(found) for (found,) in rows]
+        return [bytes(found) for (found,) in rows] or [post]
 
 
 class Holding:
@@ -149,13 +153,13 @@ class Holding:
         self._members = frozenset(mute.subject for mute in stored if mute.kind == MEMBER)
         self._threads = frozenset(mute.subject for mute in stored if mute.kind == THREAD)
 
-    def holds(self, notice: StoredNotice, *, about_post: bool) -> bool:
+    def holds(self, notice: StoredNotice, *, in_thread: bool) -> bool:
         """Whether a notice is held back."""
         if notice.kind in SAFETY:
             return False
         if self._all or notice.member in self._members:
             return True
-        return bool(self._threads) and about_post and not self._threads.isdisjoint(self._mutes.path_of(notice.subject))
+        return bool(self._threads) and in_thread and not self._threads.isdisjoint(self._mutes.path_of(notice.subject))
 
 
 def _name(thread: bytes | None, member: MemberId | None) -> tuple[str, bytes]:

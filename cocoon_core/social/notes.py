@@ -16,6 +16,7 @@ from cocoon_core.social.shared_documents import SharedDocuments, Write
 from cocoon_core.social.shared_view import ABOUT
 from cocoon_core.social.splices import Splice, apply_splices, find_splices, rebase_splices
 from cocoon_core.social.times import time_of
+from cocoon_core.sync.events import GroupEvent
 
 OPS_A_CHANGE: Final = 8_000  # characters that one change takes out or puts in
 
@@ -66,6 +67,12 @@ class Notes(SharedDocuments):
             if removed or gone is None
         ]
         return sorted(found, key=lambda note: (fold(note.name), note.id))
+
+    async def changed(self, event: GroupEvent) -> list[Note]:
+        """The note that an event of `Group.events` is about; none for others."""
+        named = self._named_by(event)
+        here = "SELECT 1 FROM notes WHERE group_no=? AND note=?"
+        return [self._get(named)] if named is not None and self._db.query_value(here, (self._no, named)) else []
 
     async def get(self, reference: str) -> Note:
         """One note.

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cocoon_core.errors import UnknownItemError, UsageError
+from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import MAX_NOTICES
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.social.feed import Feed
 from cocoon_core.social.mutes import Mute, Mutes, is_quiet
-from cocoon_core.social.noticing import NoticeKind, Noticing
-from cocoon_core.social.post import Post
+from cocoon_core.social.notice_kinds import ABOUT_POSTS, ABOUT_TOGETHER, NoticeKind
+from cocoon_core.social.notice_subjects import Subjects
+from cocoon_core.social.noticing import Noticing
 from cocoon_core.social.times import time_of
 from cocoon_core.storage.notices import StoredNotice
 from cocoon_core.sync.events import GroupEvent, NoticesAdded
@@ -29,13 +30,7 @@ from cocoon_core.sync.replica import Replica
 
 PAGE: Final = 100  # notices that are read at once
 QUIET_SECONDS: Final = 60.0  # between two looks whether the quiet hours have ended
-EXCERPT: Final = 200  # characters of a post that a notice shows
-ABOUT_POSTS: Final = frozenset(
-    {
-        *(NoticeKind.POST, NoticeKind.REPLY, NoticeKind.MENTION, NoticeKind.CALL),
-        *(NoticeKind.QUESTION, NoticeKind.ANSWER, NoticeKind.SOLVED),
-    }
-)
+_IN_THREADS: Final = ABOUT_POSTS | ABOUT_TOGETHER  # what a mute of a thread may name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,13 @@ class Notice:
             a request, whose text is the name.
         me: whether that is oneself.
         post: the post, for those that are about one; None where it is not here any more.
-        text: the beginning of the post, unless it was erased or is hidden; else what is to be said, for people.
+        about: the event, list or note, for those that are about one; None where it is not here any more.
+        title: what that is called now.
+        change: for `event-change` what is other, with commas between: `time`, `place`, `name`, `called off`,
+            `on again`; for `event-reply` what was replied: `yes`, `no` or `maybe`, empty where that was taken back; for
+            `list` and `note`: `new`, `changed`, `put aside` or `taken out`.
+        text: the beginning of the post, unless it was erased or is hidden, of what the event says, or of the words of
+            the reply; else what is to be said, for people.
         read: it was marked as read.
     """
 
@@ -63,6 +64,9 @@ class Notice:
     name: str | None
     me: bool
     post: str | None
+    about: str | None
+    title: str
+    change: str
     text: str
     read: bool
 
@@ -91,8 +95,8 @@ class Notices:
     """The notices of one group."""
 
     def __init__(self, replica: Replica, feed: Feed, noticing: Noticing) -> None:
-        self._replica, self._feed, self._table = replica, feed, noticing.table
-        self._mutes = Mutes(replica)
+        self._replica, self._table = replica, noticing.table
+        self._subjects, self._mutes = Subjects(replica, feed), Mutes(replica)
         self._waiting: set[asyncio.Event] = set()
         replica.listen(self._heard)
 
@@ -127,8 +131,10 @@ class Notices:
             muted: those that a mute holds back too.
 
         Raises:
-            UsageError: this is no token.
+            UsageError: this is no token, or a limit below 1.
         """
+        if limit < 1:
+            raise UsageError("a limit is 1 or more")  # a page of none would pass over what is there
         end = self._table.end()
         number, is_other = _read_token(token, end.stream, end.last)
         rows = self._table.after(number, limit)
@@ -174,15 +180,17 @@ class Notices:
     # --- marking
 
     async def mark_read(self, *, upto: str | None = None, about: str | None = None) -> int:
-        """Mark notices as read: all, those up to a token, or those about a post, by its id; how many were not.
+        """Mark notices as read: all, those up to a token, or those about one thing; how many were not.
+
+        Args:
+            about: a post, list, note or event, by its id or a beginning of it; or by its name, but for posts.
 
         Raises:
             UsageError: this is no token of this stream.
-            UnknownItemError: the post is not here.
+            UnknownItemError: it is not here.
         """
         if about is not None:
-            post = await self._feed.get(about)
-            numbers = self._table.about([bytes.fromhex(post.id)])
+            numbers = self._table.about([self._subjects.find(about)])
             with self._replica.transaction():
                 return self._table.set_read(numbers)
         end = self._table.end()
@@ -202,14 +210,15 @@ class Notices:
         Removals, changed keys and alarms are told all the same.
 
         Args:
-            thread: the id of any post in it, or a unique beginning of it.
+            thread: the id of any post in it, or of a list, a note or an event, or a unique beginning of it; or the name
+                of one of these three.
             until: when it ends; never, if not given.
 
         Raises:
-            UnknownItemError: the post is not here.
+            UnknownItemError: it is not here.
             UsageError: both were named, `until` is past, or there are too many.
         """
-        self._mutes.set(await self._find_post(thread), member, until)
+        self._mutes.set(self._find(thread), member, until)
         self.wake()
 
     async def unmute(self, *, thread: str | None = None, member: MemberId | None = None) -> bool:
@@ -218,7 +227,7 @@ class Notices:
         Raises:
             UnknownItemError, UsageError: as `mute`.
         """
-        ended = self._mutes.remove(await self._find_post(thread), member)
+        ended = self._mutes.remove(self._find(thread), member)
         self.wake()
         return ended
 
@@ -226,15 +235,15 @@ class Notices:
         """What is muted now."""
         return self._mutes.all()
 
-    async def _find_post(self, reference: str | None) -> bytes | None:
-        return None if reference is None else bytes.fromhex((await self._feed.get(reference)).id)
+    def _find(self, reference: str | None) -> bytes | None:
+        return None if reference is None else self._subjects.find(reference)
 
     def _told(self, rows: Sequence[StoredNotice], *, muted: bool) -> builtins.list[StoredNotice]:
         """Those of some rows that no mute holds back."""
         if muted:
             return [*rows]
         holding = self._mutes.find()
-        return [row for row in rows if not holding.holds(row, about_post=row.kind in ABOUT_POSTS)]
+        return [row for row in rows if not holding.holds(row, in_thread=row.kind in _IN_THREADS)]
 
     # --- a hook for apps
 
@@ -293,9 +302,8 @@ class Notices:
 
     async def _show(self, row: StoredNotice) -> Notice:
         kind = NoticeKind(row.kind)
-        post = await self._post_of(row) if kind in ABOUT_POSTS else None
+        said = await self._subjects.say(row)
         member = MemberId(row.member) if row.member is not None else None
-        text = row.words if post is None else _excerpt(post)
         return Notice(
             number=row.number,
             kind=kind,
@@ -304,29 +312,18 @@ class Notices:
             member=member,
             name=self._name_of(member) if member is not None else None,
             me=member is not None and member == self._replica.members.member_ever(self._replica.keys.id),
-            post=post.id if post is not None else None,
-            text=text,
+            post=said.post,
+            about=said.about,
+            title=said.title,
+            change=said.change,
+            text=said.text,
             read=row.read,
         )
-
-    async def _post_of(self, row: StoredNotice) -> Post | None:
-        try:
-            return await self._feed.get(row.subject.hex())
-        except UnknownItemError:
-            return None
 
     def _name_of(self, member: MemberId) -> str:
         roster = self._replica.members.roster
         known = roster.members.get(member) or roster.former_members.get(member)
         return known.shown_name if known is not None else member.hex()[:12]
-
-
-def _excerpt(post: Post) -> str:
-    """The beginning of what a post says, on one line; nothing of what is not to be shown."""
-    if post.erased or post.hidden:
-        return ""
-    text = " ".join(post.text[: 4 * EXCERPT].split())
-    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…"
 
 
 def _read_token(token: str | None, stream: bytes, last: int) -> tuple[int, bool]:
@@ -335,7 +332,7 @@ def _read_token(token: str | None, stream: bytes, last: int) -> tuple[int, bool]
         return 0, False
     number, _, name = token.partition(".")
     if not (number.isascii() and number.isdecimal() and len(number) <= 18 and len(name) == 2 * len(stream)):
-        raise UsageError(f"{token[:40]!r} is no token of a stream of notices")
+        raise UsageError(f"{token[:40]!r} is no token of a stream of notices; take one that a notice or page had")
     if int(number) and (name != stream.hex() or int(number) > last):
         return 0, True
     return int(number), False

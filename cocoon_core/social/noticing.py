@@ -1,14 +1,14 @@
 """What happened in a group that its member should be told, written in the transaction that made it true.
 
 A view of the feed's documents that sees each post before the table of posts follows, and a follower of the replica that
-at the end of the transaction compares: posts, people, alarms. What is old, one's own, or was there already is none; so
-a newcomer's catch-up gives no flood. Reading what is written here is notices.py's. Implements specs/events.md §3.
+at the end of the transaction compares: posts, people, alarms. Events, lists and notes are noticing_together.py's. What
+is old, one's own, or was there already is none; so a newcomer's catch-up gives no flood. Reading what is written here
+is notices.py's. Implements specs/events.md §3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from cocoon_core.protocol.constants import NOTICE_DAYS
@@ -17,6 +17,8 @@ from cocoon_core.protocol.ids import DeviceId, EntryId, MemberId
 from cocoon_core.protocol.operations_devices import Leave
 from cocoon_core.protocol.retire import GONE_PREFIX
 from cocoon_core.protocol.roster_values import Roster
+from cocoon_core.social.notice_kinds import NoticeKind
+from cocoon_core.social.noticing_together import TogetherNoticing
 from cocoon_core.social.owned_view import base_of
 from cocoon_core.social.post_view import CALL, FEED_PREFIX, POST_ID_BYTES, POST_PREFIX, QUESTION, post_id, split_ids
 from cocoon_core.social.times import month_of
@@ -31,26 +33,6 @@ BATCH: Final = 32  # posts that are looked up at once
 MOST_STEPS: Final = 64  # up from a reply to the post that its thread begins with
 _OWN: Final = "\x00own"  # in place of words: this device did it, and its member knows
 _COLUMNS: Final = "post, member, time_ms, parent, erased, mentions, ask, solved"
-
-
-class NoticeKind(StrEnum):
-    """What a notice is about."""
-
-    POST = "post"  # somebody wrote a post
-    REPLY = "reply"  # to a post of one's own, or in a thread that one began
-    MENTION = "mention"  # of oneself
-    CALL = "call"  # asks everybody to act
-    QUESTION = "question"  # asks whether anybody knows
-    ANSWER = "answer"  # to a call or question of one's own
-    SOLVED = "solved"  # a reply of one's own was marked as what answers a question
-    REQUEST = "request"  # somebody asks to be let in
-    NEWCOMER = "newcomer"
-    REMOVAL = "removal"  # somebody was removed or left; oneself too
-    KEYS = "keys"  # the devices of a member are others now
-    ALARM = "alarm"
-
-
-SAFETY: Final = frozenset({NoticeKind.REMOVAL, NoticeKind.KEYS, NoticeKind.ALARM})  # that no mute holds back
 
 
 class _Post(NamedTuple):
@@ -83,6 +65,7 @@ class Noticing:
         self._replica = replica
         self._db, self._no = replica.database, replica.record.number
         self.table = NoticeTable(replica.database, replica.record.number)
+        self._together = TogetherNoticing(replica, self.table)
         self._created_ms: int = self._db.query_value("SELECT created_ms FROM groups WHERE id=?", (self._no,))
         self._stood: dict[bytes, _Post | None] = {}  # posts that this transaction touches, as they were before it
         self._adopted: set[int] = set()  # documents that it brought whole
@@ -100,8 +83,8 @@ class Noticing:
         self._note(record, document.root_keys())
 
     def adopted(self, record: DocumentRecord, document: Readable) -> None:
-        if record.descriptor.generation:  # what it holds may have been shown out of an earlier one
-            self._note(record, document.root_keys())
+        if record.descriptor.generation or self._together.follows(record):
+            self._note(record, document.root_keys())  # what it holds may have been shown out of an earlier one
         elif self._is_recent(record):
             self._adopted.add(record.number)
 
@@ -109,6 +92,8 @@ class Noticing:
         """What is not kept here happened long ago."""
 
     def _note(self, record: DocumentRecord, keys: Iterable[str]) -> None:
+        if self._people.me is not None:
+            self._together.note(record, keys)
         if not self._is_recent(record):
             return
         base = base_of(record.descriptor, record.document, self._replica.group)
@@ -143,6 +128,8 @@ class Noticing:
                 found += self._compare_people(before, self._people)
         if before.me is not None and (self._stood or self._adopted):
             found += self._compare_posts(before.me)
+        if before.me is not None and self._together.has_noted:
+            found += self._together.compare(before.me, self._since_ms())
         found += [
             NewNotice(NoticeKind.REQUEST, bytes(event.request), None, event.name)
             for event in events
@@ -161,9 +148,12 @@ class Noticing:
     def ended(self, *, committed: bool) -> None:
         if not committed and self._settled is not None:
             self._roster, self._people = None, self._settled[1]
+        if not committed:
+            self.table.forget_counts()
         self._settled = None
         self._stood.clear()
         self._adopted.clear()
+        self._together.clear()
 
     # --- people
 

@@ -149,17 +149,21 @@ class Search:
 
     def _result(self, row: tuple[Any, ...], wanted: _Wanted) -> SearchResult:
         thing, time_ms, member, kind, parent, *texts = row
-        known = None if member is None else self._replica.members.roster.members.get(MemberId(member))
         return SearchResult(
             id=thing.hex(),
             kind=kind,
-            author=known.shown_name if known else "" if member is None else member.hex()[:12],
+            author="" if member is None else self._name_of(MemberId(member)),
             author_id=None if member is None else MemberId(member),
             time=time_of(time_ms),
             text="\n".join(text for text in texts if text),
             parent=None if parent is None else parent.hex(),
             needles=wanted.needles,
         )
+
+    def _name_of(self, member: MemberId) -> str:
+        roster = self._replica.members.roster
+        known = roster.members.get(member) or roster.former_members.get(member)
+        return known.shown_name if known else member.hex()[:12]
 
 
 def _ms(time: datetime | None) -> int | None:

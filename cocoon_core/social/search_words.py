@@ -16,6 +16,7 @@ from zlib import crc32
 
 from cocoon_core.errors import UsageError
 from cocoon_core.protocol.constants import MAX_QUERY_CHARS, MAX_QUERY_WORDS, MAX_SEARCH_CHARS
+from cocoon_core.protocol.marks import bound_marks
 
 MOST_TRIGRAMS: Final = 24  # that the index is asked for; the rest is compared
 
@@ -61,7 +62,7 @@ def fold_letters(text: str) -> str:
     """Letters of either case, wide and composed ones, and those with accents are alike."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text).casefold()
+    apart = unicodedata.normalize("NFKD", bound_marks(text)).casefold()
     return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", apart)))
 
 

@@ -87,13 +87,16 @@ class SeenView:
         if fresh:
             own = [replica.keys.hpke, *(HpkeKey(seed) for _, seed in replica.epochs.table.hpke_seeds())]
             for key in fresh[:MAX_SEEN_BOXES]:
+                if len(known) >= MAX_SEEN_BOXES:
+                    break  # each of them is tried for each notice
                 with suppress(UntrustedInputError):
                     known[key] = open_box(found[key], own, replica.group, reader, me)
                     self.rows.add_key(record.number, key, known[key])
         base = base_of(record.descriptor, record.document, replica.group)
-        for key, value in found.items():
-            if not is_box(value):
-                self.rows.set_told(record.number, key, reader, _open(value, known.values(), base, key))
+        for key in values:
+            value = found.get(key, b"")
+            told = [] if not value or is_box(value) else _open(value, known.values(), base, key)
+            self.rows.set_told(record.number, key, reader, told)
 
 
 class Seen:
@@ -151,7 +154,7 @@ class Seen:
             return
         table, now_ms = replica.epochs.table, replica.clock()
         since = table.due_since(_TOLD)
-        if since is not None and now_ms - since < SEEN_HOURS * _HOUR_MS:
+        if since is not None and abs(now_ms - since) < SEEN_HOURS * _HOUR_MS:
             return
         waiting = self._rows.to_tell()
         if waiting:

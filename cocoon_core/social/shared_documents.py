@@ -16,8 +16,9 @@ from cocoon_core.errors import UnknownItemError, UsageError
 from cocoon_core.protocol.constants import MAX_TITLE_BYTES
 from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
 from cocoon_core.social.item_view import fold
-from cocoon_core.social.references import find_reference
+from cocoon_core.social.references import find_named, find_reference
 from cocoon_core.social.shared_view import ABOUT, SharedView
+from cocoon_core.sync.events import DocumentChanged, GroupEvent
 from cocoon_core.sync.replica import Replica
 from cocoon_core.vault.naming import clean_text
 
@@ -78,6 +79,12 @@ class SharedDocuments:
 
     # --- for each kind
 
+    def _named_by(self, event: GroupEvent) -> bytes | None:
+        """The id of the one that an event of `Group.events` is about; None for others."""
+        if not isinstance(event, DocumentChanged) or not event.name.startswith(self.view.documents):
+            return None
+        return bytes(event.document)
+
     def _make(self, name: str, *writes: Write) -> bytes:
         """A new document of that name; give its id."""
         replica = self._replica
@@ -120,18 +127,13 @@ class SharedDocuments:
         """The id of the one that is called so, or whose id begins so; of those put aside, by id alone.
 
         Raises:
-            UnknownItemError: none, or more than one.
+            UnknownItemError: none, or more than one, is meant by that.
         """
         view, wanted = self.view, fold(reference.strip())
         rows = self._db.query(
             f"SELECT {view.identity}, name FROM {view.table} WHERE group_no=? AND gone_ms IS NULL", (self._no,)
         )
         named = [bytes(found) for found, name in rows if fold(name) == wanted]
-        if len(named) > 1:
-            ids = ", ".join(sorted(found.hex()[:8] for found in named))
-            raise UnknownItemError(f"{len(named)} {self.word}s are called so; say which by its id: {ids}")
-        if named:
-            return named[0]
 
         def between(low: bytes, high: bytes) -> list[tuple[Any, ...]]:
             statement = (
@@ -139,6 +141,9 @@ class SharedDocuments:
             )
             return self._db.query(statement, (self._no, low, high))
 
+        found = find_named(reference, named, between, size=ID_BYTES, word=self.word)
+        if found is not None:
+            return found
         try:
             return find_reference(
                 reference, between, size=ID_BYTES, word=self.word, whose=f"a {self.word}", where="here"

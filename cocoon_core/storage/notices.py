@@ -87,8 +87,13 @@ class NoticeTable:
 
     def __init__(self, database: Database, group_no: int) -> None:
         self._db, self._no = database, group_no
+        self._counts: dict[str, int] = {}  # of each kind, as long as it is known; only whoever adds notices asks
 
     # --- writing, inside a transaction
+
+    def forget_counts(self) -> None:
+        """They are other than was counted: what was added was rolled back, or one was taken away."""
+        self._counts = {}
 
     def begin(self, device: DeviceId) -> None:
         """See to it that there is a stream of this device. Another device, as after a backup was restored, begins
@@ -114,14 +119,19 @@ class NoticeTable:
         )
         last = first + len(notices) - 1
         self._db.execute("UPDATE notice_streams SET last=? WHERE group_no=?", (last, self._no))
-        self._let_go()
+        self._let_go(notices)
         return first, last
 
-    def _let_go(self) -> None:
+    def _let_go(self, added: Sequence[NewNotice]) -> None:
         """Keep MAX_NOTICES: the oldest of the kind that has most go first, so that no flood of one hides another."""
-        rows = self._db.query("SELECT kind, count(*) FROM notices WHERE group_no=? GROUP BY kind", (self._no,))
-        counts = {kind: int(count) for kind, count in rows}
-        for kind, number in _too_many(counts):
+        if self._counts:
+            for notice in added:
+                self._counts[str(notice.kind)] = self._counts.get(str(notice.kind), 0) + 1
+        else:
+            rows = self._db.query("SELECT kind, count(*) FROM notices WHERE group_no=? GROUP BY kind", (self._no,))
+            self._counts = {kind: int(count) for kind, count in rows}
+        for kind, number in _too_many(self._counts):
+            self._counts[kind] -= number
             rows = self._db.query(
                 "SELECT number FROM notices WHERE group_no=? AND kind=? ORDER BY number LIMIT ?",
                 (self._no, kind, number),
@@ -130,6 +140,11 @@ class NoticeTable:
             self._db.execute(
                 "UPDATE notice_streams SET lost_to=max(lost_to, ?) WHERE group_no=?", (rows[-1][0], self._no)
             )
+
+    def remove(self, number: int) -> None:
+        """Another says what it said: nobody misses it."""
+        self.forget_counts()
+        self._db.execute("DELETE FROM notices WHERE group_no=? AND number=?", (self._no, number))
 
     def set_read(self, numbers: Iterable[int]) -> int:
         return self._db.executemany(
@@ -165,19 +180,21 @@ class NoticeTable:
 
     def after(self, number: int, limit: int) -> list[StoredNotice]:
         """Those after a number, in their order."""
-        return self._read(
-            f"SELECT {_COLUMNS} FROM notices WHERE group_no=? AND number>? ORDER BY number", number, limit
-        )
+        return self._read("number>? ORDER BY number LIMIT ?", number, limit)
 
     def before(self, number: int, limit: int, *, unread: bool) -> list[StoredNotice]:
         """Those before a number, the newest first."""
         only = " AND NOT read" if unread else ""
-        return self._read(
-            f"SELECT {_COLUMNS} FROM notices WHERE group_no=? AND number<?{only} ORDER BY number DESC", number, limit
-        )
+        return self._read(f"number<?{only} ORDER BY number DESC LIMIT ?", number, limit)
 
-    def _read(self, sql: str, number: int, limit: int) -> list[StoredNotice]:
-        rows = self._db.query(f"{sql} LIMIT ?", (self._no, number, limit))
+    def unread_about(self, kind: str, subject: bytes, member: bytes | None) -> StoredNotice | None:
+        """The newest unread one of that kind about that; of that member alone, if one is named."""
+        which = "subject=? AND kind=? AND NOT read AND (? IS NULL OR member=?) ORDER BY number DESC LIMIT 1"
+        found = self._read(which, subject, kind, member, member)
+        return found[0] if found else None
+
+    def _read(self, which: str, *values: int | str | bytes | None) -> list[StoredNotice]:
+        rows = self._db.query(f"SELECT {_COLUMNS} FROM notices WHERE group_no=? AND {which}", (self._no, *values))
         return [
             StoredNotice(number, kind, subject, member, words, time_ms, bool(read))
             for number, kind, subject, member, words, time_ms, read in rows

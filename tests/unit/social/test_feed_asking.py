@@ -45,6 +45,7 @@ async def test_everybody_sees_who_answered_a_call(world: World) -> None:
     chi.skew_ms = 2 * DAY_MS
     dee.skew_ms = 2 * DAY_MS
     await dee.group.feed.answer(call.id, "no")
+    await ana.group.feed.answer(call.id, "yes", "I do, of course: I called.")
     await world.level()
     for seat in (ana, ben, chi, dee):
         answers = await seat.group.feed.answers(call.id)

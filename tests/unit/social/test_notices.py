@@ -48,6 +48,17 @@ def me(seat: Seat) -> bytes:
     return bytes(member)
 
 
+async def test_a_page_of_none_is_refused_and_passes_over_nothing(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    token = ana.group.notices.newest
+    await ben.group.feed.post("hello")
+    await world.level()
+    for limit in (0, -1):
+        with pytest.raises(UsageError):
+            await ana.group.notices.after(token, limit)
+    assert [notice.text for notice in (await ana.group.notices.after(token)).notices] == ["hello"]
+
+
 async def test_posts_and_replies_of_others_are_told_and_what_others_say_to_each_other_is_not(world: World) -> None:
     ana, ben, chi = await world.group("ana", "ben", "chi")
     root = await ana.group.feed.post("Rehearsal on Friday?")
@@ -145,6 +156,7 @@ async def test_who_comes_back_is_told_of_the_last_weeks_and_not_of_what_bears_an
     await ana.sync()
     world.now_ms += 40 * DAY_MS
     await ana.group.feed.post("last days")
+    write(ana, "dated back by hand", "00", at=world.now_ms - 31 * DAY_MS)
     ana.skew_ms = -35 * DAY_MS
     await ana.group.feed.post("dated back")
     await world.level()

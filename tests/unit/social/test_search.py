@@ -358,6 +358,15 @@ async def test_what_cannot_be_asked(ana: Seat, options: dict[str, Any]) -> None:
         await ana.group.search(**options)
 
 
+async def test_who_is_no_member_any_more_is_named(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ben.group.feed.post("soup of ben")
+    await world.level()
+    assert ben.group.me is not None
+    await ana.group.remove_member(ben.group.me)
+    assert [one.author for one in await ana.group.search("soup")] == ["Ben"]
+
+
 async def test_a_backup_leaves_search_out_and_the_restored_profile_finds_all(ana: Seat) -> None:
     from cocoon_core.storage.dump import dump, load, read_records
 

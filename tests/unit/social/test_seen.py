@@ -151,6 +151,35 @@ async def test_in_large_groups_nobody_tells(world: World, monkeypatch: pytest.Mo
     assert await ben.group.seen.mark(post.id) == 0
 
 
+async def test_what_a_reader_takes_back_is_seen_no_more(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ben.group.profile.set(tells_seen=True)
+    post = await ana.group.feed.post("hello")
+    await world.level()
+    await shown(world, ben, post=post.id)
+    assert await names_of(ana, post.id) == ["Ben"]
+    (record,) = [one for one in ben.replica.documents.all() if one.descriptor.name.startswith("seen/")]
+    with ben.replica.change(record.descriptor) as root:
+        for key in [key for key in root if len(root[key]) == NOTICE_BYTES]:
+            del root[key]
+    await world.level()
+    assert await names_of(ana, post.id) == []
+    rebuild_everything(ana)
+    assert await names_of(ana, post.id) == []
+
+
+async def test_a_clock_that_was_ahead_once_keeps_nobody_from_telling(world: World) -> None:
+    ana, ben = await world.group("ana", "ben")
+    await ben.group.profile.set(tells_seen=True)
+    first, second = await ana.group.feed.post("one"), await ana.group.feed.post("two")
+    await world.level()
+    ben.skew_ms = 365 * DAY_MS
+    await shown(world, ben, post=first.id)
+    ben.skew_ms = 0
+    await shown(world, ben, post=second.id)
+    assert await names_of(ana, second.id) == ["Ben"]
+
+
 # --- what hostile members write
 
 
@@ -202,6 +231,25 @@ async def test_attack_43_what_is_no_box_and_no_notice_costs_little_and_harms_not
     assert len(tried) == 2
     await shown(world, ben, post=post.id)
     assert await names_of(ana, post.id) == ["Ben"]
+
+
+async def test_attack_43_no_more_secrets_of_a_document_are_kept_than_are_worth_trying(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is tried for each notice of that document."""
+    ana, mal = await world.group("ana", "mal")
+    monkeypatch.setattr(seen, "MAX_SEEN_BOXES", 3)
+    group, own, to = ana.replica.group, ana.replica.keys.hpke.public, ana.group.me
+    assert to is not None
+    assert mal.group.me is not None
+    boxes = {
+        f"seen:{number}": make_box(Secret(bytes([number]) * 32), [own] * 4, group, mal.group.me, to)
+        for number in range(5)
+    }
+    put(world, mal, ana, boxes)
+    await ana.sync()
+    rebuild_everything(ana)
+    assert ana.replica.database.query_value("SELECT count(*) FROM seen_keys") == 3
 
 
 # --- the two kinds of values
