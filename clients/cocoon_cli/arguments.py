@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from textwrap import fill
@@ -21,7 +22,6 @@ from cocoon_cli.output import Printed
 from cocoon_cli.standard_input import STANDARD_INPUT
 from cocoon_core.errors import LocalStateError, UsageError
 
-NOTE_COLUMNS = 78  # of a note that stands above examples
 _BYTES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -33,7 +33,18 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (`{self.prog} --help` shows how)")
+        raise UsageError(f"{_say_mistake(message)} (`{self.prog} --help` shows how)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Say what was meant, where it is near; the inherited message counts everything up."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        near = get_close_matches(str(value), names, 1, 0.7)
+        if action.nargs == argparse.PARSER:
+            meant = f"; did you mean `{self.prog} {near[0]}`?" if near else ""
+            raise argparse.ArgumentError(None, f"there is no command {str(value)[:40]!r}{meant}")
+        raise argparse.ArgumentError(None, f"{str(value)[:40]!r} is none of: {', '.join(names)}")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print a help, without the silence of the inherited one where it cannot be."""
@@ -45,13 +56,32 @@ class Parser(argparse.ArgumentParser):
             raise LocalStateError(f"This cannot be printed: {error.strerror}.") from error
 
 
+def _say_mistake(message: str) -> str:
+    """What argparse says, as this program speaks."""
+    missing = message.removeprefix("the following arguments are required: ")
+    if missing != message:
+        *first, last = missing.split(", ")
+        return f"{', '.join(first)} and {last} are missing" if first else f"{last} is missing"
+    if message.endswith(": expected one argument"):
+        return f"{message.removesuffix(': expected one argument').removeprefix('argument ')} needs a value"
+    return message
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps what is written as prose to the terminal, and leaves lines that begin with spaces as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = text.splitlines()
+        return "\n".join(line if line.startswith(" ") or not line else fill(line, width) for line in lines)
+
+
 class Commands:
     """The commands of one parser; nested ones, as in `group new`, are commands of a command."""
 
     def __init__(self, parser: argparse.ArgumentParser, options: Parser) -> None:
         self._options = options
         self._all = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
-        parser.set_defaults(run=partial(_show_commands, parser), passes_on=False)
+        parser.set_defaults(run=partial(_show_commands, parser), passes_on=False, broken_off="")
 
     def add(
         self,
@@ -61,29 +91,40 @@ class Commands:
         note: str | None = None,
         passes_on: bool = False,
         examples: Sequence[str] = (),
+        broken_off: str = "",
     ) -> argparse.ArgumentParser:
         """Add a command with its one-line help, and a note and examples below its options.
 
-        With `passes_on`, what the command does not know itself reaches it as `args.passed_on`.
+        With `passes_on`, what the command does not know itself reaches it as `args.passed_on`. `broken_off` is what
+        people are told who end it with Ctrl-C.
         """
         if examples:
             shown = "\n".join(["examples:", *(f"  {example}" for example in examples)])
-            note = shown if note is None else f"{fill(note, NOTE_COLUMNS)}\n\n{shown}"
+            note = shown if note is None else f"{note}\n\n{shown}"
         parser = self._all.add_parser(
             name,
             help=help,
             description=help,
             epilog=note,
             parents=[self._options],
-            formatter_class=(argparse.RawDescriptionHelpFormatter if passes_on or examples else argparse.HelpFormatter),
+            formatter_class=Help,
         )
-        parser.set_defaults(run=handler, passes_on=passes_on)
+        parser.set_defaults(run=handler, passes_on=passes_on, broken_off=broken_off)
         return parser
 
-    def nest(self, name: str, help: str) -> Commands:
-        """Add a command that only has commands of its own."""
-        parser = self._all.add_parser(name, help=help, description=help, parents=[self._options])
-        return Commands(parser, self._options)
+    def nest(self, name: str, help: str, *, bare: Handler | None = None, **defaults: Any) -> Commands:
+        """Add a command that has commands of its own.
+
+        Args:
+            bare: runs where none of these is given, with `defaults` in place of what it would be given; else they are
+                shown.
+        """
+        description = help if bare is None else f"{help}. Without any of these commands, what there is is shown."
+        parser = self._all.add_parser(name, help=help, description=description, parents=[self._options])
+        nested = Commands(parser, self._options)
+        if bare is not None:
+            parser.set_defaults(run=bare, **defaults)
+        return nested
 
 
 def _show_commands(parser: argparse.ArgumentParser, context: Context, args: argparse.Namespace) -> Printed:

@@ -107,7 +107,10 @@ def _end_of(until: datetime | date | None) -> datetime | None:
     """A day ends at its midnight, in this machine's time zone."""
     if until is None or isinstance(until, datetime):
         return until
-    return datetime.combine(until + timedelta(days=1), time()).astimezone()
+    try:
+        return datetime.combine(until + timedelta(days=1), time()).astimezone()
+    except (OverflowError, OSError):
+        raise UsageError("A call names a day before the end of the year 9999.") from None
 
 
 async def solve_question(group: Group, context: Context, args: argparse.Namespace) -> Outcome:

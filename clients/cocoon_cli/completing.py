@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from cocoon_cli.text import neutralise
 
 FILES, FOLDERS = ":files", ":folders"  # what the shell completes itself
 _SHOWN = 60  # characters of a description
-_PLAIN = re.compile(r"[\w.@+][\w.@+-]*")  # no shell sees more in it, wherever it stands
+_PLAIN = re.compile(r"[\w.+][\w.+-]*")  # no shell sees more in it, wherever it stands, nor splits a word there
+_SHORT_IDS = 8, 16, 32  # characters of an id, of which the least is given that no other begins with
 _FILES = {"FILE", "PATH", "PATH|ID", "PATH|URL"}
 _FOLDERS = {"DIR"}
 
@@ -39,7 +41,7 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], look_up: Loo
     """What may stand in the place of the last word, of which a beginning was typed; `FILES` or `FOLDERS` alone where
     that is for the shell.
     """
-    *before, typed = _join_values(words) or [""]
+    *before, typed = words or [""]
     call = _Call(parser, [])
     for word in before:
         _read(call, word)
@@ -47,9 +49,7 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], look_up: Loo
         name, _, begun = typed.partition("=")
         action = _options(call.parser).get(name)
         answers = [] if action is None or action.nargs == 0 else _values(action, call, look_up)
-        # A shell that splits at the sign puts what is answered in the place of the value alone.
-        whole = "" if list(words[-2:-1]) == ["="] or words[-1] == "=" else f"{name}="
-        return _fitting(answers, begun, whole)
+        return _fitting(answers, begun, f"{name}=")
     if call.awaited is not None:
         return _fitting(_values(call.awaited, call, look_up), typed)
     if typed.startswith("-") and not call.only_arguments:
@@ -57,21 +57,9 @@ def complete(parser: argparse.ArgumentParser, words: Sequence[str], look_up: Loo
         return _fitting([(name, action.help or "") for name, action in options.items() if name[:2] == "--"], typed)
     commands = _commands(call.parser)
     if commands is not None:
-        return _fitting([(one.dest, one.help or "") for one in commands._choices_actions], typed)
+        return _fitting(sorted((one.dest, one.help or "") for one in commands._choices_actions), typed)
     expected = _expected(call)
     return [] if expected is None else _fitting(_values(expected, call, look_up), typed)
-
-
-def _join_values(words: Sequence[str]) -> list[str]:
-    """The words, with those put together that bash takes apart at a sign of equality."""
-    joined: list[str] = []
-    for word in words:
-        follows = bool(joined) and (joined[-1].endswith("=") and joined[-1].startswith("--"))
-        if (word == "=" and joined and joined[-1].startswith("--")) or follows:
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return joined
 
 
 def _read(call: _Call, word: str) -> None:
@@ -116,9 +104,9 @@ def _expected(call: _Call) -> argparse.Action | None:
 
 
 def _values(action: argparse.Action, call: _Call, look_up: LookUp) -> list[Answer]:
-    if action.choices is not None:
-        return [(str(choice), "") for choice in action.choices]
     kind = action.metavar if isinstance(action.metavar, str) else ""
+    if action.choices is not None:
+        return [(str(choice), "") for choice in (kind.split("|") if "|" in kind else action.choices)]
     if kind in _FILES:
         return [(FILES, "")]
     if kind in _FOLDERS:
@@ -140,9 +128,17 @@ def _describe(what: str) -> str:
 
 def name_things(things: Sequence[tuple[str, str]]) -> Iterator[Answer]:
     """Things with ids and names, by their name where no other has it and no shell sees more in it; else by id."""
-    names = [name for _, name in things]
-    for identifier, name in things:
-        if _PLAIN.fullmatch(name) and names.count(name) == 1:
-            yield name, ""
-        else:
-            yield identifier[:8], name
+    names = Counter(name for _, name in things)
+    for (_, name), by_id in zip(things, name_ids(things), strict=True):
+        yield (name, "") if _PLAIN.fullmatch(name) and names[name] == 1 else by_id
+
+
+def name_ids(things: Sequence[tuple[str, str]]) -> Iterator[Answer]:
+    """Things with ids and words, each by as much of its id as no other of them begins with.
+
+    Members choose the ids of what they write: of two that were the same a shell would take the words for a beginning.
+    """
+    beginnings = Counter(identifier[:length] for identifier, _ in things for length in _SHORT_IDS)
+    for identifier, words in things:
+        short = (identifier[:length] for length in _SHORT_IDS if beginnings[identifier[:length]] == 1)
+        yield next(short, identifier), words

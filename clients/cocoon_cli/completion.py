@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from cocoon_cli.arguments import Commands
-from cocoon_cli.completing import Answer, complete, name_things
+from cocoon_cli.bash_words import is_redirected, read_parts
+from cocoon_cli.completing import FILES, Answer, complete, name_ids, name_things
 from cocoon_cli.context import Context
 from cocoon_cli.output import Outcome, Output, Printed
 from cocoon_core.errors import CocoonError
 
-ANSWER = "answer"  # in the place of a shell: what the scripts below ask for
+ANSWER, ANSWER_BASH = "answer", "answer-bash"  # in the place of a shell: what the scripts below ask for
 MOST_LOOKED_UP = "40"  # posts or items
 OF_POSTS = {  # commands whose ids are those of posts
     *("answer", "delete", "edit", "erase", "feed", "hide", "pin", "post"),
@@ -24,61 +25,85 @@ OF_POSTS = {  # commands whose ids are those of posts
 TOGETHER = {"LIST": ("list", "lists"), "NOTE": ("note", "notes"), "EVENT": ("event", "events")}  # command and key
 ASKS = {"CALL": "call", "QUESTION": "question"}
 
+# None of them ever reads what it is answered as a line of the shell: it is split at tabs, compared, and handed to what
+# shows it or puts it, quoted, into the line. bash shows words beside an id only where it lists, and inserts nothing.
 BASH = """\
 # cocoon completion bash; for this shell: source <(cocoon completion bash)
 _cocoon() {
-    local line
+    local line called=$1
+    [[ $called == '~/'* ]] && called=$HOME/${called:2}
+    case $(type -t -- "$called") in
+        file | function) ;;
+        *) called=cocoon ;;
+    esac
     COMPREPLY=()
     while IFS= read -r line; do
         case $line in
             :files) compopt -o default ;;
             :folders) compopt -o dirnames ;;
-            *) COMPREPLY+=("${line%%$'\\t'*}") ;;
+            *)
+                if [[ ${COMP_TYPE-} == 63 ]]; then
+                    COMPREPLY+=("${line/$'\\t'/  }")
+                else
+                    COMPREPLY+=("${line%%$'\\t'*}")
+                fi
+                ;;
         esac
-    done < <("$1" completion answer -- "${COMP_WORDS[@]:1:COMP_CWORD}" </dev/null 2>/dev/null)
+    done < <("$called" completion answer-bash -- "${COMP_WORDS[@]:1:COMP_CWORD}" </dev/null 2>/dev/null)
 }
-complete -F _cocoon cocoon
+complete -o nosort -F _cocoon cocoon 2>/dev/null || complete -F _cocoon cocoon
 """
 ZSH = """\
 #compdef cocoon
 # cocoon completion zsh; for this shell: source <(cocoon completion zsh)
 _cocoon() {
-    local line
-    local -a values shown
-    for line in "${(@f)$(${words[1]} completion answer -- "${(@)words[2,CURRENT]}" </dev/null 2>/dev/null)}"; do
+    local line called=${(Q)words[1]}
+    local -a found
+    [[ $called == '~/'* ]] && called=$HOME/${called[3,-1]}
+    (( $+commands[$called] || $+functions[$called] )) || [[ $called == */* && -x $called ]] || called=cocoon
+    for line in "${(@f)$("$called" completion answer -- \\
+        "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" </dev/null 2>/dev/null)}"; do
         case $line in
             '') ;;
-            :files) _files; return ;;
-            :folders) _files -/; return ;;
-            *) values+=("${line%%$'\\t'*}"); shown+=("${line/$'\\t'/  -- }") ;;
+            :files) compset -P '--*='; _files; return ;;
+            :folders) compset -P '--*='; _files -/; return ;;
+            *$'\\t'*) found+=("${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}") ;;
+            *) found+=("${line//:/\\\\:}") ;;
         esac
     done
-    (( ${#values} )) && compadd -l -d shown -a values
+    (( $#found )) && _describe -V 'what may stand here' found
 }
 if [[ ${funcstack[1]} == _cocoon ]]; then
     _cocoon "$@"
 else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
     compdef _cocoon cocoon
 fi
 """
 FISH = """\
 # cocoon completion fish; for this shell: cocoon completion fish | source
-function __cocoon_complete
-    set -l before (commandline -opc)
+function __cocoon_ask
+    set -g __cocoon_found
+    set -l before (commandline -xpc 2>/dev/null; or commandline -opc)
     set -l current (commandline -ct)
+    set -l plain (string unescape -- $current 2>/dev/null; or string trim -l -c '"\\'' -- $current)
+    set -l called $before[1]
+    type -q -- $called; or set called cocoon
     set -e before[1]
-    for line in (cocoon completion answer -- $before "$current" </dev/null 2>/dev/null)
-        switch $line
-            case ':files'
-                __fish_complete_path $current
-            case ':folders'
-                __fish_complete_directories $current
-            case '*'
-                echo $line
-        end
+    set -l answers ($called completion answer -- $before "$plain" </dev/null 2>/dev/null)
+    switch "$answers[1]"
+        case ':files'
+            return 1
+        case ':folders'
+            set -l option (string match -r -- '^--[^=]*=' $current)
+            set -l begun (string replace -r -- '^--[^=]*=' '' $current)
+            set -g __cocoon_found "$option"(__fish_complete_directories "$begun")
+        case '*'
+            set -g __cocoon_found $answers
     end
+    return 0
 end
-complete -c cocoon -f -a '(__cocoon_complete)'
+complete -c cocoon -n __cocoon_ask -f -k -a '$__cocoon_found'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
@@ -97,17 +122,24 @@ def add_commands(commands: Commands) -> None:
             "cocoon completion fish | source       (in ~/.config/fish/config.fish)",
         ],
     )
-    completion.add_argument("shell", metavar="bash|zsh|fish", choices=[*SCRIPTS, ANSWER], help="your shell")
+    completion.add_argument(
+        "shell", metavar="bash|zsh|fish", choices=[*SCRIPTS, ANSWER, ANSWER_BASH], help="your shell"
+    )
     completion.add_argument("words", nargs="*", help=argparse.SUPPRESS)
 
 
 def run_completion(context: Context, args: argparse.Namespace) -> Outcome | Printed:
     """Print a script, or answer one."""
-    if args.shell == ANSWER:
+    if args.shell in (ANSWER, ANSWER_BASH):
         from cocoon_cli.main import build_parser  # which knows this module
 
-        answers = complete(build_parser(), args.words, lambda kind, path: _look_up(context, args.words, kind, path))
-        return Printed("".join("\t".join(filter(None, answer)) + "\n" for answer in answers), "", 0)
+        words, left = read_parts(args.words) if args.shell == ANSWER_BASH else (args.words, "")
+        if args.shell == ANSWER_BASH and is_redirected(args.words):
+            return Printed(f"{FILES}\n", "", 0)
+        answers = complete(build_parser(), words, lambda kind, path: _look_up(context, words, kind, path))
+        return Printed(
+            "".join("\t".join(filter(None, (value.removeprefix(left), what))) + "\n" for value, what in answers), "", 0
+        )
     script = SCRIPTS[args.shell]
     if context.output.as_json:
         return Outcome(data={"shell": args.shell, "script": script}, draw=lambda screen: None)
@@ -131,13 +163,13 @@ def _look_up(context: Context, words: Sequence[str], kind: str, path: Sequence[s
             return list(name_things([(one["id"], one["name"]) for one in _ask(context, words, command, "show")[key]]))
         if kind in ASKS:
             posts = [post for post in _ask(context, words, "asked")["posts"] if post["ask"] == ASKS[kind]]
-            return [(post["id"][:8], f"{post['author']}: {post['text']}") for post in posts]
+            return list(name_ids([(post["id"], f"{post['author']}: {post['text']}") for post in posts]))
         if kind == "ID" and path[:1] == ["vault"]:
             items = _ask(context, words, "vault", "list", "--limit", MOST_LOOKED_UP)["items"]
-            return [(item["id"][:8], item["name"]) for item in items]
+            return list(name_ids([(item["id"], item["name"]) for item in items]))
         if kind == "ID" and path and path[0] in OF_POSTS:
             posts = _ask(context, words, "feed", "--limit", MOST_LOOKED_UP)["posts"]
-            return [(post["id"][:8], f"{post['author']}: {post['text']}") for post in posts]
+            return list(name_ids([(post["id"], f"{post['author']}: {post['text']}") for post in posts]))
     return []
 
 

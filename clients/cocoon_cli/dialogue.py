@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
+from contextlib import suppress
 
 YES = ("y", "yes")
 
@@ -19,6 +21,8 @@ async def read_line() -> str:
         loop.add_reader(descriptor, ready.set)
     except PermissionError:  # a file, which is always ready
         return sys.stdin.readline().rstrip("\n")
+    except NotImplementedError:  # on Windows
+        return await _read_on_thread(loop)
     try:
         while True:  # byte by byte: what follows the line is for the next question
             await ready.wait()
@@ -29,6 +33,23 @@ async def read_line() -> str:
             line += byte
     finally:
         loop.remove_reader(descriptor)
+
+
+async def _read_on_thread(loop: asyncio.AbstractEventLoop) -> str:
+    """The same where a loop cannot wait for standard input. The end of the process does not wait for the thread."""
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def settle(line: str) -> None:
+        if not answer.done():
+            answer.set_result(line.rstrip("\n"))
+
+    def read() -> None:
+        line = sys.stdin.readline()
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, line)
+
+    threading.Thread(target=read, daemon=True).start()
+    return await answer
 
 
 async def ask_yes(question: str) -> bool:

@@ -18,7 +18,7 @@ _NOTHING = "Nothing was changed."
 
 
 def edit_text(text: str) -> str:
-    """The text as a person left it. VISUAL, else EDITOR, else `vi` says by which program.
+    """The text as a person left it. VISUAL, else EDITOR, else `vi` (`notepad` on Windows) says by which program.
 
     The file lies in a folder of its own that nobody else may enter, in memory where the system has such a place
     (XDG_RUNTIME_DIR), and the whole folder goes when the editor has ended.
@@ -26,13 +26,14 @@ def edit_text(text: str) -> str:
     Raises:
         UsageError: the editor cannot be started, ended with an error, or left no text.
     """
-    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    on_windows = os.name == "nt"
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if on_windows else "vi")
     folder = Path(tempfile.mkdtemp(prefix="cocoon-", dir=_memory()))
     path = folder / "note.txt"
     try:
         path.touch(0o600)
         path.write_bytes(text.encode())
-        code = subprocess.run([*shlex.split(named), str(path)], check=False).returncode
+        code = subprocess.run([*shlex.split(named, posix=not on_windows), str(path)], check=False).returncode
         if code:
             raise UsageError(f"The editor ended with {code}. {_NOTHING}")
         return _as_before(text, path.read_bytes().decode())

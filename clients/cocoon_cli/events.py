@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands, JoinWords, add_yes, file, plain_text, positive
 from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import count, shorten_id, timestamp
+from cocoon_cli.text import count, local_time, shorten_id, timestamp
 from cocoon_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cocoon_core import CalendarEvent, Group
+    from cocoon_core import CalendarEvent, EventReply, Group
 
 ANSWERS = ("yes", "no", "maybe")
+MOST_SHOWN = 50  # unless more are asked for
 _EVENT_HELP = "an event's name, or its id or the beginning of it"
 _AT_HELP = "when it begins: 2026-12-24 18:00, or 2026-12-24 for the whole day"
 _UNTIL_HELP = "when it ends, alike; of whole days the last one"
@@ -27,7 +28,12 @@ _UNTIL_HELP = "when it ends, alike; of whole days the last one"
 def add_commands(commands: Commands) -> None:
     """Add `event` and its commands."""
     family = commands.nest(
-        "event", "what is to take place, and who comes: show, new, reply, change, cancel, remove, export"
+        "event",
+        "what is to take place, and who comes: show, new, reply, change, cancel, remove, export",
+        bare=with_group(show_events),
+        event=None,
+        past=False,
+        limit=MOST_SHOWN,
     )
     show = family.add(
         "show",
@@ -37,7 +43,7 @@ def add_commands(commands: Commands) -> None:
     )
     show.add_argument("event", metavar="EVENT", nargs="?", help=_EVENT_HELP)
     show.add_argument("--past", action="store_true", help="what is over too")
-    show.add_argument("--limit", type=positive, default=50, metavar="N", help="how many (50)")
+    show.add_argument("--limit", type=positive, default=MOST_SHOWN, metavar="N", help="how many (50)")
     new = family.add(
         "new",
         with_group(new_event),
@@ -50,6 +56,7 @@ def add_commands(commands: Commands) -> None:
     )
     new.add_argument("name", metavar="NAME", type=plain_text, help="what it is called")
     new.add_argument("--at", type=when, required=True, metavar="WHEN", help=_AT_HELP)
+    new.add_argument("--past", action="store_true", help="write down what is over already")
     reply = family.add(
         "reply",
         with_group(reply_to_event),
@@ -130,17 +137,19 @@ def event_data(event: CalendarEvent) -> dict[str, Any]:
         "cancelled": event.cancelled,
         "time": timestamp(event.time),
         "edited": None if event.edited is None else timestamp(event.edited),
-        "replies": [
-            {
-                "member": reply.member,
-                "member_id": str(reply.member_id),
-                "answer": reply.answer,
-                "words": reply.words,
-                "time": timestamp(reply.time),
-                "before_change": reply.is_older,
-            }
-            for reply in event.replies
-        ],
+        "replies": [reply_data(reply) for reply in event.replies],
+    }
+
+
+def reply_data(reply: EventReply) -> dict[str, Any]:
+    """A reply to an event as scripts see it."""
+    return {
+        "member": reply.member,
+        "member_id": str(reply.member_id),
+        "answer": reply.answer,
+        "words": reply.words,
+        "time": timestamp(reply.time),
+        "before_change": reply.is_older,
     }
 
 
@@ -169,17 +178,16 @@ def draw_event(screen: Screen, event: CalendarEvent) -> None:
 def describe_time(event: CalendarEvent) -> str:
     """`Thu 24 Dec 2026, 18:00 – 20:00`, in this machine's time zone; whole days are the same everywhere."""
     if event.days:
-        last = event.begins + timedelta(days=event.days - 1)
-        return _day(event.begins) + (f" – {_day(last)}" if event.days > 1 else "")
-    begins = event.begins.astimezone()
+        return _day(event.begins) + (f" – {_day(event.last_day)}" if event.days > 1 else "")
+    begins = local_time(event.begins)
     shown = f"{_day(begins)}, {begins:%H:%M}"
     if event.ends is None:
         return shown
-    ends = event.ends.astimezone()
+    ends = local_time(event.ends)
     return f"{shown} – {'' if ends.date() == begins.date() else f'{_day(ends)}, '}{ends:%H:%M}"
 
 
-def _day(time: datetime) -> str:
+def _day(time: date) -> str:
     return f"{time:%a} {time.day} {time:%b} {time.year}"
 
 
@@ -200,8 +208,19 @@ async def show_events(group: Group, context: Context, args: argparse.Namespace) 
 
 async def new_event(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Announce an event."""
+    _require_to_come(args.until or args.at, args)
     event = await group.calendar.new(args.name, args.at, args.until, place=args.place or "", about=args.about or "")
     return await _changed(event, group, context)
+
+
+def _require_to_come(last: datetime | date, args: argparse.Namespace) -> None:
+    """Raises:
+    UsageError: the year was mistyped, most likely.
+    """
+    now = datetime.now().astimezone()
+    if not args.past and (last < now if isinstance(last, datetime) else last < now.date()):
+        shown = f"{last:%Y-%m-%d %H:%M}" if isinstance(last, datetime) else f"{last}"
+        raise UsageError(f"{shown} is over; name a time that is to come, or say --past to write down what was.")
 
 
 async def reply_to_event(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
@@ -247,9 +266,11 @@ async def export_events(group: Group, context: Context, args: argparse.Namespace
 
 
 def _write_file(path: Path, text: str, *, replace: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
+    def open_for_owner(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8", newline="") as stream:
+        with open(path, "w" if replace else "x", encoding="utf-8", newline="", opener=open_for_owner) as stream:
             stream.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already; take another name, or --force.") from None

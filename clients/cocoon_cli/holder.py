@@ -44,6 +44,9 @@ async def serve_commands(cocoon: Cocoon, context: Context, after_each: Callable[
     Raises:
         LocalStateError: no socket can be made.
     """
+    from cocoon_cli.main import build_parser  # which knows this module
+
+    build_parser()  # loads all commands now, so that what is installed meanwhile does not mix with what runs
     place = SocketPlace.claim(cocoon.home)
     holder = Holder(cocoon, context, after_each)
     try:

@@ -13,7 +13,7 @@ from cocoon_cli.text import count, shorten_id, timestamp
 from cocoon_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cocoon_core import Group, SharedList
+    from cocoon_core import Group, ListInfo, SharedList
 
 _LIST_HELP = "a list's name, or its id or the beginning of it"
 _ITEM_HELP = "what an item says, or its id or the beginning of it"
@@ -24,6 +24,9 @@ def add_commands(commands: Commands) -> None:
     family = commands.nest(
         "list",
         "lists that all write together: show, new, add, done, open, edit, move, drop, clear, rename, remove, restore",
+        bare=with_group(show_lists),
+        list=None,
+        removed=False,
     )
     show = family.add(
         "show",
@@ -107,11 +110,13 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_items(parser: argparse.ArgumentParser, nargs: str) -> None:
+    optional: dict[str, Any] = {"default": []} if nargs == "*" else {}
     parser.add_argument(
         "items",
         metavar="ITEM",
         nargs=nargs,
         type=plain_text,
+        **optional,
         help="what is on it; - reads standard input, a line each",
     )
 
@@ -135,6 +140,18 @@ def list_data(found: SharedList) -> dict[str, Any]:
     }
 
 
+def info_data(one: ListInfo) -> dict[str, Any]:
+    """A list without its items as scripts see it."""
+    return {
+        "id": one.id,
+        "name": one.name,
+        "time": timestamp(one.time),
+        "removed": one.removed,
+        "open": one.open,
+        "done": one.done,
+    }
+
+
 def draw_list(screen: Screen, found: SharedList) -> None:
     """The name, and a line for each item."""
     screen.line((found.name, "bold"), ("  put aside" if found.removed else "", "dim"), "  ", (found.id[:8], "cyan"))
@@ -155,19 +172,7 @@ async def show_lists(group: Group, context: Context, args: argparse.Namespace) -
         for one in found
     ]
     return Outcome(
-        data={
-            "lists": [
-                {
-                    "id": one.id,
-                    "name": one.name,
-                    "time": timestamp(one.time),
-                    "removed": one.removed,
-                    "open": one.open,
-                    "done": one.done,
-                }
-                for one in found
-            ]
-        },
+        data={"lists": [info_data(one) for one in found]},
         draw=lambda screen: screen.table(("ID", "LIST", "OPEN", "DONE"), rows) if rows else None,
         notes=[] if found else ["There are no lists; `cocoon list new NAME` begins one."],
     )

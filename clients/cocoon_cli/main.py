@@ -1,6 +1,8 @@
 """The entry of `cocoon`: read the call, run one command, print its outcome or its error, give the exit code.
 
 Exit codes are those of the error tree in `cocoon_core.errors`; 0 is success, 70 a fault of Cocoon itself, 130 Ctrl-C.
+
+A call loads the module of the command that it names, and no other: `FAMILIES` says which that is.
 """
 
 from __future__ import annotations
@@ -10,40 +12,11 @@ import gc
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
-from cocoon_cli import (
-    audit,
-    calls,
-    check,
-    completion,
-    demo,
-    devices,
-    drafts,
-    events,
-    export,
-    group,
-    invites,
-    lists,
-    members,
-    months,
-    mutes,
-    notes,
-    notices,
-    people,
-    policy,
-    post_changes,
-    posts,
-    profile,
-    recovery,
-    relay,
-    relays,
-    search,
-    sync,
-    vault,
-    verify,
-)
 from cocoon_cli.arguments import Commands, Parser, global_options, read_words
 from cocoon_cli.context import Context
 from cocoon_cli.faults import tell_error
@@ -52,6 +25,38 @@ from cocoon_cli.standard_input import STANDARD_INPUT, StandardInput
 from cocoon_core.errors import LocalStateError
 
 EXIT_INTERRUPTED = 130
+# The modules with commands, in the order of the help, and the commands that each adds.
+FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "profile": ("init", "profile"),
+    "group": ("group",),
+    "invites": ("invite", "revoke", "join", "requests", "vouch", "admit"),
+    "members": ("members", "role", "remove", "leave", "rotate"),
+    "people": ("who", "me", "seen"),
+    "devices": ("device",),
+    "recovery": ("recovery",),
+    "verify": ("verify",),
+    "policy": ("policy",),
+    "relays": ("relays",),
+    "months": ("months",),
+    "posts": ("post", "reply", "feed", "thread"),
+    "post_changes": ("edit", "versions", "delete", "erase", "hide", "unhide", "pin", "unpin"),
+    "drafts": ("draft",),
+    "calls": ("call", "ask", "answer", "solve", "asked"),
+    "lists": ("list",),
+    "notes": ("note",),
+    "events": ("event",),
+    "search": ("search",),
+    "vault": ("vault",),
+    "notices": ("notices",),
+    "mutes": ("mute", "quiet"),
+    "sync": ("sync",),
+    "export": ("export", "import"),
+    "audit": ("audit",),
+    "check": ("check",),
+    "relay": ("relay",),
+    "demo": ("demo",),
+    "completion": ("completion",),
+}
 GARBAGE = 20_000, 20, 20  # objects before they are looked through: loading the core makes many, and none is garbage
 
 
@@ -92,12 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], output: Output) -> int:
     stdin = StandardInput()
     STANDARD_INPUT.set(stdin)
+    args = Namespace()
     try:
         args = parse_call(words)
         return output.finish(args.run(read_context(args, output, words, stdin), args))
     except SystemExit as stop:  # --help and --version end so
         return int(stop.code or 0)
     except KeyboardInterrupt:
+        output.note(*filter(None, [getattr(args, "broken_off", "")]))
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
@@ -125,22 +132,31 @@ def parse_call(words: Sequence[str]) -> Namespace:
     Raises:
         UsageError: there is no such call.
     """
-    return read_words(build_parser(), words)
+    return read_words(build_parser(_family_of(words)), words)
 
 
-def build_parser() -> Parser:
-    """The whole grammar."""
+def build_parser(family: str | None = None) -> Parser:
+    """The whole grammar, or one with the commands of a single family, which reads their calls as the whole one does."""
     options = global_options()
     parser = Parser(
         prog="cocoon", description="Small private groups, through relays that can read nothing.", parents=[options]
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and end")
     commands = Commands(parser, options)
-    belonging = (profile, group, invites, members, people, devices, recovery, verify, policy, relays, months)
-    circle = (posts, post_changes, drafts, calls, lists, notes, events, search, vault)
-    for family in (*belonging, *circle, notices, mutes, sync, export, audit, check, relay, demo, completion):
-        family.add_commands(commands)
+    for name in FAMILIES if family is None else (family,):
+        import_module(f"cocoon_cli.{name}").add_commands(commands)
     return parser
+
+
+def _family_of(words: Sequence[str]) -> str | None:
+    """The family of the command that a call names; None where it names none, or something else stands before it."""
+    rest = iter(words)
+    for word in rest:
+        if word in ("--home", "--group"):
+            next(rest, None)
+        elif word not in ("--json", "--debug") and not word.startswith(("--home=", "--group=")):
+            return next((family for family, commands in FAMILIES.items() if word in commands), None)
+    return None
 
 
 def read_context(args: Namespace, output: Output, words: Sequence[str], stdin: StandardInput) -> Context:

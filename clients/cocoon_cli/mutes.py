@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from cocoon_cli.arguments import Commands, duration
 from cocoon_cli.context import Context, with_profile
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import shorten_id, timestamp
+from cocoon_cli.text import local_time, shorten_id, timestamp
 from cocoon_core.errors import UnknownItemError, UsageError
 
 if TYPE_CHECKING:
@@ -25,18 +26,19 @@ def add_commands(commands: Commands) -> None:
     mute = commands.add(
         "mute",
         with_profile(change_mutes),
-        "be told nothing more of a thread, a member or the whole group; without options, what is muted",
+        "be told nothing more of a thread, list, note, event, member or the group; without options, what is muted",
         "Nobody else learns of it. What happens is kept, and is shown again with --off. That somebody was removed, "
         "that keys changed, and alarms are told all the same.",
         examples=[
             "cocoon mute --thread 4f1c93 --for 1d",
+            "cocoon mute --thread Shopping              (a list, a note or an event, by its name or id)",
             "cocoon mute --person Ben",
             "cocoon mute --everything --for 8h",
             "cocoon mute --person Ben --off",
         ],
     )
     what = mute.add_mutually_exclusive_group()
-    what.add_argument("--thread", metavar="ID", help="any post of it, by its id or the beginning of it")
+    what.add_argument("--thread", metavar="ID", help="any post of it, or a list, note or event, by id or its beginning")
     what.add_argument("--person", metavar="MEMBER", help="name, id or the beginning of it")
     what.add_argument("--everything", action="store_true", help="the whole group")
     mute.add_argument("--for", dest="length", type=duration, metavar="TIME", help="30m, 8h, 7d; else until --off")
@@ -49,7 +51,7 @@ def add_commands(commands: Commands) -> None:
         "`cocoon notices` shows it at any time.",
         examples=["cocoon quiet 22:00-07:00", "cocoon quiet off"],
     )
-    quiet.add_argument("hours", metavar="HH:MM-HH:MM|off", nargs="?", type=_hours)
+    quiet.add_argument("hours", metavar="HOURS", nargs="?", type=_hours, help="22:00-07:00, or off")
 
 
 async def change_mutes(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:
@@ -96,15 +98,20 @@ async def _describe(group: Group, mute: Mute) -> str:
         people = {str(former.id): former.name for former in group.former_members()}
         people |= {str(member.id): member.name for member in group.members()}
         return people.get(mute.subject, shorten_id(mute.subject))
-    try:
+    with suppress(UnknownItemError):
         post = await group.feed.get(mute.subject)
-    except UnknownItemError:
-        return f"the thread {shorten_id(mute.subject)}"
-    return f"the thread {shorten_id(post.id)} of {post.author}"
+        return f"the thread {shorten_id(post.id)} of {post.author}"
+    with suppress(UnknownItemError):
+        return f"the event {(await group.calendar.get(mute.subject)).name}"
+    with suppress(UnknownItemError):
+        return f"the list {(await group.lists.get(mute.subject)).name}"
+    with suppress(UnknownItemError):
+        return f"the note {(await group.notes.get(mute.subject)).name}"
+    return f"the thread {shorten_id(mute.subject)}"
 
 
 def _until(mute: Mute) -> str:
-    return "--off" if mute.until is None else f"{mute.until.astimezone():%d %b %H:%M}"
+    return "for good" if mute.until is None else f"{local_time(mute.until):%d %b %H:%M}"
 
 
 async def change_quiet_hours(cocoon: Cocoon, context: Context, args: argparse.Namespace) -> Outcome:

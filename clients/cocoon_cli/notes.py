@@ -26,7 +26,11 @@ _TEXT_HELP = "what it says, in one or many words; - reads it from standard input
 def add_commands(commands: Commands) -> None:
     """Add `note` and its commands."""
     family = commands.nest(
-        "note", "texts that all write together: show, new, edit, append, write, rename, remove, restore"
+        "note",
+        "texts that all write together: show, new, edit, append, write, rename, remove, restore",
+        bare=SHOW,
+        note=None,
+        removed=False,
     )
     show = family.add(
         "show", with_group(show_notes), "all notes, or one", examples=["cocoon note show", "cocoon note show Packing"]

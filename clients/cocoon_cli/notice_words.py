@@ -17,12 +17,21 @@ _SAYINGS = {
     "solved": "marked your answer",
     "newcomer": "is a member now",
 }
+REPLIES = {"yes": "comes to", "no": "does not come to", "maybe": "may come to"}
 
 
 def say(notice: Notice) -> str:
     """What happened, in a few words without those of a post."""
     name = notice.name or ""
     match str(notice.kind):
+        case "event":
+            return f"{name} announced {notice.title or 'an event'}"
+        case "event-change":
+            return _say_change(notice)
+        case "event-reply":
+            return f"{name} {REPLIES.get(notice.change, 'replied to')} {notice.title or 'your event'}"
+        case "list" | "note" as kind:
+            return _say_together(notice, kind)
         case "removal":
             who = "You are" if notice.me else f"{name} is"
             return f"{who} no longer a member{f': {notice.text}' if notice.text else ''}"
@@ -36,6 +45,31 @@ def say(notice: Notice) -> str:
             return f"{name} {_SAYINGS.get(kind, kind)}"
 
 
+def _say_change(notice: Notice) -> str:
+    what = notice.title or "an event"
+    changes = notice.change.split(", ")
+    others = " and ".join(change for change in changes if change in ("time", "place", "name"))
+    others = f": another {others}" if others else ""
+    if "called off" in changes:
+        return f"{notice.name} called off {what}"
+    if "on again" in changes:
+        return f"{notice.name} lets {what} take place after all{others}"
+    return f"{notice.name} changed {what}{others}"
+
+
+def _say_together(notice: Notice, kind: str) -> str:
+    who, what = notice.name or "Several", f"the {kind} {notice.title}" if notice.title else f"a {kind}"
+    match notice.change:
+        case "new":
+            return f"{who} began {what}"
+        case "put aside":
+            return f"{who} put {what} aside"
+        case "taken out":
+            return f"{who} took {what} out again"
+        case _:
+            return f"{who} changed {what}"
+
+
 def shows_text(notice: Notice) -> bool:
-    """Whether its text is a post's, which stands below what happened."""
-    return notice.post is not None and bool(notice.text)
+    """Whether its text is what somebody wrote, which stands below what happened."""
+    return (notice.post is not None or notice.about is not None) and bool(notice.text)

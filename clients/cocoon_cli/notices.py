@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from cocoon_cli.arguments import Commands, positive
 from cocoon_cli.context import Context, with_profile
 from cocoon_cli.desktop import add_desktop, desktop_of, require_watch
+from cocoon_cli.events import describe_time
 from cocoon_cli.notice_words import say, shows_text
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import age, count, shorten_id, timestamp
 from cocoon_cli.watch import watch_groups
+from cocoon_core.errors import UnknownItemError
 
 if TYPE_CHECKING:
     from cocoon_core import Cocoon, Group, Notice
@@ -26,9 +29,10 @@ def add_commands(commands: Commands) -> None:
         "notices",
         with_profile(show_notices, stays=lambda args: args.watch),
         "what happened that you should know, the newest last; of all groups, unless --group names one",
-        "Posts, replies to you, mentions, calls, answers, who came and went, changed devices and alarms. What stands "
-        "after a ● was not marked as read yet; --read marks it. Scripts read on with --after and the token that they "
-        "got last: nothing is left out, and after a crash nothing is lost.",
+        "Posts, replies to you, mentions, calls, answers, events and who comes to yours, lists and notes that others "
+        "changed, who came and went, changed devices and alarms. What stands after a ● was not marked as read yet; "
+        "--read marks it. Scripts read on with --after and the token that they got last: nothing is left out, and "
+        "after a crash nothing is lost.",
         examples=[
             "cocoon notices --unread",
             "cocoon notices --read",
@@ -60,12 +64,25 @@ async def show_notices(cocoon: Cocoon, context: Context, args: argparse.Namespac
     if args.read:
         for group in groups:
             await group.notices.mark_read()
+    below = {} if context.output.as_json else await _say_events(found)
     data = {
         "notices": [notice_data(group, notice) for group, notices in found for notice in notices],
         "unread": unread,
         "tokens": {str(group.id): group.notices.newest for group in groups},
     }
-    return Outcome(data, lambda screen: _draw(screen, found), _notes(found, unread, args))
+    return Outcome(data, lambda screen: _draw(screen, found, below), _notes(found, unread, args))
+
+
+async def _say_events(found: Sequence[tuple[Group, Sequence[Notice]]]) -> dict[str, str]:
+    """When and where the events are that are announced or changed, by the tokens of their notices."""
+    said = {}
+    for group, notices in found:
+        for notice in notices:
+            if str(notice.kind) in ("event", "event-change") and notice.about is not None:
+                with suppress(UnknownItemError):
+                    event = await group.calendar.get(notice.about)
+                    said[notice.token] = " · ".join(filter(None, (describe_time(event), event.place)))
+    return said
 
 
 async def _show_after(group: Group, args: argparse.Namespace) -> Outcome:
@@ -78,10 +95,12 @@ async def _show_after(group: Group, args: argparse.Namespace) -> Outcome:
         "missed": page.missed,
         "more": page.more,
     }
+    found = [(group, page.notices[::-1])]
+    below = await _say_events(found)
     notes = [f"Go on with --after {page.token}."]
     if page.missed:
         notes.insert(0, "Some that came before these are not kept any more.")
-    return Outcome(data, lambda screen: _draw(screen, [(group, page.notices[::-1])]), notes)
+    return Outcome(data, lambda screen: _draw(screen, found, below), notes)
 
 
 def _notes(found: Sequence[tuple[Group, Sequence[Notice]]], unread: int, args: argparse.Namespace) -> list[str]:
@@ -103,6 +122,9 @@ def notice_data(group: Group, notice: Notice) -> dict[str, Any]:
         "name": notice.name,
         "me": notice.me,
         "post": notice.post,
+        "about": notice.about,
+        "title": notice.title,
+        "change": notice.change,
         "text": notice.text,
         "read": notice.read,
         "token": notice.token,
@@ -123,11 +145,12 @@ async def tell_notices(context: Context, groups: Sequence[Group], group: Group) 
             continue
         if len(groups) > 1:
             screen.line((group.name, "dim"))
-        _draw_notice(screen, notice, datetime.now(UTC))
+        below = await _say_events([(group, [notice])])
+        _draw_notice(screen, notice, datetime.now(UTC), below.get(notice.token, ""))
         output.out.flush()
 
 
-def _draw(screen: Screen, found: Sequence[tuple[Group, Sequence[Notice]]]) -> None:
+def _draw(screen: Screen, found: Sequence[tuple[Group, Sequence[Notice]]], below: Mapping[str, str]) -> None:
     """The oldest first, each group under its name where there are several."""
     now = datetime.now(UTC)
     shown = [(group, notices) for group, notices in found if notices]
@@ -135,16 +158,18 @@ def _draw(screen: Screen, found: Sequence[tuple[Group, Sequence[Notice]]]) -> No
         if len(found) > 1:
             screen.line((group.name, "bold"), ("  " + count(len(notices), "notice"), "dim"))
         for notice in reversed(notices):
-            _draw_notice(screen, notice, now)
+            _draw_notice(screen, notice, now, below.get(notice.token, ""))
 
 
-def _draw_notice(screen: Screen, notice: Notice, now: datetime) -> None:
+def _draw_notice(screen: Screen, notice: Notice, now: datetime, below: str) -> None:
     style = "bold red" if str(notice.kind) == "alarm" else "bold"
     screen.line(
         ("  " if notice.read else "● ", "cyan"),
         (say(notice), style),
         (f"  {age(notice.time, now)}  ", "dim"),
-        (shorten_id(notice.post) if notice.post is not None else "", "cyan"),
+        (shorten_id(notice.post or notice.about or ""), "cyan"),
     )
+    if below:
+        screen.line((below, "dim"), indent=4, hanging=0)
     if shows_text(notice):
         screen.body(notice.text, 4)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cocoon_cli.bars import ByteProgress
-from cocoon_cli.text import as_sentence, columns, neutralise, neutralise_lines
+from cocoon_cli.text import as_sentence, columns, display_width, neutralise, neutralise_lines, wrap_words
 from cocoon_core.errors import CocoonError, LocalStateError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+HANGING = 2  # columns by which the rest of a line that is too long stands further in
+_LINES_AT_ONCE = 500  # of a text that are printed together: each time costs more than a line
 UNPIPED_WIDTH = 100_000  # columns where no terminal says its own: never wrap what a program reads
 
 
@@ -60,6 +63,7 @@ class Screen:
 
         stream = sys.stdout if out is None else out
         own_width = None if terminal is None else terminal.width
+        self._wraps = stream.isatty()
         self._console: Console = PlainConsole(
             file=stream,
             width=own_width if stream.isatty() else UNPIPED_WIDTH,
@@ -70,31 +74,52 @@ class Screen:
             _environ=None if terminal is None else terminal.variables,
         )
 
-    def line(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
-        """One line of parts, each a string or (string, style), joined by nothing."""
+    def line(self, *parts: str | tuple[str, str], indent: int = 0, hanging: int = HANGING) -> None:
+        """One line of parts, each a string or (string, style), joined by nothing.
+
+        Args:
+            hanging: columns by which that stands further in which does not fit the terminal, and so stands below.
+        """
         from rich.text import Text
 
-        text = Text(" " * indent if any(parts) else "")
+        text = Text()
         for part in parts:
             words, style = (part, "") if isinstance(part, str) else part
             text.append(neutralise(words), style)
-        self._console.print(text, soft_wrap=True)
+        room = max(20, self._console.width - indent)
+        lines = [text]
+        if self._wraps and text.cell_len > room:
+            lines = [text.wrap(self._console, room)[0]]
+            rest = text[len(lines[0].plain) :]
+            rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+            further = hanging if hanging <= room // 2 else HANGING
+            lines += rest.wrap(self._console, room - further) if rest else []
+        for number, one in enumerate(lines):
+            one.rstrip()
+            margin = " " * (indent + (further if number else 0)) if one else ""
+            self._console.print(Text(margin) + one, soft_wrap=True)
 
     def body(self, words: str, indent: int) -> None:
-        """A text of many lines, each indented, wrapped to the terminal."""
+        """A text of many lines, each indented, wrapped to the terminal; of many empty ones in a row two are shown."""
         from rich.text import Text
 
+        width, shown = max(20, self._console.width - indent), [""]
         for line in neutralise_lines(words):
-            for wrapped in Text(line).wrap(self._console, max(20, self._console.width - indent)):
-                wrapped.rstrip()
-                self._console.print(Text(" " * indent) + wrapped if wrapped else Text(), soft_wrap=True)
+            is_short = len(line) <= width and line.isascii()
+            for wrapped in [line] if is_short else [part.plain for part in Text(line).wrap(self._console, width)]:
+                part = wrapped.rstrip()
+                if part or shown[-2:] != ["", ""]:
+                    shown.append(" " * indent + part if part else "")
+        for at in range(1, len(shown), _LINES_AT_ONCE):
+            self._console.print(Text("\n".join(shown[at : at + _LINES_AT_ONCE])), soft_wrap=True)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns under a quiet header."""
         head, *lines = columns([header, *rows])
         self.line((head, "dim"))
+        last = display_width(head) - display_width(header[-1])  # where the last column begins
         for line in lines:
-            self.line(line)
+            self.line(line, hanging=last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +204,13 @@ class Output:
         """What people should know beside the result; scripts are not told."""
         if not self.as_json:
             for sentence in sentences:
-                self.err.write(neutralise(sentence) + "\n")
+                self.err.write("\n".join(self._wrap(neutralise(sentence))) + "\n")
+
+    def _wrap(self, sentence: str) -> list[str]:
+        """A sentence as a terminal shows it without cutting words; a program gets it whole."""
+        if self._terminal is not None:
+            return wrap_words(sentence, self._terminal.width) if self._terminal.err else [sentence]
+        return wrap_words(sentence, shutil.get_terminal_size().columns) if self.err.isatty() else [sentence]
 
     def fail(self, error: CocoonError) -> int:
         """Print an error as one sentence, or as one object, and give the exit code."""
@@ -190,7 +221,7 @@ class Output:
             except OSError:
                 pass  # standard output takes nothing: say it to people
         with contextlib.suppress(OSError):
-            self.err.write(f"cocoon: {neutralise(as_sentence(str(error)))}\n")
+            self.err.write("\n".join(self._wrap(f"cocoon: {neutralise(as_sentence(str(error)))}")) + "\n")
             self.err.flush()
         return error.exit_code
 

@@ -102,9 +102,9 @@ def draw_results(screen: Screen, results: Sequence[SearchResult], now: datetime)
         screen.line(
             (shorten_id(result.id), "cyan"),
             (f"  {result.kind:<{width}}  ", "dim"),
-            (result.author, "bold"),
-            (f"  {when}", "dim"),
+            (f"{result.author}  " if result.author else "", "bold"),
+            (when, "dim"),
         )
         pieces = [(words, MARK) if is_sought else words for words, is_sought in result.excerpt()]
         if pieces:
-            screen.line(*pieces, indent=10)
+            screen.line(*pieces, indent=10, hanging=0)

@@ -31,6 +31,7 @@ def add_commands(commands: Commands) -> None:
         "send and fetch; all groups, unless --group names one",
         "While --watch stays, other commands of this profile run through it. With --json, every post, item or "
         "alarm that comes is one JSON object on a line of its own.",
+        broken_off="Broken off. What was sent and what came stays; the next `cocoon sync` goes on.",
     )
     sync.add_argument("--watch", action="store_true", help="stay connected and show what comes, until Ctrl-C")
     sync.add_argument("--away", action="store_true", help="with --watch: do not show others that you are here")
@@ -79,7 +80,9 @@ def _tell_transfer(group: Group, before: Progress, bar: ByteProgress, one: Trans
     """Show how far a file is, in the place of the bar before it."""
     before.end()
     name = group.vault.name_of(one.file) or "a small picture"
-    bar(one.progress.done, one.progress.total, f"{'Sending' if one.up else 'Fetching'} {name}")
+    what = f"{'Sending' if one.up else 'Fetching'} {name}"
+    far = one.progress
+    bar(far.done, far.total, what, part=(one.relay, one.file), is_moving=far.rate > 0)
 
 
 def files_data(reports: Sequence[SyncReport]) -> dict[str, Any]:

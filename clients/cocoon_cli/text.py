@@ -53,6 +53,37 @@ def shorten_id(identifier: str) -> str:
     return identifier[:8]
 
 
+def wrap_words(text: str, width: int) -> list[str]:
+    """A line as lines of at most so many columns, cut between words; a word that is longer stands whole."""
+    if len(text) <= width // 2:
+        return [text]
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    room = 0
+    for word in text.split(" "):
+        taken = cell_len(word)
+        if lines and taken < room:
+            lines[-1] += f" {word}"
+            room -= taken + 1
+        else:
+            lines.append(word)
+            room = width - taken
+    return lines
+
+
+def display_width(text: str) -> int:
+    """The columns that a text takes, wide characters counted as two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def shorten(words: str, most: int) -> str:
+    """The beginning of a text, where it is longer."""
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as aligned lines, wide characters counted as two, with nothing after the last column."""
     from rich.cells import cell_len
@@ -84,11 +115,16 @@ def age(then: datetime, now: datetime) -> str:
 
 def moment(then: datetime) -> str:
     """A time to be met, to the minute: `3 Dec 2026, 18:00`, in the time zone of this machine."""
-    try:
-        there = then.astimezone()
-    except (OverflowError, OSError):  # at the ends of the calendar
-        there = then
+    there = local_time(then)
     return f"{_date(there)}, {there:%H:%M}"
+
+
+def local_time(then: datetime) -> datetime:
+    """A time in the time zone of this machine; at the ends of the calendar, where that cannot be said, as it is."""
+    try:
+        return then.astimezone()
+    except (OverflowError, OSError):
+        return then
 
 
 def hour_age(then: datetime, now: datetime) -> str:

@@ -11,13 +11,17 @@ from cocoon_cli.context import Context, with_group
 from cocoon_cli.output import Outcome, Screen
 from cocoon_cli.text import count, shorten_id, size
 from cocoon_cli.vault_items import item_data
-from cocoon_core.errors import UsageError
+from cocoon_core.errors import StorageFullError, UsageError
 
 if TYPE_CHECKING:
     from cocoon_core import AddedFile, AddProgress, AddReport, Group, VaultItem
 
 LISTED = 20  # files that are told one by one
 _PAGES = ("http://", "https://")
+_FULL = (
+    "There is no room on this device's disk, or it takes nothing more. What was added by then stays; the same command "
+    "goes on with the rest when there is room."
+)
 
 
 def add_adding(vault: Commands) -> None:
@@ -36,6 +40,7 @@ def add_adding(vault: Commands) -> None:
             "cocoon vault add scan.jpg --album Papers --keep-metadata",
             "cocoon vault add https://example.org/recipe --title 'Plum cake' --preview",
         ],
+        broken_off="Broken off. What was added stays, and the same command goes on with the rest.",
     )
     add.add_argument("things", metavar="PATH|URL", nargs="+", help="a file, a folder, or the address of a page")
     add.add_argument("--caption", default="", metavar="TEXT", help="what to say of all of them; of a link, your note")
@@ -72,9 +77,12 @@ async def add_things(group: Group, context: Context, args: argparse.Namespace) -
                 name = far.path.name if far.of == 1 else f"{far.number}/{far.of} {far.path.name}"
                 bar(far.progress.done, far.progress.total, name)
 
-            report = await group.vault.add_all(
-                paths, caption=args.caption, album=args.album, keep_metadata=args.keep_metadata, progress=tell
-            )
+            try:
+                report = await group.vault.add_all(
+                    paths, caption=args.caption, album=args.album, keep_metadata=args.keep_metadata, progress=tell
+                )
+            except StorageFullError as error:
+                raise StorageFullError(_FULL) from error
         items += [one.item for one in report.added]
     return await _outcome(group, context, items, report)
 
@@ -128,7 +136,7 @@ def _file_data(added: AddedFile | None) -> dict[str, Any]:
 
 def _all_skipped(report: AddReport | None) -> str:
     assert report is not None, "there are some"
-    first = "; ".join(f"{one.path.name}: {one.error}" for one in report.skipped[:3])
+    first = "; ".join(str(one.error) for one in report.skipped[:3])
     return f"None of {count(len(report.skipped), 'file')} could be added: {first}"
 
 

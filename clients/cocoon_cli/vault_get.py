@@ -13,12 +13,12 @@ from cocoon_cli.arguments import Commands, file
 from cocoon_cli.bars import ByteProgress
 from cocoon_cli.context import Context, with_group, with_profile
 from cocoon_cli.output import Outcome, Screen
-from cocoon_cli.text import count, shorten_id, size
+from cocoon_cli.text import as_sentence, count, shorten_id, size
 from cocoon_core.errors import LocalStateError, RelayUnavailable, UsageError
 
 if TYPE_CHECKING:
     from cocoon_core import ByteProgress as Far
-    from cocoon_core import Cocoon, Group, OpenedFile, Transfer, VaultItem
+    from cocoon_core import CheckStep, Cocoon, Group, OpenedFile, Transfer, VaultItem
 
 PRIVATE = "Whoever knows this address has the file, as long as it is served; it leads nowhere from other devices."
 NOT_SHOWN = "A browser does not show this ({}): it saves it. `cocoon vault get` does so without one."
@@ -38,6 +38,7 @@ def add_getting(vault: Commands) -> None:
             "cocoon vault get 4f1c93 a07bd2 -o ~/Downloads",
             "cocoon vault get --album Summer -o summer",
         ],
+        broken_off="Broken off. What came is kept: the same command goes on from there.",
     )
     get.add_argument("items", metavar="ID", nargs="*", help="an item's id, or the beginning of it")
     get.add_argument("--album", metavar="NAME", help="all of an album")
@@ -63,6 +64,7 @@ def add_getting(vault: Commands) -> None:
         with_group(pin_items),
         "keep files on this device, whatever the limit, and fetch them now",
         examples=["cocoon vault pin 4f1c93", "cocoon vault pin --album Summer"],
+        broken_off="Broken off. It is pinned, and what came is kept: `cocoon sync` fetches the rest.",
     )
     unpin = vault.add("unpin", with_group(unpin_items), "let files go when the room is needed")
     for command in (pin, unpin):
@@ -74,6 +76,7 @@ def add_getting(vault: Commands) -> None:
         "ask every relay for all files, and put again what one lost and this device has",
         "Renews every lease on the way, and reads all that is on this device anew. What a relay lacks and this device "
         "has not either, is put again by a device that has it, when its member runs this.",
+        broken_off="Broken off. What was put again stays; what is still lacking, the next `cocoon sync` goes on with.",
     )
 
 
@@ -97,13 +100,22 @@ async def get_items(group: Group, context: Context, args: argparse.Namespace) ->
         if target.exists():
             raise UsageError(f"{target} is a file; give a folder for {count(len(ids), 'item')}.")
         target.mkdir(parents=True)
+    elif len(ids) == 1 and target.is_file() and not args.force:
+        raise UsageError(f"There is a file {target} already; --force replaces it.")
+    elif not target.parent.is_dir():
+        raise UsageError(f"There is no folder {target.parent}.")
     saved: list[tuple[VaultItem, Path]] = []
+    items = [await group.vault.item(reference) for reference in ids]
+    total, before = sum(item.size for item in items), 0
     with context.output.byte_progress("Fetching") as bar:
-        for number, reference in enumerate(ids, start=1):
-            item = await group.vault.item(reference)
+        for number, item in enumerate(items, start=1):
             what = item.name if len(ids) == 1 else f"{number}/{len(ids)} {item.name}"
-            tell = partial(_show, bar, what)
+
+            def tell(far: Far, what: str = what, before: int = before, size: int = item.size) -> None:
+                bar(before + far.done * size // max(far.total, 1), total, what)
+
             saved.append((item, await group.vault.get(item.id, target, replace=args.force, progress=tell)))
+            before += item.size
 
     def draw(screen: Screen) -> None:
         for item, path in saved:
@@ -189,16 +201,24 @@ async def unpin_items(group: Group, context: Context, args: argparse.Namespace) 
 
 async def check_vault(group: Group, context: Context, args: argparse.Namespace) -> Outcome:
     """Ask all relays, and mend."""
-    with context.output.byte_progress("Putting again") as bar:
+    with context.output.byte_progress("") as bar:
 
         def tell(one: Transfer) -> None:
-            bar(one.progress.done, one.progress.total, group.vault.name_of(one.file) or "a small picture")
+            what = f"Putting again {group.vault.name_of(one.file) or 'a small picture'}"
+            far = one.progress
+            bar(far.done, far.total, what, part=(one.relay, one.file), is_moving=far.rate > 0)
 
-        report = await group.vault.check(tell)
+        def tell_step(step: CheckStep) -> None:
+            if step.relay:
+                bar.files(step.done, step.total, f"Asking {step.relay}")
+            else:
+                bar(step.done, step.total, "Reading what is on this device")
+
+        report = await group.vault.check(tell, tell_step)
     lines, notes = [], []
     for relay in report.relays:
         if relay.error is not None:
-            lines.append(f"{relay.url}: {relay.error}")
+            lines.append(as_sentence(relay.error if relay.url in relay.error else f"{relay.url}: {relay.error}"))
         elif relay.still_lacking:
             lines.append(f"{relay.url}: lacks {count(relay.still_lacking, 'file')} of {relay.files}.")
         elif relay.lacking:

@@ -10,7 +10,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,7 @@ from cocoon_cli.context import NOT_SENT, Context
 from cocoon_cli.holder import serve_commands
 from cocoon_cli.network import watch_network
 from cocoon_cli.output import Outcome
-from cocoon_cli.post_drawing import draw_post, post_data
 from cocoon_cli.text import count
-from cocoon_cli.vault_items import draw_items, item_data
-from cocoon_core import AlarmRaised
 from cocoon_core.errors import OF_THE_PROFILE, LocalStateError, RelayError
 
 if TYPE_CHECKING:
@@ -124,7 +120,7 @@ class Watch:
             if group not in self._groups:
                 self._groups.append(group)
                 group.set_present(not self._away)
-                shown = self._show(group) if self._show_in is None else self._show_in(self._groups, group)
+                shown = self._show_in(self._groups, group) if self._show_in is not None else self._show(group)
                 self._showing.add(asyncio.create_task(shown))
                 if self._beside is not None:
                     self._showing.add(asyncio.create_task(self._beside(group)))
@@ -169,33 +165,10 @@ class Watch:
             self._tell_stop(group, error)
             await asyncio.Event().wait()
 
-    async def _show(self, group: Group) -> None:
-        output = self._context.output
-        screen = None if output.as_json else output.screen()
-        async for event in group.events():
-            if isinstance(event, AlarmRaised):
-                self._tell_alarm(group, event)
-            for post in await group.feed.changed(event):
-                if screen is None:
-                    output.emit({"group": str(group.id), "post": post_data(post)})
-                else:
-                    if len(self._groups) > 1:
-                        screen.line((group.name, "dim"))
-                    draw_post(screen, post, 0, datetime.now(UTC), elsewhere=post.parent is not None)
-                    output.out.flush()
-            for item in await group.vault.changed(event):
-                if screen is None:
-                    output.emit({"group": str(group.id), "item": item_data(item)})
-                else:
-                    screen.line((f"{item.author} in the vault of {group.name}", "dim"))
-                    draw_items(screen, [item])
-                    output.out.flush()
+    def _show(self, group: Group) -> Coroutine[Any, Any, None]:
+        from cocoon_cli.arrivals import Arrivals  # loads the core
 
-    def _tell_alarm(self, group: Group, alarm: AlarmRaised) -> None:
-        if self._context.output.as_json:
-            self._context.output.emit({"group": str(group.id), "alarm": {"kind": alarm.kind, "message": alarm.message}})
-        else:
-            self._context.output.note(f"Warning ({group.name}): {alarm.message}")
+        return Arrivals(self._context.output, self._groups, group).run()
 
     def _tell_stop(self, group: Group, error: LocalStateError) -> None:
         output = self._context.output
@@ -234,5 +207,8 @@ def _asked_to_end() -> asyncio.Event:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
+        try:
+            loop.add_signal_handler(number, asked.set)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(asked.set))
     return asked

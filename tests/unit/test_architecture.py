@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cocoon_cli.main import FAMILIES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # What the relay may load of the core: the frames, the primitives, and what those need.
@@ -56,6 +58,17 @@ def test_the_relay_loads_of_the_core_only_what_frames_requests_and_primitives_ne
 
 def test_importing_the_core_loads_nothing_heavy_until_a_public_name_is_used() -> None:
     assert not {name.split(".")[0] for name in modules_after("cocoon_core")} & (HEAVY | {"aiohttp", "nacl"})
+
+
+def test_a_call_loads_the_module_of_its_command_and_of_no_other() -> None:
+    code = (
+        "import sys; from cocoon_cli.main import parse_call; parse_call(['--home', 'h', 'feed']); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=search_path(), capture_output=True, text=True, check=True
+    )
+    loaded = {name.removeprefix("cocoon_cli.") for name in done.stdout.split()}
+    assert loaded & FAMILIES.keys() == {"posts"}
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from cocoon_cli.arguments import duration, plain_text, positive, read_words
-from cocoon_cli.main import build_parser, main
+from cocoon_cli.arguments import Parser, duration, plain_text, positive, read_words
+from cocoon_cli.context import ProfileCommand
+from cocoon_cli.main import FAMILIES, build_parser, main, parse_call
 from cocoon_cli.text import as_sentence
 from cocoon_core.errors import UsageError
 
@@ -70,6 +72,38 @@ def test_a_value_after_the_command_wins() -> None:
     assert args.group == "second"
 
 
+@pytest.mark.parametrize("family", ["list", "note", "event"])
+def test_a_family_without_a_command_shows_what_there_is(family: str) -> None:
+    alone, shown = (vars(read_words(build_parser(), words)) for words in ([family], [family, "show"]))
+    differs = {key for key in shown if alone.get(key, ...) != shown[key]}
+    assert differs == {"command", "run"}
+    assert isinstance(alone["run"], ProfileCommand)
+    with pytest.raises(UsageError, match="milk"):
+        read_words(build_parser(), [family, "milk"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["drafts"], "there is no command 'drafts'; did you mean `cocoon draft`?"),
+        (["xyzzy"], "there is no command 'xyzzy'"),
+        (["list", "shwo"], "did you mean `cocoon list show`?"),
+        (["thread"], "ID is missing"),
+        (["event", "new"], "NAME and --at are missing"),
+        (["list", "new"], "NAME is missing"),
+        (["search", "x", "--kind", "fish"], "'fish' is none of: post, reply, file"),
+        (["event", "reply", "Party", "perhaps"], "'perhaps' is none of: yes, no, maybe"),
+        (["mute", "--thread"], "--thread needs a value"),
+    ],
+)
+def test_a_mistake_is_told_in_one_short_sentence(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_words(build_parser(), words)
+    assert said in str(caught.value)
+    assert "`cocoon" in str(caught.value)
+    assert len(str(caught.value)) < 160
+
+
 def test_only_relay_passes_on_what_it_does_not_know() -> None:
     args = read_words(build_parser(), ["relay", "--listen", "127.0.0.1:0", "--data", "d", "--origin", "wss://r"])
     assert args.passed_on == ["--listen", "127.0.0.1:0", "--data", "d", "--origin", "wss://r"]
@@ -105,3 +139,32 @@ def test_a_call_that_no_command_has(words: tuple[str, ...], part: str, capsys: p
     told = json.loads(capsys.readouterr().out)
     assert told["error"]["code"] == "usage"
     assert f"cocoon: {as_sentence(told['error']['message'])}\n" == err
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_of_families_names_the_commands_that_each_adds(family: str) -> None:
+    assert _commands(build_parser(family)) == list(FAMILIES[family])
+
+
+def test_every_command_stands_in_the_whole_grammar_in_the_order_of_the_table() -> None:
+    assert _commands(build_parser()) == [command for commands in FAMILIES.values() for command in commands]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "feed"], ["--json", "--version"], ["dance"], ["--", "feed"]])
+def test_what_names_no_command_first_is_read_by_the_whole_grammar(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str | None] = []
+
+    def noted(family: str | None = None) -> Parser:
+        asked.append(family)
+        return build_parser(family)
+
+    monkeypatch.setattr("cocoon_cli.main.build_parser", noted)
+    with suppress(SystemExit, UsageError):
+        parse_call(words)
+    assert asked == [None]
+
+
+def _commands(parser: Parser) -> list[str]:
+    return [name for action in parser._subparsers._group_actions for name in action.choices]  # type: ignore[union-attr]

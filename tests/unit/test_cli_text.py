@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import time
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,7 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cocoon_cli.text import age, as_sentence, columns, count, neutralise, neutralise_lines, size, timestamp
+from cocoon_cli.output import Screen, Terminal
+from cocoon_cli.text import (
+    age,
+    as_sentence,
+    columns,
+    count,
+    display_width,
+    neutralise,
+    neutralise_lines,
+    size,
+    timestamp,
+    wrap_words,
+)
 
 NOW = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 
@@ -110,3 +125,67 @@ def test_times_in_json_are_utc_with_milliseconds() -> None:
 def test_numbers_are_said_in_words() -> None:
     assert [count(1, "reply"), count(2, "reply"), count(0, "day")] == ["1 reply", "2 replies", "0 days"]
     assert [size(0), size(1023), size(1024), size(5 * 1024 * 1024)] == ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]
+
+
+class ATerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def plain(stream: io.StringIO) -> list[str]:
+    """What was drawn, without styles."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+
+
+def drawn(width: int, *parts: str | tuple[str, str], indent: int = 0, out: io.StringIO | None = None) -> list[str]:
+    stream = ATerminal() if out is None else out
+    Screen(stream, Terminal(True, True, width, {"TERM": "xterm"})).line(*parts, indent=indent)
+    return plain(stream)
+
+
+@pytest.mark.parametrize(
+    "words", ["one two three four five six seven eight nine ten", "шла Саша по шоссе и сосала сушку 大家 好"]
+)
+def test_a_line_that_is_too_long_goes_on_below_without_a_word_cut(words: str) -> None:
+    for width in range(24, 60):
+        lines = drawn(width, words[:7], (words[7:], "dim"), indent=2)
+        assert " ".join(line.strip() for line in lines) == words
+        assert all(display_width(line) <= width for line in lines)
+        assert all(line.startswith("    ") for line in lines[1:])
+        assert lines[0][:3] == "  " + words[0]
+    assert drawn(20, words, out=io.StringIO()) == [words]  # a program gets it whole
+
+
+def test_rows_of_a_table_go_on_below_their_last_column() -> None:
+    stream = ATerminal()
+    Screen(stream, Terminal(True, True, 28, {"TERM": "xterm"})).table(
+        ("ID", "WHAT"), [("4f1c", "some words that are long")]
+    )
+    assert plain(stream) == ["ID    WHAT", "4f1c  some words that are", "      long"]
+
+
+def test_messages_are_cut_between_words() -> None:
+    assert wrap_words("one two three", 7) == ["one two", "three"]
+    assert wrap_words("大家 好", 4) == ["大家", "好"]
+    assert wrap_words("longer-than-that x", 4) == ["longer-than-that", "x"]
+    assert wrap_words("", 4) == [""]
+
+
+def drawn_body(words: str, width: int = 80) -> list[str]:
+    stream = ATerminal()
+    Screen(stream, Terminal(True, True, width, {"TERM": "xterm"})).body(words, 2)
+    return stream.getvalue().splitlines()
+
+
+def test_a_text_is_indented_and_wrapped_and_keeps_its_lines() -> None:
+    assert drawn_body("one\n\n\ntwo\n  three  ") == ["  one", "", "", "  two", "    three"]
+    assert drawn_body("ab " * 12, 22) == ["  ab ab ab ab ab ab ab", "  ab ab ab ab ab"]
+    assert drawn_body("京" * 12, 22) == ["  " + "京" * 10, "  京京"]
+
+
+def test_attack_42_a_text_of_line_ends_keeps_no_terminal_busy() -> None:
+    """A member's post may hold 262,144 of them."""
+    began = time.process_time()
+    assert drawn_body("\n" * 262_144 + "end") == ["", "  end"]
+    assert len(drawn_body("a\n" * 50_000)) == 50_001
+    assert time.process_time() - began < 5

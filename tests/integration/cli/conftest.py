@@ -17,6 +17,9 @@ import pytest
 
 from cocoon_cli.demo_cast import RelayProcess
 from cocoon_core import Cocoon
+from cocoon_core.storage.passphrase import COST_FLOOR
+from cocoon_core.storage.profile import Profile
+from tests.support.commands import run_command
 
 SECONDS = 60  # a command that takes longer hangs
 PASSPHRASE = "a passphrase"
@@ -70,16 +73,9 @@ class Person:
 
     def type(self, *words: str, stdin: bytes = b"") -> Done:
         """Type a command and wait for its end; there is never a traceback."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cocoon_cli", *words],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert b"Traceback" not in done.stdout + done.stderr, done.stderr.decode()
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        code, out, err = run_command(words, self.environment, stdin, SECONDS)
+        assert b"Traceback" not in out + err, err.decode()
+        return Done(code, out.decode(), err.decode())
 
     def do(self, *words: str, stdin: bytes = b"") -> dict[str, Any]:
         """Type a command with --json that must succeed."""
@@ -91,10 +87,10 @@ class Person:
 
 @pytest.fixture
 def make_person(tmp_path: Path) -> Callable[[str], Person]:
-    """Someone new, with a profile."""
+    """Someone new, with a profile that opens as fast as one may."""
 
     def make(name: str) -> Person:
-        Cocoon.init(tmp_path / name, PASSPHRASE)
+        Profile.create(tmp_path / name, PASSPHRASE, cost=COST_FLOOR).close()
         return Person(tmp_path / name)
 
     return make

@@ -18,6 +18,7 @@ from cocoon_cli.output import Output
 from cocoon_cli.standard_input import StandardInput
 
 
+@pytest.mark.long
 def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = subprocess.run([sys.executable, "-m", "cocoon_cli", "demo"], capture_output=True, text=True, check=False)

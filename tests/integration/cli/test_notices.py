@@ -7,7 +7,9 @@ import re
 
 from tests.integration.cli.conftest import Person, interrupt
 
-NOTICE_KEYS = {"group", "number", "kind", "time", "member", "name", "me", "post", "text", "read", "token"}
+NOTICE_KEYS = {"group", "number", "kind", "time", "member", "name", "me", "post", "text", "read", "token"} | {
+    *("about", "title", "change")
+}
 
 
 def test_what_happened_is_listed_marked_and_read_on(family: tuple[Person, Person]) -> None:

@@ -134,6 +134,7 @@ def terminals(folder: Path) -> Iterator[dict[str, Terminal]]:
         window.close()
 
 
+@pytest.mark.long
 def test_a_newcomer_with_three_terminals_gets_there(terminals: dict[str, Terminal], folder: Path, port: int) -> None:
     text = README.replace("8787", str(port))
     blocks = list(read_blocks(text))

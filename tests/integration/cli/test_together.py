@@ -81,18 +81,23 @@ def test_a_note_is_changed_in_an_editor(alone: Person, tmp_path: Path, through_a
         edit()
 
 
-def test_calls_and_questions_are_answered(alone: Person) -> None:  # noqa: F811
-    call = alone.do("call", "Who", "helps?", "--until", "2099-08-01")["id"]
-    question = alone.do("ask", "Who knows a roofer?")["id"]
-    alone.do("answer", call[:8], "no", "I", "am", "away.")
-    reply = alone.do("reply", question, "Mine is good.")["id"]
-    answers = alone.do("asked", call)
+def test_calls_and_questions_are_answered(family: tuple[Person, Person]) -> None:
+    ana, ben = family
+    call = ana.do("call", "Who", "helps?", "--until", "2099-08-01")["id"]
+    question = ana.do("ask", "Who knows a roofer?")["id"]
+    for person in family:
+        person.do("sync")
+    ben.do("answer", call[:8], "no", "I", "am", "away.")
+    reply = ben.do("reply", question, "Mine is good.")["id"]
+    for person in (ben, ana):
+        person.do("sync")
+    answers = ana.do("asked", call)
     assert (answers["yes"], answers["silent"]) == ([], [])
     assert (answers["no"][0]["post"]["text"], answers["no"][0]["late"]) == ("I am away.", False)
-    assert "I am away." in alone.type("asked", call).out
-    assert alone.do("solve", question, reply)["post"]["solved"] == [reply]
-    assert [post["id"] for post in alone.do("asked")["posts"]] == [call]
-    assert alone.type("--json", "answer", question, "yes").error["code"] == "usage"
+    assert "I am away." in ana.type("asked", call).out
+    assert ana.do("solve", question, reply)["post"]["solved"] == [reply]
+    assert [post["id"] for post in ana.do("asked")["posts"]] == [call]
+    assert ana.type("--json", "answer", question, "yes").error["code"] == "usage"
 
 
 def test_what_cannot_be_done_is_said(alone: Person) -> None:  # noqa: F811

@@ -73,6 +73,13 @@ def test_what_cannot_be_done_is_said(alone: Person, tmp_path: Path) -> None:  # 
         done = alone.type("--json", *words)
         assert done.code == 2, words
         assert done.error["message"], words
+    item = alone.do("vault", "add", good)["items"][0]["id"]
+    for target, said in ((good, "--force"), (str(tmp_path / "none" / "x"), "no folder"), ("/dev/null/x", "no folder")):
+        done = alone.type("--json", "vault", "get", item, "-o", target)
+        assert (done.code, said in done.error["message"]) == (2, True), done
+    os.mkfifo(tmp_path / "pipe")
+    pipe = alone.type("--json", "vault", "add", str(tmp_path / "pipe"))
+    assert (pipe.code, pipe.error["message"]) == (2, "this is not a file: pipe")
     some = alone.type("--json", "vault", "add", good, make(tmp_path, "broken.jpg", b"\xff\xd8\xff\xe0\x00"))
     assert some.code == 2
     assert [item["name"] for item in some.json["items"]] == ["good.txt"]
