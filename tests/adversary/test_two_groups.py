@@ -6,8 +6,9 @@ What the person wrote and showed in both is of course in both; it is named here,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,12 @@ from typing import Any
 import pytest
 
 from cocoon_core import joining
+from cocoon_core.errors import UsageError
 from cocoon_core.group import Group
+from cocoon_core.protocol.descriptor import Descriptor, DocumentKind
+from cocoon_core.protocol.encoding import encode
 from cocoon_core.protocol.ids import TopicId
+from cocoon_core.social.circle_view import CIRCLE
 from cocoon_core.storage.database import Database
 from cocoon_core.vault import sealing
 from tests.support.linking import link
@@ -30,6 +35,7 @@ __all__ = ["make_world"]
 SHORTEST = 8  # bytes of a value that is compared; shorter ones are numbers, lengths and words
 WORDS = "the same words in both groups, which are the person's own business"
 SAID = "a line that Ana says of herself in both"
+NAMED = "a name that Ana gives to a list, a note, an event and a document of both"
 PAGE = "https://example.org/the-same-page"
 FILES = 3  # that Ana seals in each group
 # What a person wrote or showed in both groups, what all groups of a relay share, and what is of the device alone.
@@ -39,13 +45,28 @@ ALIKE = {
     ("vault_contents", "source"): "where the file was on this device; it goes nowhere",
     ("notices", "kind"): "a word of this version",
 }
+EMPTY = {  # in one of the groups at least: what waits, what was taken back or went wrong, what only others' acts fill
+    *("alarms", "answers", "beacon_news", "called", "carried", "document_pages", "forks", "guests", "hpke_seeds"),
+    *("letters", "loose_runs", "lost", "lost_requests", "missed", "missing_ends", "notice_readers", "outbox", "owed"),
+    *("parked", "pending", "pending_joins", "pending_links", "promised", "recovering", "refused", "rekeys", "repairs"),
+    *("requests", "restock", "restored", "search_todo", "seen_requests", "set_aside", "side_runs", "signposts"),
+    *("stale_views", "untold", "uploads", "vault_uploads", "verifications", "waiting"),
+}
 OF_THE_PROFILE = {
     *("meta", "relay_tokens", "answered_codes", "recovery", "recovery_indexes", "recovery_hints"),
     "search_state",  # numbers alone
 }
 WORDS_ALIKE = {
     *(WORDS, SAID, PAGE, "example.org", "Ana", "same.jpg", "picture.webp", "image/jpeg", "image/webp"),
-    "seen told",  # what is due
+    *("seen told", "turns forgotten"),  # what is due
+    *(NAMED, f"{WORDS}, edited"),
+}
+
+
+# The descriptor of a document that all groups have, and of one that is called alike in both: neither names a group.
+BYTES_ALIKE = {
+    encode(CIRCLE.to_value()),
+    encode(Descriptor(DocumentKind.SHARED, NAMED, schema=(("words", "map"),)).to_value()),
 }
 
 
@@ -93,7 +114,7 @@ def rows_of(group: Group) -> Rows:
         columns = [row[1] for row in database.query(f"PRAGMA table_info({table})")]
         for row in database.query(f"SELECT * FROM {table} WHERE {where}", {"group": group.replica.record.number}):
             for column, value in zip(columns, row, strict=True):
-                if isinstance(value, bytes) and len(value) >= SHORTEST:
+                if isinstance(value, bytes) and len(value) >= SHORTEST and value not in BYTES_ALIKE:
                     found.values.setdefault((table, column), set()).add(value)
                 elif isinstance(value, str) and len(value) >= SHORTEST and value not in relays:
                     found.texts.setdefault((table, column), set()).add(value)
@@ -175,6 +196,8 @@ async def two_groups(world: World) -> tuple[Group, Group, MemoryRelay]:
     await level(ana, ben, chi, second)
     world.now_ms += 86_400_000  # beacons are due
     await level(ana, ben, chi, second)
+    for group in groups:
+        assert await group.search("same words")
     return groups[0], groups[1], relay
 
 
@@ -188,8 +211,24 @@ async def do_the_same(group: Group, picture: Path) -> None:
     await group.profile.set(about=SAID, picture=picture, tells_seen=True)
     item = await group.vault.add(picture, caption=WORDS)
     await group.vault.add_link(PAGE, note=WORDS)
-    post = await group.feed.post(WORDS, [item])
-    await group.feed.reply(post.id, WORDS)
+    feed = group.feed
+    post = await feed.post(WORDS, [item])
+    reply = await feed.reply(post.id, WORDS, quote=post.id)
+    await feed.edit(reply.id, f"{WORDS}, edited")
+    await feed.call(WORDS, datetime(2027, 1, 1, tzinfo=UTC))
+    await feed.delete((await feed.reply(post.id, WORDS)).id)
+    await feed.erase((await feed.reply(post.id, WORDS)).id)
+    await feed.pin(post.id)
+    await feed.hide(reply.id)
+    await feed.drafts.save(WORDS, reply_to=post.id)
+    await feed.note_here()
+    await group.notices.mute(thread=post.id)
+    await group.lists.new(NAMED, [WORDS])
+    await group.notes.new(NAMED, WORDS)
+    event = await group.calendar.new(NAMED, datetime(2027, 1, 1, tzinfo=UTC), place=WORDS)
+    await group.calendar.reply(event.id, "yes", WORDS)
+    async with group.document(NAMED, schema={"words": dict}).change() as root:
+        root["words"][WORDS] = WORDS
 
 
 async def level(*seats: Seat) -> None:
@@ -212,6 +251,47 @@ async def test_attack_19_nothing_is_equal_in_two_groups_of_one_person(world: Wor
         [*first["envelopes"], *(relay.blobs.kept[name] for name in relay.blobs.kept if name in first["blobs"])]
     )
     assert not [one for one in ids_of(band) if one in held]
+
+
+async def test_what_is_of_one_group_is_nothing_in_another(world: World) -> None:
+    """Ids, items, tokens and events that an app takes from one group and gives to the other by mistake."""
+    family, band, _ = await two_groups(world)
+    post, item = (await family.feed.list())[0], (await family.vault.items())[0]
+    listed, note, event = (
+        (await family.lists.all())[0],
+        (await family.notes.all())[0],
+        (await family.calendar.list())[0],
+    )
+    before = len(await band.feed.list(limit=1_000)), await band.feed.drafts.list()
+    assert band.me is not None
+    mistakes: list[Callable[[], Awaitable[Any]]] = [
+        lambda: band.feed.post("x", [item]),
+        lambda: band.feed.post("x", quote=post.id),
+        lambda: band.feed.post("x", mentions=[family.members()[-1].id]),
+        lambda: band.feed.reply(post.id, "x"),
+        lambda: band.feed.edit(post.id, "x"),
+        lambda: band.feed.erase(post.id),
+        lambda: band.feed.hide(post.id),
+        lambda: band.feed.note_here([post.id]),
+        lambda: band.feed.drafts.save("x", reply_to=post.id),
+        lambda: band.seen.mark(post.id),
+        lambda: band.seen.by(post.id),
+        lambda: band.notices.mute(thread=post.id),
+        lambda: band.vault.remove(item.id),
+        lambda: band.profile.picture(family.me),
+        lambda: band.lists.add(listed.id, "x"),
+        lambda: band.notes.write(note.id, "x"),
+        lambda: band.calendar.reply(event.id, "yes"),
+        lambda: band.remove_member(family.members()[-1].id),
+    ]
+    for number, mistake in enumerate(mistakes):
+        with pytest.raises(UsageError):  # UnknownItemError and UnknownMemberError are such
+            await mistake()
+            raise AssertionError(f"mistake {number} was taken")
+    assert (len(await band.feed.list(limit=1_000)), await band.feed.drafts.list()) == before
+    page = await band.notices.after(family.notices.newest)
+    assert page.missed, "a token of another group is of another stream"
+    assert await band.search(WORDS, author=family.me) == []
 
 
 @pytest.mark.parametrize(
@@ -239,3 +319,18 @@ async def test_every_table_of_a_group_is_compared(world: World) -> None:
     )  # and what these keep their words in
     names = {name for name, _ in rows if not sought_in or not name.startswith(sought_in)}
     assert names - {table for table, _ in tables_of(database)} == OF_THE_PROFILE
+
+
+async def test_nearly_every_table_has_something_to_compare(world: World) -> None:
+    """What is empty in one of the groups is compared with nothing: each such table is known."""
+    family, band, _ = await two_groups(world)
+    database = family.replica.database
+    empty = {
+        table
+        for table, where in tables_of(database)
+        for group in (family, band)
+        if not database.query_value(
+            f"SELECT count(*) FROM {table} WHERE {where}", {"group": group.replica.record.number}
+        )
+    }
+    assert empty <= EMPTY
