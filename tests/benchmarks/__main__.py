@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.benchmarks.catching_up import measure_catching_up
+from tests.benchmarks.crowd import measure_crowd
 from tests.benchmarks.delivering import measure_delivering
 from tests.benchmarks.feed import measure_feed
 from tests.benchmarks.gaps import measure_gaps
@@ -45,6 +46,7 @@ LINES: dict[str, Measure] = {
     "13": measure_vault,
     "14": measure_vault_index,
     "15": measure_feed,
+    "16": measure_crowd,
 }
 
 

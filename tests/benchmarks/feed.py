@@ -1,6 +1,7 @@
 """Line 15: the feed of a group with 100,000 posts, from cold and page by page, and searching it.
 
-Cold means a process that is started for it, with all that it imports; the key comes from a key ring.
+Cold means a process that is started for it, with all that it imports; the key comes from a key ring. Modules are read
+as bytecode, as an installed copy has them: a first, uncounted run writes it, also where the environment forbids that.
 COCOON_BENCH_FEED names a folder in which the profile stays, so that measuring again need not write it again.
 """
 
@@ -40,8 +41,10 @@ async def measure_feed(base: Path, posts: int = POSTS) -> list[Row]:
         use_ring(ring)
         with Profile.open(home, PASSPHRASE) as profile:
             profile.change_passphrase(None)
+    _type(ring, home, "feed", "--limit", "50")
     feed = [_type(ring, home, "feed", "--limit", "50") for _ in range(ROUNDS)]
     session = _run("session", ring, home)
+    _type(ring, home, "search", "the")
     said = json.loads(session.stdout)
     sought = [_type(ring, home, "search", "the") for _ in range(ROUNDS)]
     ordered = sorted(said["searches"])
@@ -84,6 +87,8 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = relay_environment()
     environment["PYTHONPATH"] += os.pathsep + str(REPOSITORY / "clients")
     environment.pop("COCOON_PASSPHRASE", None)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(Path(arguments[1]).parent / "bytecode")  # beside the ring
     command = [sys.executable, "-m", "tests.benchmarks.feed_children", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 

@@ -31,11 +31,14 @@ class FileRing(keyring.backend.KeyringBackend):
         self._path = path
 
     def get_password(self, service: str, username: str) -> str | None:
-        kept: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
-        return kept.get(username)
+        return self._kept().get(username)
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        self._path.write_text(json.dumps({username: password}))
+        self._path.write_text(json.dumps(self._kept() | {username: password}))
+
+    def _kept(self) -> dict[str, str]:
+        kept: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        return kept
 
 
 FileRing.__module__ = "keyring.backends.SecretService"  # for that of this system

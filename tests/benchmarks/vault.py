@@ -84,9 +84,12 @@ def _measure_once(bench: _Bench, base: Path, source: Path, homes: tuple[Path, Pa
     ana, ben = homes
     fresh, bare, out = base / f"source{number}", base / "bare", base / "out"
     source.rename(fresh)  # another file each time: the one before is known
+    _make_way(bare)
     bench.run("bare-seal", fresh, bare)
     bench.run("seal", ana, fresh)
+    _make_way(out)
     bench.run("bare-open", bare, out)
+    _make_way(out)
     bench.run("open", ana, fresh, out)
     _measure_age(bench, base, fresh, out)
     _measure_bare_put(bench, base, bare)
@@ -95,6 +98,12 @@ def _measure_once(bench: _Bench, base: Path, source: Path, homes: tuple[Path, Pa
     for folder in (ana, ben):
         shutil.rmtree(folder / "vault")
     fresh.rename(source)
+
+
+def _make_way(target: Path) -> None:
+    """Let each write a new file, and pay for nothing that was let go of before it."""
+    target.unlink(missing_ok=True)
+    os.sync()
 
 
 def _measure_age(bench: _Bench, base: Path, source: Path, out: Path) -> None:
@@ -106,8 +115,12 @@ def _measure_age(bench: _Bench, base: Path, source: Path, out: Path) -> None:
     recipient = subprocess.run(
         ["age-keygen", "-y", identity], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
-    bench.run_age("age", size, sealed, "-r", recipient, source)
-    bench.run_age("age -d", size, out, "-d", "-i", identity, sealed)
+    for name, target, options in (
+        ("age", sealed, ("-r", recipient, source)),
+        ("age -d", out, ("-d", "-i", identity, sealed)),
+    ):
+        _make_way(target)
+        bench.run_age(name, size, target, *options)
 
 
 def _measure_bare_put(bench: _Bench, base: Path, bare: Path) -> None:
