@@ -18,6 +18,7 @@ from cocoon_core.sync import driver
 from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, RosterChanged
 from tests.support.key_ring import use_key_ring
 from tests.support.relay_process import RelayProcess
+from tests.support.servers import free_ports
 
 LONG = 20.0  # seconds after which an event that did not come is a failure
 
@@ -186,7 +187,7 @@ async def test_a_proof_for_another_origin_opens_nothing(open_profile: Open, tmp_
         assert group.unsent() == 1
 
 
-async def test_what_is_no_relay_is_a_clear_error(open_profile: Open, unused_tcp_port: int) -> None:
+async def test_what_is_no_relay_is_a_clear_error(open_profile: Open) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
@@ -200,7 +201,8 @@ async def test_what_is_no_relay_is_a_clear_error(open_profile: Open, unused_tcp_
         group = await cocoon.create_group("Web", member_name="Ana", relays=[f"ws://127.0.0.1:{port}"])
         with pytest.raises(RelayUnavailable, match="not what a relay answers"):
             await group.sync()
-    other = await cocoon.create_group("Nobody", member_name="Ana", relays=[f"ws://127.0.0.1:{unused_tcp_port}"])
+    (nobodys,) = free_ports(1)
+    other = await cocoon.create_group("Nobody", member_name="Ana", relays=[f"ws://127.0.0.1:{nobodys}"])
     with pytest.raises(RelayUnavailable, match="refused"):
         await other.sync()
 

@@ -16,6 +16,7 @@ from cocoon_relay.config import RelayConfig
 from cocoon_relay.limits import Limits
 from cocoon_relay.relay_store import open_store
 from cocoon_relay.server import Relay
+from tests.support.servers import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _READY = "relay ready at "
@@ -33,14 +34,18 @@ def relay_command(*arguments: str) -> list[str]:
 
 
 class RelayProcess:
-    """`python -m cocoon_relay serve`. `url` is what it printed when it was ready; `data` is its directory."""
+    """`python -m cocoon_relay serve`. `url` is what it printed when it was ready; `data` is its directory.
 
-    def __init__(self, data: Path, *arguments: str, port: int = 0) -> None:
+    Its port is kept for it: when it has ended, another one can be started there.
+    """
+
+    def __init__(self, data: Path, *arguments: str, port: int | None = None) -> None:
         self.data = data
         self._errors = data.with_name(data.name + ".stderr")
+        listen = f"127.0.0.1:{port or free_ports(1)[0]}"
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                relay_command("serve", "--listen", f"127.0.0.1:{port}", "--data", str(data), *arguments),
+                relay_command("serve", "--listen", listen, "--data", str(data), *arguments),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=relay_environment(),

@@ -7,6 +7,7 @@ started it, should that be killed.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import json
 import os
@@ -19,18 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
 START_SECONDS: Final = 60.0
 _ACCESS_KEY, _SECRET_KEY = "tests", "tests-secret"
 _PR_SET_PDEATHSIG: Final = 1
-_PORTS: Final = (11_000, 32_000)
+_PORTS: Final = range(11_000, 32_000, 100)
 # A child dies with the thread that started it: this one lives as long as the process.
 _STARTER: Final = ThreadPoolExecutor(1, thread_name_prefix="servers")
 
@@ -186,18 +188,37 @@ class S3Server:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that were free a moment ago.
+    """Ports of loopback on which nobody listens, and which no other process of tests is given while this one runs.
 
-    Not of those that the system gives to clients: one that tries to reach a server which is down, again and again,
-    would some time be given that very port, and so keep it from coming back.
+    So a server can be started at one later, or again, and where none is started there is none. They are not of those
+    that the system gives away: to a client that tries to reach a server which is down it would some time give that
+    very port, and to a server of another test too.
     """
-    found: list[int] = []
-    while len(found) < number:
-        port = random.randrange(*_PORTS)
-        with socket.socket() as one, suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found
+    return list(islice(_own_ports(), number))
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """The ports of a hundred that is this process's own, each again and again: its first is held by a socket of UDP,
+    which is in the way of nobody but of those who seek a hundred.
+    """
+    for first in random.sample(_PORTS, len(_PORTS)):
+        holder = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            holder.bind(("127.0.0.1", first))
+        except OSError:
+            holder.close()
+            continue
+        atexit.register(holder.close)
+        return filter(_is_free, cycle(range(first + 1, first + _PORTS.step)))
+    raise RuntimeError("no ports are left for tests")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one, suppress(OSError):
+        one.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def wait_listens(port: int, process: subprocess.Popen[Any]) -> None:

@@ -20,6 +20,7 @@ from cocoon_core import Cocoon
 from cocoon_core.storage.passphrase import COST_FLOOR
 from cocoon_core.storage.profile import Profile
 from tests.support.commands import run_command
+from tests.support.servers import free_ports
 
 SECONDS = 60  # a command that takes longer hangs
 PASSPHRASE = "a passphrase"
@@ -96,10 +97,17 @@ def make_person(tmp_path: Path) -> Callable[[str], Person]:
     return make
 
 
+def make_relay(folder: Path) -> RelayProcess:
+    """A relay at a port that is kept for it, also while it does not run."""
+    process = RelayProcess(folder)
+    process.url = f"ws://127.0.0.1:{free_ports(1)[0]}"
+    return process
+
+
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[RelayProcess]:
     """A running relay; it must end in good order."""
-    process = RelayProcess(tmp_path / "relay")
+    process = make_relay(tmp_path / "relay")
     process.start()
     yield process
     process.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from cocoon_cli.main import main
 from cocoon_cli.text import as_sentence
 from cocoon_core import Cocoon
 from tests.integration.cli.conftest import Done, Person
+from tests.support.servers import free_ports
 
 
 def require_sentence(done: Done, *parts: str) -> None:
@@ -140,8 +140,7 @@ def test_a_link_that_is_not_whole(make_person: Callable[[str], Person]) -> None:
 
 def test_a_relay_that_nobody_runs(make_person: Callable[[str], Person]) -> None:
     ana, ben = make_person("ana"), make_person("ben")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # closed again below: nobody listens there
+    (port,) = free_ports(1)
     ana.do("group", "new", "Family", "--relay", f"ws://127.0.0.1:{port}")
     ana.do("post", "kept")
     require_mistake(ana, ("sync",), 5, "relay_unavailable")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.servers import free_ports
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
 END = "--- end of command"
@@ -112,13 +113,6 @@ def require_lines(expected: tuple[str, ...], printed: list[str], command: str) -
 
 
 @pytest.fixture
-def port() -> int:
-    """A port that is free for the relay."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A clone after `make venv`."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -135,7 +129,8 @@ def terminals(folder: Path) -> Iterator[dict[str, Terminal]]:
 
 
 @pytest.mark.long
-def test_a_newcomer_with_three_terminals_gets_there(terminals: dict[str, Terminal], folder: Path, port: int) -> None:
+def test_a_newcomer_with_three_terminals_gets_there(terminals: dict[str, Terminal], folder: Path) -> None:
+    (port,) = free_ports(1)
     text = README.replace("8787", str(port))
     blocks = list(read_blocks(text))
     assert [block.terminal for block in blocks] == ["1", "2", "3", "2", "2", "2"]

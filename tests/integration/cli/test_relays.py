@@ -10,7 +10,7 @@ import pytest
 
 from cocoon_cli.demo_cast import RelayProcess
 from cocoon_relay.tokens import TOKENS_NAME, add_token, revoke_token
-from tests.integration.cli.conftest import Person
+from tests.integration.cli.conftest import Person, make_relay
 from tests.support.relay_process import RelayProcess as ServedRelay
 
 Family = tuple[Person, Person]
@@ -21,7 +21,7 @@ NOWHERE = "ws://127.0.0.1:9"
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[RelayProcess]:
     """A second relay."""
-    process = RelayProcess(tmp_path / "other")
+    process = make_relay(tmp_path / "other")
     process.start()
     yield process
     process.stop()
