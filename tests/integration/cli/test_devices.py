@@ -213,7 +213,7 @@ def test_safety_numbers_are_equal_and_a_new_device_clears_the_mark_loudly(
 def test_mistakes_are_told(relay: RelayProcess, ana: Person) -> None:
     for words, code in (
         (("device", "accept", "cocoon-device:nonsense"), "invalid_link"),
-        (("device", "remove", "ffff", "--yes"), "unknown_item"),
+        (("device", "remove", "ffffffffffff", "--yes"), "unknown_item"),
         (("verify", "Nobody"), "unknown_member"),
         (("verify", "Ana"), "usage"),
         (("device", "link", "--relay", "ws://127.0.0.1:1"), "relay_unavailable"),
