@@ -124,10 +124,10 @@ def test_shared_references_do_not_expand() -> None:
     """Mended: cbor2 decodes tags by default, and re-encoding what was shared took time exponential in the input."""
     bomb = shared_bomb(levels=15, width=8)
     assert len(bomb) < 600
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(MalformedError):
         decode(bomb)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 def test_the_bomb_is_one_for_a_decoder_that_takes_tags() -> None:

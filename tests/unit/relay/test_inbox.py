@@ -22,10 +22,11 @@ class Note:
 
 
 class Taking:
-    """A thread that takes from an inbox, and says what it took once it may go on."""
+    """A thread that takes from an inbox, and says what it took once it may go on. `begun` counts what it was given."""
 
     def __init__(self, inbox: Inbox[Note], *, jobs: int = 1_000, size: int = 1_000_000) -> None:
         self.batches: list[list[int]] = []
+        self.begun = 0
         self.may_write = threading.Semaphore(1_000_000)
         self._inbox = inbox
         self._limits = (jobs, size)
@@ -36,10 +37,15 @@ class Taking:
 
     def _work(self) -> None:
         while notes := self._inbox.take(*self._limits):
+            self._loop.call_soon_threadsafe(self._begin)
             self.may_write.acquire()
             self.batches.append([note.name for note in notes])
             self._inbox.rest()
             self._loop.call_soon_threadsafe(self._done)
+
+    def _begin(self) -> None:
+        self.begun += 1
+        self._news.set()
 
     def _done(self) -> None:
         self._news.set()
@@ -52,6 +58,12 @@ class Taking:
     async def until(self, number: int) -> None:
         async with asyncio.timeout(20):
             while len(self.taken) < number:
+                await self._news.wait()
+                self._news.clear()
+
+    async def until_begun(self, batches: int) -> None:
+        async with asyncio.timeout(20):
+            while self.begun < batches:
                 await self._news.wait()
                 self._news.clear()
 
@@ -84,7 +96,7 @@ async def test_what_comes_while_it_writes_is_the_next_transaction() -> None:
     taking = Taking(inbox)
     with written_slowly(taking):
         inbox.put(Note(0))
-        await asyncio.sleep(0.01)
+        await taking.until_begun(1)
         for name in range(1, 20):
             inbox.put(Note(name))
             await asyncio.sleep(0)
@@ -138,7 +150,7 @@ async def test_the_end_takes_what_waits() -> None:
     taking = Taking(inbox)
     with written_slowly(taking):
         inbox.put(Note(0))
-        await asyncio.sleep(0.01)
+        await taking.until_begun(1)
         inbox.put(Note(1))
         inbox.close()
     await asyncio.to_thread(taking.thread.join, 20)
