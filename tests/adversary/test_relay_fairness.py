@@ -35,6 +35,7 @@ from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
     transport_of,
 )
 from tests.support.relay_process import serve_relay
+from tests.support.waits import COMES, NEVER
 
 Http = aiohttp.ClientSession
 WIDE = {"connection_puts_burst": 10**6, "connection_put_bytes_burst": 10**12, "topic_deliveries_burst": 10**12}
@@ -270,19 +271,19 @@ async def _attack_uploads(http: Http, relay: Relay) -> None:
 
 async def test_attack_43_one_address_has_only_so_many_uploads(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", address_uploads=2) as relay:
-        await asyncio.wait_for(_attack_uploads(http, relay), 20)
+        await asyncio.wait_for(_attack_uploads(http, relay), COMES)
 
 
 async def test_attack_43_is_seen_when_uploads_are_not_counted(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises(AssertionError):
-            await asyncio.wait_for(_attack_uploads(http, relay), 20)
+            await asyncio.wait_for(_attack_uploads(http, relay), COMES)
 
 
 # --- 8: slow drip, both ways
 
 
-async def _attack_slow_reader(http: Http, relay: Relay) -> None:
+async def _attack_slow_reader(http: Http, relay: Relay, seconds: float = COMES) -> None:
     """A reader takes nothing, but keeps its connection alive; it costs the relay what was written to it."""
     key = make_key()
     slow, quick = await open_client(http, relay, key), await open_client(http, relay, key)
@@ -290,7 +291,7 @@ async def _attack_slow_reader(http: Http, relay: Relay) -> None:
     for _ in range(80):
         assert isinstance(await quick.put(key, make_envelope(100_000)), Ack)
     assert await quick.entries(80)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(seconds):
         while relay.connections > 1:
             with suppress(ConnectionError, aiohttp.ClientError):
                 await slow.wire.socket.ping()  # type: ignore[attr-defined]
@@ -307,10 +308,10 @@ async def test_attack_08_a_reader_that_does_not_read_is_cut_off(tmp_path: Path, 
 async def test_attack_08_is_seen_when_readers_have_all_the_time(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", connection_put_bytes_burst=10**12, stop_seconds=0.2) as relay:
         with pytest.raises(TimeoutError):
-            await _attack_slow_reader(http, relay)
+            await _attack_slow_reader(http, relay, NEVER)
 
 
-async def _attack_slow_download(http: Http, relay: Relay) -> None:
+async def _attack_slow_download(http: Http, relay: Relay, seconds: float = COMES) -> None:
     key = make_key()
     await open_client(http, relay, key)
     headers = await authorize(http, relay.url, key)
@@ -323,7 +324,7 @@ async def _attack_slow_download(http: Http, relay: Relay) -> None:
         request = f"GET {url.partition(str(relay.port))[2]} HTTP/1.1\r\nHost: x\r\n"
         await loop.sock_sendall(raw, f"{request}Authorization: {headers['Authorization']}\r\n\r\n".encode())
         await loop.sock_recv(raw, 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(seconds):
             while relay._doors.open > 2:
                 async with http.get(f"{http_url(relay.url)}/healthz") as answer:
                     assert answer.status == 200
@@ -338,10 +339,10 @@ async def test_attack_08_a_download_that_is_not_taken_is_cut_off(tmp_path: Path,
 async def test_attack_08_is_seen_when_downloads_have_all_the_time(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", address_requests_burst=10**9, stop_seconds=0.2) as relay:
         with pytest.raises(TimeoutError):
-            await _attack_slow_download(http, relay)
+            await _attack_slow_download(http, relay, NEVER)
 
 
-async def _attack_dripping_upload(http: Http, relay: Relay) -> None:
+async def _attack_dripping_upload(http: Http, relay: Relay, seconds: float = COMES) -> None:
     """A byte comes before each patience ends, and so the upload would never."""
     key = make_key()
     await open_client(http, relay, key)
@@ -359,7 +360,7 @@ async def _attack_dripping_upload(http: Http, relay: Relay) -> None:
 
     task = asyncio.create_task(drip())
     try:
-        assert b" 503 " in await asyncio.wait_for(reader.readline(), 3)
+        assert b" 503 " in await asyncio.wait_for(reader.readline(), seconds)
     finally:
         task.cancel()
         writer.close()
@@ -374,7 +375,7 @@ async def test_attack_08_an_upload_that_drips_is_dropped(tmp_path: Path, http: H
 async def test_attack_08_is_seen_when_a_drip_is_enough(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", upload_seconds=0.5, stop_seconds=0.2) as relay:
         with pytest.raises(TimeoutError):
-            await _attack_dripping_upload(http, relay)
+            await _attack_dripping_upload(http, relay, NEVER)
 
 
 # --- the lane itself

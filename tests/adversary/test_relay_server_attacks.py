@@ -63,14 +63,15 @@ from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
     transport_of,
 )
 from tests.support.relay_process import RelayProcess, serve_relay
+from tests.support.waits import COMES, NEVER
 
 Http = aiohttp.ClientSession
 
 
-async def _require_ended(client: RelayClient) -> None:
+async def _require_ended(client: RelayClient, seconds: float = COMES) -> None:
     with pytest.raises(RelayUnavailable):
         while True:
-            await asyncio.wait_for(client.wire.receive(), 2)
+            await asyncio.wait_for(client.wire.receive(), seconds)
 
 
 async def _require_healthy(http: Http, relay: Relay | RelayProcess) -> None:
@@ -204,7 +205,7 @@ async def test_attack_02_is_seen_when_a_proof_serves_anywhere(
     monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
     async with serve_relay(tmp_path / "data") as relay, serve_relay(tmp_path / "other") as other:
         with pytest.raises((AssertionError, TimeoutError)):
-            await asyncio.wait_for(_attack_replay(http, relay, other), 3)
+            await asyncio.wait_for(_attack_replay(http, relay, other), NEVER)
 
 
 # --- 4: reflection
@@ -246,7 +247,7 @@ async def test_attack_04_is_seen_when_directions_share_their_numbers(
     monkeypatch.setattr(connection_module, "decode_client_frame", decode_either)
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises((AssertionError, TimeoutError)):
-            await asyncio.wait_for(_attack_reflect(http, relay), 2)
+            await asyncio.wait_for(_attack_reflect(http, relay), NEVER)
 
 
 # --- 5: another version
@@ -283,7 +284,7 @@ async def test_attack_05_is_seen_when_proofs_are_not_checked(
     monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises((AssertionError, TimeoutError)):
-            await asyncio.wait_for(_attack_version(http, relay), 2)
+            await asyncio.wait_for(_attack_version(http, relay), NEVER)
 
 
 # --- 8: slow drip, half-open sockets, resets
@@ -301,10 +302,10 @@ async def _attack_reset_upload(http: Http, relay: Relay, data: Path) -> None:
         async with _raw_socket(relay.port) as (reader, writer):
             writer.write(head.encode() + body[:sent])
             writer.write_eof()
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), COMES)
         async with http.head(f"{http_url(relay.url)}/v1/blobs/{name}", headers=headers) as answer:
             assert answer.status == 404
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(COMES):
         while list((data / "incoming").iterdir()):  # the relay lets go of it when it notices the reset
             await _require_healthy(http, relay)
     assert relay._metrics._counts["failures"] == 0
@@ -333,7 +334,7 @@ async def test_attack_08_is_seen_when_an_upload_is_not_checked_when_it_ends(
             await _attack_reset_upload(http, relay, tmp_path / "data")
 
 
-async def _attack_half_open(relay: Relay) -> None:
+async def _attack_half_open(relay: Relay, seconds: float = COMES) -> None:
     """Connections that say nothing, half a request, or shake hands and then fall silent, are all ended by the relay."""
     async with AsyncExitStack() as stack:
         silent, half, deaf = [await stack.enter_async_context(_raw_socket(relay.port)) for _ in range(3)]
@@ -344,7 +345,7 @@ async def _attack_half_open(relay: Relay) -> None:
         )
         for reader, _ in (silent, half, deaf):
             with suppress(ConnectionError):
-                await asyncio.wait_for(reader.read(), 3)
+                await asyncio.wait_for(reader.read(), seconds)
 
 
 async def test_attack_08_half_open_and_dripping_sockets_are_ended(tmp_path: Path) -> None:
@@ -357,7 +358,7 @@ async def test_attack_08_is_seen_when_nobody_looks_at_the_clock(tmp_path: Path, 
     limits = {"request_seconds": 0.3, "heartbeat_seconds": 0.4} | {limit: 3600.0}
     async with serve_relay(tmp_path / "data", **limits) as relay:
         with pytest.raises(TimeoutError):
-            await _attack_half_open(relay)
+            await _attack_half_open(relay, NEVER)
 
 
 async def test_attack_08_a_stalled_upload_is_dropped_and_others_go_on(tmp_path: Path, http: Http) -> None:
@@ -368,7 +369,7 @@ async def test_attack_08_a_stalled_upload_is_dropped_and_others_go_on(tmp_path: 
         head = f"PUT /v1/blobs/{'ab' * 32} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
         async with _raw_socket(relay.port) as (reader, writer):
             writer.write(f"{head}Authorization: {headers['Authorization']}\r\n\r\nhalf".encode())
-            assert b" 503 " in await asyncio.wait_for(reader.readline(), 5)
+            assert b" 503 " in await asyncio.wait_for(reader.readline(), COMES)
         assert list((tmp_path / "data" / "incoming").iterdir()) == []
         await _require_healthy(http, relay)
 
@@ -423,7 +424,7 @@ async def test_attack_15_is_seen_without_its_defences(
         monkeypatch.setattr(connection_module, "check_open", lambda *_: None)
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises((AssertionError, TimeoutError)):
-            await asyncio.wait_for(_attack_move(http, relay), 2)
+            await asyncio.wait_for(_attack_move(http, relay), NEVER)
 
 
 # --- 19: what the relay keeps and tells
@@ -544,14 +545,14 @@ async def test_attack_23_is_seen_when_seals_are_forgotten(
 # --- 42: bombs
 
 
-async def _attack_bombs(http: Http, relay: Relay) -> None:
+async def _attack_bombs(http: Http, relay: Relay, seconds: float = COMES) -> None:
     # A message announced as 2^62 bytes, and one byte more than allowed: ended before they are taken in.
     for size in (2**62, MAX_FRAME_BYTES + 1):
         client = await connect(http, relay.url)
         transport = transport_of(client)
         transport.write(b"\x82\xff" + size.to_bytes(8) + bytes(4) + bytes(1000))
         assert isinstance(client.wire, WebSocketWire)
-        message = await asyncio.wait_for(client.wire.socket.receive(), 2)
+        message = await asyncio.wait_for(client.wire.socket.receive(), seconds)
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
         assert client.wire.socket.close_code == 1009
     # Compression is not spoken, so nothing can expand.
@@ -581,7 +582,7 @@ async def test_attack_42_is_seen_without_size_limits(
     monkeypatch.setattr(server, "web", _Patched(web, WebSocketResponse=make_response))
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises((AssertionError, TimeoutError)):
-            await _attack_bombs(http, relay)
+            await _attack_bombs(http, relay, NEVER)
 
 
 class _Patched:
@@ -713,12 +714,12 @@ async def test_attack_43_one_request_for_names_reads_only_so_much(
             assert (listed.first, len(listed.names)) == (after + 1, count)
 
 
-async def _attack_guess_proofs(http: Http, relay: Relay) -> None:
+async def _attack_guess_proofs(http: Http, relay: Relay, seconds: float = COMES) -> None:
     client = await connect(http, relay.url)
     for _ in range(100):
         with suppress(ConnectionError):
             await client.send(replace(client.make_open(make_key()), topic=topic_of(make_key())))
-    await _require_ended(client)
+    await _require_ended(client, seconds)
     await _require_healthy(http, relay)
 
 
@@ -733,7 +734,7 @@ async def test_attack_43_is_seen_when_bad_proofs_are_not_counted(
     monkeypatch.setattr(connection_module, "_BAD_PROOFS_ALLOWED", 10**6)
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises(TimeoutError):
-            await _attack_guess_proofs(http, relay)
+            await _attack_guess_proofs(http, relay, NEVER)
 
 
 # --- 44: disk full, I/O errors, no descriptors, kill
@@ -889,5 +890,5 @@ async def test_attack_44_running_out_of_descriptors_is_survived(tmp_path: Path, 
         assert isinstance(await client.put(key, make_envelope()), Ack)
         for sock in sockets:
             sock.close()
-        await asyncio.wait_for(_require_healthy(http, relay), 20)
+        await asyncio.wait_for(_require_healthy(http, relay), COMES)
         assert relay.stop() == 0

@@ -31,6 +31,7 @@ from tests.support.relay_client import (  # noqa: F401  make_http is a fixture
 )
 from tests.support.relay_process import serve_relay
 from tests.support.relay_requests import Requester
+from tests.support.waits import COMES, NEVER
 
 Http = aiohttp.ClientSession
 
@@ -152,7 +153,7 @@ async def _attack_bodies(http: Http, relay: Relay) -> None:
     proof = await one.prove_post(b"x" * 1000)
     stranger = proof | {"Cocoon-Digest": "00" * 32}
     for headers, size, status in ((stranger, 1000, b"401"), (proof, MAX_BODY_BYTES + 1, b"413"), (proof, 1000, b"503")):
-        async with asyncio.timeout(5), _half_a_post(relay, headers, size) as reader:
+        async with asyncio.timeout(COMES), _half_a_post(relay, headers, size) as reader:
             assert status in await reader.readline()
     assert (await relay._store.log.totals()).topics == 0
 
@@ -171,7 +172,7 @@ async def test_attack_42_is_seen_when_a_body_is_read_whatever_it_is(
             await _attack_bodies(http, relay)
 
 
-async def _attack_slow_answer(http: Http, relay: Relay) -> None:
+async def _attack_slow_answer(http: Http, relay: Relay, seconds: float = COMES) -> None:
     """A reader asks for pages over a connection that it does not read from: one waits, and then it is cut off."""
     one = Requester(http, relay, make_key())
     client = await open_client(http, relay, one.key)
@@ -184,7 +185,7 @@ async def _attack_slow_answer(http: Http, relay: Relay) -> None:
         request = f"GET /v1/sync HTTP/1.1\r\nHost: x\r\nAuthorization: {proof}\r\n\r\n"
         await loop.sock_sendall(raw, request.encode() * 32)
         await loop.sock_recv(raw, 1)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(seconds):
             while relay._doors.cut_off == 0:
                 async with http.get(f"{http_url(relay.url)}/healthz") as answer:
                     assert answer.status == 200
@@ -200,7 +201,7 @@ async def test_attack_08_an_answer_that_is_not_taken_is_cut_off(tmp_path: Path, 
 async def test_attack_08_is_seen_when_readers_of_answers_have_all_the_time(tmp_path: Path, http: Http) -> None:
     async with serve_relay(tmp_path / "data", address_requests_burst=10**9, stop_seconds=0.2) as relay:
         with pytest.raises(TimeoutError):
-            await _attack_slow_answer(http, relay)
+            await _attack_slow_answer(http, relay, NEVER)
 
 
 # --- 43: floods
@@ -226,18 +227,18 @@ async def test_attack_43_proofs_of_requests_are_counted_by_address(tmp_path: Pat
         await _attack_guess(http, relay)
 
 
-async def _attack_at_once(http: Http, relay: Relay) -> None:
+async def _attack_at_once(http: Http, relay: Relay, seconds: float = COMES) -> None:
     """One address has only so many bodies on their way."""
     one = Requester(http, relay, make_key())
     proof = await one.prove_post(b"x" * 1000)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(_half_a_post(relay, proof, 1000))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             while (answer := await one.get()).status == 200:
                 await asyncio.sleep(0)
         assert (answer.code, answer.retry_after) == ("rate", "1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(COMES):
         while (await one.get()).status != 200:
             await asyncio.sleep(0)
 
@@ -256,7 +257,7 @@ async def test_attack_43_is_seen_when_requests_are_not_counted(
         with pytest.raises(AssertionError):
             await _attack_guess(http, relay)
         with pytest.raises(TimeoutError):
-            await _attack_at_once(http, relay)
+            await _attack_at_once(http, relay, NEVER)
 
 
 # --- 44: disk full

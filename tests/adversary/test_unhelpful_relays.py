@@ -304,16 +304,16 @@ async def test_attack_08_a_relay_that_says_no_farewell_holds_nobody(monkeypatch:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
 
-    async def leave() -> None:
+    async def leave(seconds: float) -> None:
         connection = await dial_websocket(url)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(seconds):
             await connection.close()
 
     try:
-        await leave()
-        monkeypatch.setattr(websocket, "FAREWELL_SECONDS", 10.0)  # as it is seen to find something
+        await leave(MINUTE)
+        monkeypatch.setattr(websocket, "FAREWELL_SECONDS", 10 * MINUTE)  # as it is seen to find something
         with pytest.raises(TimeoutError):
-            await leave()
+            await leave(1)
     finally:
         ended.set()
         await runner.cleanup()

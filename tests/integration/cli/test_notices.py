@@ -36,9 +36,9 @@ def test_what_happened_is_listed_marked_and_read_on(family: tuple[Person, Person
 
     words = ana.type("notices", "--unread", "--read")
     lines = words.out.splitlines()
-    assert re.fullmatch(rf"● Ben replied  just now  {answer[:8]}", lines[0])
+    assert re.fullmatch(rf"● Ben replied  (just now|\d+ min ago)  {answer[:8]}", lines[0])
     assert lines[1] == "    On my way!␛[2J"
-    assert lines[2].startswith("● Ben wrote  just now  ")
+    assert re.match(r"● Ben wrote  (just now|\d+ min ago)  ", lines[2])
     assert lines[3] == "    Who has the ladder?"
     assert words.err == "Marked 2 as read.\n"
     assert ana.type("notices", "--unread").err == "Nothing new.\n"
