@@ -11,7 +11,7 @@ from collections.abc import Callable
 from secrets import randbelow
 from typing import Final
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType
 
 from cocoon_core.errors import MalformedError
 from cocoon_core.protocol.frames import (
@@ -36,6 +36,8 @@ from cocoon_core.protocol.frames import (
 )
 from cocoon_core.protocol.ids import TopicId
 from cocoon_relay.doorman import Doorman
+from cocoon_relay.eager_socket import EagerSocket
+from cocoon_relay.heartbeat import Heartbeat
 from cocoon_relay.intake import Intake
 from cocoon_relay.limits import Address, Limits, Rates
 from cocoon_relay.metrics import Metrics
@@ -47,13 +49,14 @@ from cocoon_relay.tokens import Token
 
 _ENDS: Final = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED}
 _BAD_PROOFS_ALLOWED: Final = 8  # of one connection
+_PING: Final = b"\x89\x00"  # a message of its own, as those of frame_message
 _FRAMES_A_TURN: Final = 64  # messages of one connection that are handled before others are looked after
 
 
 class Connection:
     """One WebSocket. `run` serves it to its end. A single request is one too, that is asked once (http_sync.py)."""
 
-    _socket: web.WebSocketResponse
+    _socket: EagerSocket
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Connection:
         self._doorman = doorman
         self._store = store
         self._hub = hub
+        self._at_end = hub.end_of_turn.add
         self._origins = origins
         self._address = address
         self._limits = limits
@@ -89,7 +93,7 @@ class Connection:
         self._bad_proofs = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._puts = Intake(self, store, limits, rates)
+        self._puts = Intake(self, store, limits, rates, self._at_end)
         self._reader: Reader = self  # of what its topics bring
         self.turn = asyncio.Lock()
         self._ended = False
@@ -110,9 +114,12 @@ class Connection:
 
     def post(self, message: bytes) -> None:
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._at_end(self._flush)
         self._out.append(message)
         self._out_bytes += len(message)
+
+    def _ping(self) -> None:
+        self.post(_PING)
 
     async def drained(self) -> None:
         self._flush()
@@ -134,18 +141,16 @@ class Connection:
 
     # --- in
 
-    async def run(self, socket: web.WebSocketResponse) -> None:
+    async def run(self, socket: EagerSocket) -> None:
         """Serve until the client goes, breaks a rule, or the relay shuts down."""
         self._socket = socket
         self.send(Challenge(FRAME_VERSION, self._challenge, self._limits.announced()))
         gather = self._puts.gather
-        receive = socket.receive  # not `async for`, whose every turn is one more coroutine
+        heartbeat = Heartbeat(self._doorman, self._transport, self._limits.heartbeat_seconds, self._ping)
         try:
             while True:
-                message = await receive()
+                message = await socket.receive_rest(gather)
                 binary = message.type is WSMsgType.BINARY
-                if binary and gather(message.data):
-                    continue
                 if message.type in _ENDS:
                     break
                 await self._puts.settle()
@@ -162,6 +167,7 @@ class Connection:
                     self.refuse(None, Refusal(ErrorCode.BAD_FRAME, "frames are binary"))
                     break
         finally:
+            heartbeat.stop()
             self._end()
         await self._socket.close(code=WSCloseCode.POLICY_VIOLATION)
 

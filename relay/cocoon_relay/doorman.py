@@ -27,7 +27,7 @@ class Doors:
 class Doorman(asyncio.Protocol):
     """Stands between one transport and aiohttp's handler of it."""
 
-    __slots__ = ("_address", "_cut", "_doors", "_inner", "_make_inner", "_paused", "_transport", "_waiters")
+    __slots__ = ("_address", "_cut", "_doors", "_heard", "_inner", "_make_inner", "_paused", "_transport", "_waiters")
 
     def __init__(self, doors: Doors, make_inner: Callable[[], asyncio.Protocol]) -> None:
         self._doors = doors
@@ -36,6 +36,7 @@ class Doorman(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._address: str | None = None
         self._paused = False
+        self._heard = False
         self._cut: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -71,6 +72,7 @@ class Doorman(asyncio.Protocol):
         inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         if self._inner is not None:
             self._inner.data_received(data)
 
@@ -96,6 +98,11 @@ class Doorman(asyncio.Protocol):
     def paused(self) -> bool:
         """Whether more is written than the reader has taken."""
         return self._paused
+
+    def take_heard(self) -> bool:
+        """Whether anything came since this was last asked."""
+        heard, self._heard = self._heard, False
+        return heard
 
     async def drained(self) -> None:
         """Wait until the reader has taken most of what was written, or has gone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from cocoon_core.protocol.frames import Ack, ErrorCode, Put, RelayFrame, encode_single_acks, read_single_put
@@ -112,11 +112,22 @@ class _Gathered:
 class Intake:
     """`gather` what can go together, `settle` before anything else, `put` what goes alone."""
 
-    def __init__(self, client: Client, store: LogStore, limits: Limits, rates: Rates) -> None:
+    def __init__(
+        self,
+        client: Client,
+        store: LogStore,
+        limits: Limits,
+        rates: Rates,
+        at_end: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Args:
+        at_end: has something called at the end of this turn of the loop.
+        """
         self._client = client
         self._store = store
         self._limits = limits
         self._loop = asyncio.get_running_loop()
+        self._at_end = at_end
         self._frame_rate, self._put_rate, self._byte_rate = rates.frames, rates.puts, rates.put_bytes
         self._unanswered_puts = 0
         self._unanswered_bytes = 0
@@ -150,7 +161,7 @@ class Intake:
         return True
 
     def _begin_gathering(self, topic: bytes) -> _Gathered:
-        self._loop.call_soon(self._put_gathered)
+        self._at_end(self._put_gathered)
         puts = self._limits.connection_unanswered_puts - self._unanswered_puts
         size = self._limits.connection_unanswered_bytes - self._unanswered_bytes
         return _Gathered(topic, min(_TOGETHER, puts), min(_TOGETHER_BYTES, size))

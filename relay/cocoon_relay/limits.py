@@ -130,7 +130,7 @@ class Limits:
         256 * KIB, Scope.CONNECTION, Unit.SIZE, "written and not yet taken by the reader", least=4096, shared=True
     )
     heartbeat_seconds: float = _limit(
-        30.0, Scope.CONNECTION, Unit.TIME, "of silence before a ping; half of it again, and the connection ends",
+        30.0, Scope.CONNECTION, Unit.TIME, "of silence, or half as many more, to a ping; the end half as many after it",
         shared=True,
     )  # fmt: skip
     request_seconds: float = _limit(

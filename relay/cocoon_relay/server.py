@@ -26,6 +26,7 @@ from cocoon_relay import __version__
 from cocoon_relay.config import RelayConfig, origins_of
 from cocoon_relay.connection import Connection
 from cocoon_relay.doorman import Doorman, Doors
+from cocoon_relay.eager_socket import EagerSocket
 from cocoon_relay.gate import Gate, Grant
 from cocoon_relay.http_blobs import BlobHandlers
 from cocoon_relay.http_sync import SyncHandlers
@@ -175,9 +176,8 @@ class Relay:
         behind = self._behind_proxy(request)
         if behind is not None and behind.connections >= self._limits.address_connections:
             raise Refusal(ErrorCode.RATE, "too many connections from this address", retry_after_ms=60_000)
-        ws = web.WebSocketResponse(
+        ws = EagerSocket(
             compress=False,
-            heartbeat=self._limits.heartbeat_seconds,
             autoping=False,  # pings count as messages
             max_msg_size=MAX_FRAME_BYTES,
             timeout=self._limits.stop_seconds / 2,

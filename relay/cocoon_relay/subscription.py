@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from cocoon_core.protocol.constants import MAX_FRAME_BYTES, MAX_SEQ
 from cocoon_core.protocol.frames import CastReceived, Entries, ErrorCode, Live, encode_frame
 from cocoon_core.protocol.ids import TopicId
+from cocoon_relay.end_of_turn import EndOfTurn
 from cocoon_relay.lanes import Lane
 from cocoon_relay.limits import KIB, Limits, TokenBucket
 from cocoon_relay.metrics import Metrics
@@ -180,6 +181,7 @@ class Hub:
         self._limits = limits
         self._live: dict[int, LiveTopic] = {}
         self._openings: list[dict[int, Committed]] = []
+        self.end_of_turn = EndOfTurn()  # of all readers
         store.listen(self._committed)
         store.listen_casts(self._cast_elsewhere)
 

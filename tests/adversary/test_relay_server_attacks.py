@@ -44,6 +44,7 @@ from cocoon_core.protocol.primitives import Secret, SigningKey, seal
 from cocoon_relay import connection as connection_module
 from cocoon_relay import http_blobs, server, sqlite_known
 from cocoon_relay import sqlite_store as sqlite_store_module
+from cocoon_relay.eager_socket import EagerSocket
 from cocoon_relay.limits import MIB, TokenBucket
 from cocoon_relay.puts import PutJob
 from cocoon_relay.server import Relay
@@ -576,20 +577,13 @@ async def test_attack_42_bombs_are_refused_before_they_expand(tmp_path: Path, ht
 async def test_attack_42_is_seen_without_size_limits(
     tmp_path: Path, http: Http, monkeypatch: pytest.MonkeyPatch, weakness: dict[str, Any]
 ) -> None:
-    def make_response(**how: Any) -> web.WebSocketResponse:
-        return web.WebSocketResponse(**{**how, **weakness})
+    def make_socket(**how: Any) -> EagerSocket:
+        return EagerSocket(**{**how, **weakness})
 
-    monkeypatch.setattr(server, "web", _Patched(web, WebSocketResponse=make_response))
+    monkeypatch.setattr(server, "EagerSocket", make_socket)
     async with serve_relay(tmp_path / "data") as relay:
         with pytest.raises((AssertionError, TimeoutError)):
             await _attack_bombs(http, relay, NEVER)
-
-
-class _Patched:
-    """A module with some names replaced."""
-
-    def __init__(self, module: Any, **replaced: Any) -> None:
-        self.__dict__.update(vars(module) | replaced)
 
 
 # --- 43: floods

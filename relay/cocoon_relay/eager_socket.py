@@ -1,0 +1,83 @@
+"""A WebSocket whose messages are offered to a taker where they are parsed, before they wait for a task.
+
+aiohttp hands each message over through a queue, a future and a turn of the task that waits for it: for a put of one
+envelope that is as much work as all else that is done with it. Only the queue is another one here, so parsing and its
+limits stay aiohttp's. It reaches into parts that aiohttp calls its own: where they are not as they were known,
+`is_eager` is False, and every message goes the long way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import WSMessage, WSMsgType, web
+from aiohttp.http import WebSocketReader
+
+try:
+    from aiohttp._websocket.reader import WebSocketDataQueue
+except ImportError:  # it is somewhere else now
+    WebSocketDataQueue = object  # type: ignore[assignment, misc]
+
+Taker = Callable[[bytes], bool]  # takes a binary message, or leaves it
+_QUEUE_BYTES: Final = 1 << 16  # twice as many wait, and reading is paused: as aiohttp has it
+
+
+class _Queue(WebSocketDataQueue):
+    """Where the parser puts messages."""
+
+    taker: Taker | None = None
+
+    def feed_data(self, data: Any, size: int) -> None:
+        taker = self.taker
+        if taker is not None and not self._buffer and data.type is WSMsgType.BINARY and taker(data.data):
+            return
+        super().feed_data(data, size)
+
+
+class EagerSocket(web.WebSocketResponse):
+    """Used as a WebSocketResponse, but for `receive_rest`."""
+
+    _queue: _Queue | None = None
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether messages are offered where they are parsed."""
+        return self._queue is not None
+
+    async def receive_rest(self, taker: Taker) -> WSMessage:
+        """The next message that is left by `taker`. It is offered those that come while this waits, in their order."""
+        queue = self._queue
+        if queue is None:
+            while (message := await self.receive()).type is WSMsgType.BINARY and taker(message.data):
+                pass
+            return message
+        while True:
+            queue.taker = taker
+            try:
+                message = await self.receive()
+            finally:
+                queue.taker = None
+            # Those that came while the last one was looked after have waited in the queue, unoffered.
+            if message.type is not WSMsgType.BINARY or not taker(message.data):
+                return message
+
+    def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: Any) -> None:
+        handler: Any = request.protocol
+        spoke_early = bool(getattr(handler, "_message_tail", b"-"))  # before it was greeted: some is parsed already
+        super()._post_start(request, protocol, writer)
+        if not spoke_early:
+            self._become_eager(handler)
+
+    def _become_eager(self, handler: Any) -> None:
+        """Put another queue, and a parser that fills it, in the place of those that nothing has come to yet."""
+        try:
+            queue = _Queue(handler, _QUEUE_BYTES, loop=asyncio.get_running_loop())
+            parser = WebSocketReader(queue, self._max_msg_size, bool(self._compress), True)
+            if handler._payload_parser is not self._parser or type(self._reader) is not WebSocketDataQueue:
+                return
+        except (AttributeError, TypeError):
+            return
+        self._reader = self._queue = queue
+        self._parser = handler._payload_parser = parser
