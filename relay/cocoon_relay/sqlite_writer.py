@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from threading import Thread
 from typing import Any, Final
 
 from cocoon_core.protocol.frames import ErrorCode
+from cocoon_relay.bell import Bell
 from cocoon_relay.inbox import Inbox
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.puts import PutJob, TopicLog, list_commits, plan_job
@@ -58,8 +60,8 @@ class SqliteWriter:
         self._path = path
         self._limits = limits
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._inbox: Inbox[_Job] = Inbox()
+        self._bell = Bell()
         self._listeners: list[CommitListener] = []
         self._db = connect_writer(path)
         self._known = KnownTopics()
@@ -88,6 +90,7 @@ class SqliteWriter:
             self._closing = True
             self._inbox.close()
         await asyncio.to_thread(self._thread.join)
+        self._bell.close()
         with suppress(sqlite3.Error):
             self._db.close()
 
@@ -98,9 +101,7 @@ class SqliteWriter:
             outcomes, committed = self._commit(jobs)
             self._inbox.rest()
             size = sum(job.size for job in jobs)
-            # A loop that is gone has nobody left to tell.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._deliver, outcomes, committed, size)
+            self._bell.ring(partial(self._deliver, outcomes, committed, size))
 
     def _commit(self, jobs: Sequence[_Job]) -> tuple[list[Outcome], list[Committed]]:
         """Do all jobs in one transaction."""
