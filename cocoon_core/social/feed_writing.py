@@ -28,6 +28,7 @@ Attachment = str | Path | Item  # a file, by its path, or what is in the vault
 Attaching = Callable[[Sequence[Attachment], Tell | None], Awaitable[Callable[[], Sequence[bytes]]]]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_MOMENT_MS: Final = 1_000
 
 
 class Writing(Changing):
@@ -36,6 +37,7 @@ class Writing(Changing):
     def __init__(self, replica: Replica, items: VaultItems, attaching: Attaching) -> None:
         super().__init__(replica, items)
         self._attaching = attaching
+        self._written_ms = 0  # when the newest post of this process was, by its own word
         self.view = PostView(replica)
         replica.add_view(self.view)
         replica.chores.append(lambda: finish_erasing(replica, POSTS))
@@ -119,7 +121,7 @@ class Writing(Changing):
         replica = self._replica
         replica.members.require_member(replica.keys.id)
         attached = await self._attaching(attachments, progress) if attachments else None
-        now_ms = replica.clock()
+        now_ms = self._now_ms()
         descriptor = self.view.document_at(now_ms)
         key = POST_PREFIX + secrets.token_hex(8)
         value: dict[str, Any] = {"at": now_ms, "text": text}
@@ -138,3 +140,11 @@ class Writing(Changing):
                 if beside is not None:
                     beside()
         return self._get(post_id(descriptor.at(0).document_id(replica.group), key))
+
+    def _now_ms(self) -> int:
+        """By the clock, but later than what was written a moment ago: posts of one millisecond stand by their ids."""
+        now_ms = self._replica.clock()
+        if now_ms <= self._written_ms < now_ms + _MOMENT_MS:  # a clock that was set back further is followed
+            now_ms = self._written_ms + 1
+        self._written_ms = now_ms
+        return now_ms

@@ -31,15 +31,36 @@ async def test_the_newest_stand_first_and_pages_meet(ana: Seat) -> None:
     assert paged == newest_first
 
 
-async def test_posts_of_one_instant_are_in_one_order_and_on_one_page_each(
-    ana: Seat, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ana.replica, "clock", lambda: 1_790_000_000_000)
+async def test_posts_of_one_instant_are_in_one_order_and_on_one_page_each(world: World) -> None:
+    ana, mal = await world.group("ana", "mal")
+    forger = Forger(mal)
+
+    def at_once(root: Any) -> None:
+        for number in range(9):
+            root[f"post:{number}"] = {"at": 1_790_000_000_000, "text": f"post {number}"}
+
+    written = forger.write((forger.feed(), forger.change(forger.feed(), at_once)))
+    inject(next(iter(world.relays.values())), ana.replica.epoch, written)
+    await ana.sync()
     feed = ana.group.feed
-    posts = [await feed.post(f"post {number}") for number in range(9)]
-    expected = sorted((post.id for post in posts), reverse=True)
+    expected = sorted((post.id for post in await feed.list()), reverse=True)
+    assert len(expected) == 9
     assert [post.id for post in await feed.list()] == expected
     assert [post.id for post in await feed.list(limit=4, before=expected[3])] == expected[4:8]
+
+
+async def test_what_is_written_in_one_millisecond_stands_in_its_order(
+    ana: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mended: where a post takes less, each stood before the other as their ids had it."""
+    feed, now_ms = ana.group.feed, 1_790_000_000_000
+    monkeypatch.setattr(ana.replica, "clock", lambda: now_ms)
+    posts = [await feed.post(f"post {number}") for number in range(5)]
+    replies = [await feed.reply(posts[0].id, f"reply {number}") for number in range(5)]
+    assert [post.id for post in await feed.list()] == [post.id for post in reversed(posts)]
+    assert [post.id for post in await feed.thread(posts[0].id)] == [posts[0].id, *(post.id for post in replies)]
+    now_ms -= 1_000  # and a clock that was set back is followed
+    assert (await feed.post("before")).time < posts[0].time
 
 
 async def test_a_clock_that_goes_back_moves_nothing_that_is_there(ana: Seat) -> None:
