@@ -47,7 +47,7 @@ async def gather(folder: Path, members: int, posts: int, rate: float, patience: 
 
 async def test_every_device_of_a_crowd_shows_every_post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_key_ring(monkeypatch)
-    await gather(tmp_path, members=12, posts=30, rate=60.0, patience=30.0)
+    await gather(tmp_path, members=12, posts=30, rate=60.0, patience=200.0)
 
 
 @pytest.mark.soak
