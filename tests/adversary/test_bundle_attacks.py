@@ -152,14 +152,15 @@ async def test_attack_16_a_removed_members_file_brings_nothing_in(world: World, 
 
 
 async def test_attack_19_a_bundle_shows_no_name_and_no_word(world: World, tmp_path: Path) -> None:
-    ana, _ = await world.group("ana", "ben")
+    ana, _ = await world.group("wilhelmina", "bartholomew")  # three letters stand in any twenty kilobytes now and then
     canary = "QUINCE-MARMALADE"
     await ana.group.feed.post(canary)
     await ana.group.rotate()
     await ana.group.feed.post(f"{canary} again")
     await ana.group.export_bundle(tmp_path / "b")
     raw = (tmp_path / "b").read_bytes()
-    for word in (canary, "Family", "Ana", "Ben"):
+    assert {member.name for member in ana.group.members()} == {"Wilhelmina", "Bartholomew"}
+    for word in (canary, "Family", "Wilhelmina", "Bartholomew"):
         assert word.encode() not in raw
     assert bytes(ana.replica.group) not in raw
     assert bytes(ana.device) not in raw
