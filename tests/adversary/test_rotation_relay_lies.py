@@ -22,9 +22,10 @@ from cocoon_core.sync.handover import Handover
 from cocoon_core.sync.session import Effect, Tag
 from tests.support.lying_seals import KEPT, FalselySealed, LosingSeals, NeverLevel, OldLife, SealLiar, SelfSealing
 from tests.support.memory_relay import MemoryRelay
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
-PASS_SECONDS = 20.0  # a pass against a relay in memory that takes longer is one that does not end
+PASS_SECONDS = COMES  # a pass against a relay in memory that takes longer is one that does not end
 
 LIARS: dict[str, Callable[[], SealLiar]] = {
     **{f"loses all but {kept}": lambda kept=kept: LosingSeals(kept) for kept in KEPT},  # type: ignore[misc]

@@ -19,8 +19,9 @@ from cocoon_core.sync.events import AlarmRaised, DocumentChanged, GroupEvent, Ro
 from tests.support.key_ring import use_key_ring
 from tests.support.relay_process import RelayProcess
 from tests.support.servers import free_ports
+from tests.support.waits import COMES
 
-LONG = 20.0  # seconds after which an event that did not come is a failure
+LONG = COMES
 
 
 @pytest.fixture

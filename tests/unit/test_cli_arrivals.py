@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from cocoon_cli import arrivals
 from cocoon_cli.arrivals import Arrivals
 from cocoon_cli.output import Output
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
-LONG = 20.0  # seconds after which what did not come is a failure
+LONG = COMES
 
 
 @asynccontextmanager

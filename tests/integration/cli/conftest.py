@@ -22,7 +22,7 @@ from cocoon_core.storage.profile import Profile
 from tests.support.commands import run_command
 from tests.support.servers import free_ports
 
-SECONDS = 60  # a command that takes longer hangs
+SECONDS = 120  # a command that takes longer hangs
 PASSPHRASE = "a passphrase"
 
 

@@ -14,9 +14,10 @@ from cocoon_core.protocol.constants import MAX_MUTES
 from cocoon_core.protocol.ids import MemberId
 from cocoon_core.social import notices as reading
 from cocoon_core.social.mutes import Mutes
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
-LONG = 20.0
+LONG = COMES
 
 
 async def texts(seat: Seat, *, muted: bool = False) -> list[str]:

@@ -15,10 +15,11 @@ from cocoon_core.storage import notices as tables
 from cocoon_core.storage.notices import NoticeTable
 from tests.integration.test_group_admission import ask, asking_group
 from tests.support.linking import link
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world, rebuild_everything  # noqa: F401  a fixture
 from tests.unit.sync.test_erase import rows_with
 
-LONG = 20.0  # seconds after which a notice that did not come is a failure
+LONG = COMES
 DAY_MS = 86_400_000
 
 Told = list[tuple[str, str | None, str]]

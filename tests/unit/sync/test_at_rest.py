@@ -18,9 +18,10 @@ from cocoon_core.sync.driver import RelayDriver
 from cocoon_core.sync.replica import Replica
 from cocoon_core.sync.session import Deliver, join_deliveries
 from tests.support.memory_relay import MemoryConnection, MemoryRelay
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, alarms, make_world  # noqa: F401  a fixture
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = COMES
 
 
 class OneByOne(MemoryRelay):

@@ -22,9 +22,10 @@ from cocoon_core.sync.driver import RelayDriver
 from cocoon_core.sync.session import Session
 from tests.support.hostile import HidingRelay, hide_device
 from tests.support.memory_relay import MemoryConnection, MemoryRelay
+from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = COMES
 
 
 @pytest.fixture(autouse=True)
