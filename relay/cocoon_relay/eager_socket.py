@@ -31,8 +31,12 @@ class _Queue(WebSocketDataQueue):
 
     def feed_data(self, data: Any, size: int) -> None:
         taker = self.taker
-        if taker is not None and not self._buffer and data.type is WSMsgType.BINARY and taker(data.data):
-            return
+        if taker is not None and not self._buffer and data.type is WSMsgType.BINARY:
+            try:
+                if taker(data.data):
+                    return
+            except Exception:  # noqa: S110  the parser would keep it to itself: it is offered again where it is told
+                pass
         super().feed_data(data, size)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMessage, WSMsgType, web
 
 from cocoon_relay import eager_socket
 from cocoon_relay.eager_socket import EagerSocket
@@ -170,6 +170,28 @@ async def test_an_aiohttp_with_other_parts_is_served_the_long_way(
         assert served.socket is not None
         assert not served.socket.is_eager
     assert served.seen[:3] == [("taken", b"take 1"), ("left", b"leave 2"), ("taken", b"take 3")]
+
+
+async def test_a_fault_of_the_taker_is_raised_where_the_messages_are_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    served, faults = Served(), list[Exception]()
+    honest = EagerSocket.receive_rest
+
+    def take(data: bytes) -> bool:
+        raise ValueError("no")
+
+    async def receive_rest(self: EagerSocket, taker: eager_socket.Taker) -> WSMessage:
+        try:
+            return await honest(self, taker)
+        except ValueError as fault:
+            faults.append(fault)
+            raise
+
+    monkeypatch.setattr(EagerSocket, "receive_rest", receive_rest)
+    served.take = take  # type: ignore[method-assign]
+    async with served.run() as (client, _):
+        await client.send_bytes(b"take 1")
+        assert (await client.receive(5)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
+    assert [str(fault) for fault in faults] == ["no"]
 
 
 async def test_what_waited_is_offered_when_it_is_its_turn() -> None:
