@@ -27,16 +27,18 @@ _QUEUE_BYTES: Final = 1 << 16  # twice as many wait, and reading is paused: as a
 class _Queue(WebSocketDataQueue):
     """Where the parser puts messages."""
 
-    taker: Taker | None = None
+    taker: Taker | None = None  # while the receiver waits and nothing is kept for it
 
     def feed_data(self, data: Any, size: int) -> None:
         taker = self.taker
-        if taker is not None and not self._buffer and data.type is WSMsgType.BINARY:
-            try:
-                if taker(data.data):
-                    return
-            except Exception:  # noqa: S110  the parser would keep it to itself: it is offered again where it is told
-                pass
+        if taker is not None:
+            if data.type is WSMsgType.BINARY:
+                try:
+                    if taker(data.data):
+                        return
+                except Exception:  # noqa: S110  the parser would keep it to itself: it is offered again where it is told
+                    pass
+            self.taker = None  # what comes now comes after this one, also while this one is taken out
         super().feed_data(data, size)
 
 
@@ -58,7 +60,7 @@ class EagerSocket(web.WebSocketResponse):
                 pass
             return message
         while True:
-            queue.taker = taker
+            queue.taker = None if queue._buffer else taker
             try:
                 message = await self.receive()
             finally:

@@ -23,6 +23,7 @@ class Served:
         self.let_go.set()
         self.ended = asyncio.Event()
         self.in_task: list[bool] = []
+        self.max_msg_size = 1000
 
     def take(self, data: bytes) -> bool:
         self.in_task.append(asyncio.current_task() is not None)
@@ -32,7 +33,7 @@ class Served:
         return False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.socket = EagerSocket(compress=False, autoping=False, max_msg_size=1000, timeout=0.2)
+        self.socket = EagerSocket(compress=False, autoping=False, max_msg_size=self.max_msg_size, timeout=0.2)
         await self.socket.prepare(request)
         while (message := await self.socket.receive_rest(self.take)).type in (WSMsgType.BINARY, WSMsgType.PING):
             self.seen.append(("left", message.data))
@@ -129,6 +130,28 @@ async def test_what_the_taker_does_not_take_for_long_pauses_the_reading() -> Non
         async with asyncio.timeout(20):
             await sender
             await served.wait_for(60_000)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_one_that_fills_the_queue_alone_comes_before_those_read_with_it(waits: bool) -> None:
+    """Parsing stops behind it, and goes on while it is taken out of the queue, which is empty then."""
+    served = Served()
+    served.max_msg_size = 1 << 20
+    async with served.run() as (client, _):
+        if not waits:
+            served.let_go.clear()
+            await client.send_bytes(b"leave 0")
+            await served.wait_for(1)
+        large = b"leave" + bytes(200_000)
+        transport = client._writer.transport
+        transport.write(
+            b"\x82\xff" + len(large).to_bytes(8) + bytes(4) + large + b"\x82\x86\0\0\0\0take 1\x82\x86\0\0\0\0take 2"
+        )
+        await asyncio.sleep(0.05)
+        served.let_go.set()
+        await served.wait_for(3 + (not waits))
+    seen = [(what, data[:6]) for what, data in served.seen[not waits :][:3]]
+    assert seen == [("left", b"leave\0"), ("taken", b"take 1"), ("taken", b"take 2")]
 
 
 async def _send_many(client: ClientWebSocketResponse) -> None:
