@@ -81,7 +81,7 @@ class EagerSocket(web.WebSocketResponse):
         try:
             queue = _Queue(handler, _QUEUE_BYTES, loop=asyncio.get_running_loop())
             parser = WebSocketReader(queue, self._max_msg_size, bool(self._compress), True)
-            if handler._payload_parser is not self._parser or type(self._reader) is not WebSocketDataQueue:
+            if type(handler._payload_parser) is not WebSocketReader or type(self._reader) is not WebSocketDataQueue:
                 return
         except (AttributeError, TypeError):
             return
