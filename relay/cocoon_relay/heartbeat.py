@@ -14,7 +14,8 @@ from cocoon_relay.doorman import Doorman
 class Heartbeat:
     """Of one connection: `ping` after `seconds` of silence, or up to half as many more; the end half as many later.
 
-    What the relay itself does not read, since too much waits, is no silence.
+    What the relay itself does not read, since too much waits, is no silence. A peer that does not take what is left to
+    send before the end is silent.
     """
 
     def __init__(
@@ -30,12 +31,13 @@ class Heartbeat:
         self._timer.cancel()
 
     def _look(self) -> None:
-        if self._doorman.take_heard() or not self._transport.is_reading():
+        transport = self._transport
+        if self._doorman.take_heard() or not (transport.is_reading() or transport.is_closing()):
             self._silent = 0
         else:
             self._silent += 1
         if self._silent > 2:
-            self._transport.abort()
+            transport.abort()
             return
         if self._silent == 2:
             self._ping()

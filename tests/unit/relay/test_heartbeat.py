@@ -19,6 +19,7 @@ class Line:
     def __init__(self) -> None:
         self.heard = False
         self.reading = True
+        self.closing = False
         self.said: list[str] = []
 
     def take_heard(self) -> bool:
@@ -27,6 +28,9 @@ class Line:
 
     def is_reading(self) -> bool:
         return self.reading
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def abort(self) -> None:
         self.said.append("ended")
@@ -47,6 +51,19 @@ async def test_silence_is_pinged_and_then_ended() -> None:
             await asyncio.sleep(HALF / 4)
     await asyncio.sleep(3 * HALF)
     assert line.said == ["ping", "ended"]
+
+
+async def test_who_does_not_take_what_is_left_before_the_end_is_ended() -> None:
+    """A transport that closes is not read from, and waits for its peer for ever."""
+    line = Line()
+    line.reading, line.closing = False, True
+    heartbeat = watch(line)
+    try:
+        async with asyncio.timeout(5):
+            while "ended" not in line.said:
+                await asyncio.sleep(HALF / 4)
+    finally:
+        heartbeat.stop()
 
 
 @pytest.mark.parametrize("why", ["heard", "not read"])
