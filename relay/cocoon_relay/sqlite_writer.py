@@ -61,9 +61,9 @@ class SqliteWriter:
         self._limits = limits
         self._clock = clock
         self._inbox: Inbox[_Job] = Inbox()
-        self._bell = Bell()
         self._listeners: list[CommitListener] = []
-        self._db = connect_writer(path)
+        self._db = connect_writer(path)  # which may fail, and the next is given back by `close` alone
+        self._bell = Bell()
         self._known = KnownTopics()
         self._free_checked = -_FREE_SPACE_SECONDS
         self._free = self._stored = 0  # bytes of the disk left, bytes of envelopes and blobs kept

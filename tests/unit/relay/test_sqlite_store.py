@@ -23,6 +23,7 @@ from cocoon_relay.refusal import Refusal
 from cocoon_relay.relay_store import RelayStore, open_files
 from cocoon_relay.sqlite_schema import DATABASE_NAME, MIGRATIONS, connect_writer, migrate
 from cocoon_relay.sqlite_store import SqliteStore, read_stats
+from cocoon_relay.sqlite_writer import SqliteWriter
 from cocoon_relay.store import Collected, Totals, round_to_hour
 from tests.support.stores import LIMITS, START, Clock, envelopes, make_topic, put_blob, put_into
 
@@ -53,6 +54,15 @@ async def path_of(store: RelayStore, blob: BlobHash) -> Path:
     assert found is not None
     assert isinstance(found[1], Path)
     return found[1]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not say what is open")
+async def test_a_database_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(sqlite3.OperationalError):
+            SqliteWriter(tmp_path, LIMITS, Clock())  # a directory
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
 async def test_a_reserve_of_the_disk_is_left_alone(open_store: OpenStore, tmp_path: Path) -> None:
