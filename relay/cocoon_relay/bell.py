@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from cocoon_relay.calls import call_each
+
 
 class Bell:
     """`ring` belongs to the thread, which has ended before `close`; the rest to the loop."""
@@ -48,9 +50,4 @@ class Bell:
         self._call_all()
 
     def _call_all(self) -> None:
-        try:
-            while self._calls:
-                self._calls.popleft()()
-        finally:
-            if self._calls:  # one of them failed, which is the loop's to report
-                self._loop.call_soon(self._call_all)
+        call_each(self._calls, "a call from a thread")

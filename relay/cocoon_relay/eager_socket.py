@@ -55,17 +55,15 @@ class EagerSocket(web.WebSocketResponse):
     async def receive_rest(self, taker: Taker) -> WSMessage:
         """The next message that is left by `taker`. It is offered those that come while this waits, in their order."""
         queue = self._queue
-        if queue is None:
-            while (message := await self.receive()).type is WSMsgType.BINARY and taker(message.data):
-                pass
-            return message
         while True:
-            queue.taker = None if queue._buffer else taker
+            if queue is not None and not queue._buffer:
+                queue.taker = taker
             try:
                 message = await self.receive()
             finally:
-                queue.taker = None
-            # Those that came while the last one was looked after have waited in the queue, unoffered.
+                if queue is not None:
+                    queue.taker = None
+            # Those that came while the last one was looked after have waited, unoffered; so do all without this queue.
             if message.type is not WSMsgType.BINARY or not taker(message.data):
                 return message
 

@@ -6,7 +6,10 @@ Each `call_soon` of the loop costs as much as what it would call here.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+
+from cocoon_relay.calls import call_each
 
 
 class EndOfTurn:
@@ -14,7 +17,7 @@ class EndOfTurn:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: list[Callable[[], None]] = []
+        self._calls: deque[Callable[[], None]] = deque()
 
     def add(self, call: Callable[[], None]) -> None:
         if not self._calls:
@@ -22,10 +25,4 @@ class EndOfTurn:
         self._calls.append(call)
 
     def _run(self) -> None:
-        calls = self._calls
-        for call in calls:  # which may grow
-            try:
-                call()
-            except Exception as error:  # the loop's to report, and in nobody's way
-                self._loop.call_exception_handler({"message": "a call at the end of a turn failed", "exception": error})
-        calls.clear()
+        call_each(self._calls, "a call at the end of a turn")

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from cocoon_core.protocol.constants import LABEL_ENVELOPE_HASH
 from cocoon_core.protocol.ids import BlobHash, Incarnation, TopicId
 from cocoon_core.protocol.primitives import make_hasher
+from cocoon_relay.calls import report_fault
 from cocoon_relay.limits import MIB, Limits
 from cocoon_relay.uploads import Upload
 
@@ -302,7 +303,7 @@ def tell(
         try:
             listener(commits)
         except Exception as error:
-            _report(error)
+            report_fault("a listener of the store", error)
     for answer, outcome in outcomes:
         try:
             if answer.done():
@@ -312,12 +313,7 @@ def tell(
             else:
                 answer.set_result(outcome)
         except Exception as error:
-            _report(error)
-
-
-def _report(error: Exception) -> None:
-    context = {"message": "a listener of the store failed", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(context)
+            report_fault("a listener of the store", error)
 
 
 def round_to_hour(seconds: float) -> int:
