@@ -33,10 +33,10 @@ from cocoon_core.sync.transport import send_in_time
 from cocoon_core.sync.websocket import dial_websocket
 from tests.support.hostile import Forger, inject, tampered_signature, topic_log
 from tests.support.memory_relay import MemoryConnection, MemoryLog, MemoryRelay
+from tests.support.waits import COMES
 from tests.support.world import World, make_world  # noqa: F401  a fixture
 
 DAY_MS = 86_400_000
-MINUTE = 60.0  # seconds: a test that takes so long hangs
 
 
 class RefusingRelay(MemoryRelay):
@@ -71,7 +71,7 @@ async def test_one_relay_that_asks_to_wait_for_ever_holds_up_no_other(world: Wor
     ana, ben = await world.group("ana", "ben")
     bad.refusal = ErrorCode.RATE, 2**50
     await ana.group.feed.post("hello")
-    async with asyncio.timeout(MINUTE):
+    async with asyncio.timeout(COMES):
         report = await ana.sync()
     assert [relay.ok for relay in report.relays] == [False, True]
     assert ana.replica.log.unsent_count(good.url) == 0
@@ -89,7 +89,7 @@ async def test_a_relay_that_always_asks_for_a_moment_ends_the_pass(
     monkeypatch.setattr(driver, "RETRY_LEAST", 0.001)
     monkeypatch.setattr(driver, "FRUITLESS_SECONDS", 0.05)
     await ana.group.feed.post("hello")
-    async with asyncio.timeout(MINUTE):
+    async with asyncio.timeout(COMES):
         with pytest.raises(RelayUnavailable, match="does not answer"):
             await ana.sync()
     relay.refusal = None
@@ -148,7 +148,7 @@ async def test_frames_that_bring_nothing_do_not_keep_a_pass_alive(
     monkeypatch.setattr(
         relay, "handle", lambda c, raw: None if isinstance(decode_client_frame(raw), Open) else handle(c, raw)
     )
-    async with asyncio.timeout(MINUTE):
+    async with asyncio.timeout(COMES):
         with pytest.raises(RelayUnavailable):
             await ana.sync()
         with pytest.raises(RelayUnavailable):
@@ -165,7 +165,7 @@ async def test_a_relay_that_does_not_read_ends_the_pass() -> None:
 
         async def close(self) -> None: ...
 
-    async with asyncio.timeout(MINUTE):
+    async with asyncio.timeout(COMES):
         with pytest.raises(RelayUnavailable, match="does not read"):
             await send_in_time(Deaf(), b"x", 0.01)
 
@@ -199,7 +199,7 @@ async def test_an_ack_at_a_far_place_is_noticed_while_watching_and_what_it_named
 
     monkeypatch.setattr(driver, "SILENCE_SECONDS", 0.1)
     monkeypatch.setattr(driver, "BACKOFF_FIRST", 0.01)
-    async with asyncio.timeout(MINUTE), ana.group.watch(follow):
+    async with asyncio.timeout(COMES), ana.group.watch(follow):
         await level.wait()
         relay.lies = True
         await ana.group.feed.post("lost at first")
@@ -310,8 +310,8 @@ async def test_attack_08_a_relay_that_says_no_farewell_holds_nobody(monkeypatch:
             await connection.close()
 
     try:
-        await leave(MINUTE)
-        monkeypatch.setattr(websocket, "FAREWELL_SECONDS", 10 * MINUTE)  # as it is seen to find something
+        await leave(COMES)
+        monkeypatch.setattr(websocket, "FAREWELL_SECONDS", 10 * COMES)  # as it is seen to find something
         with pytest.raises(TimeoutError):
             await leave(1)
     finally:

@@ -21,8 +21,6 @@ from tests.support.relay_process import RelayProcess
 from tests.support.servers import free_ports
 from tests.support.waits import COMES
 
-LONG = COMES
-
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[RelayProcess]:
@@ -71,7 +69,7 @@ async def events_of(group: Group) -> AsyncIterator[Callable[[Callable[[GroupEven
     unlisten = group.replica.listen(queue.put_nowait)
 
     async def wait_for(test: Callable[[GroupEvent], bool]) -> GroupEvent:
-        async with asyncio.timeout(LONG):
+        async with asyncio.timeout(COMES):
             while True:
                 event = await queue.get()
                 if test(event):
@@ -130,7 +128,7 @@ async def test_events_come_from_the_group_too(relay: RelayProcess, open_profile:
             waiting = asyncio.ensure_future(anext(events))
             await asyncio.sleep(0)
             await ana.feed.post("an event")
-            async with asyncio.timeout(LONG):
+            async with asyncio.timeout(COMES):
                 event = await waiting
         assert isinstance(event, DocumentChanged)
 

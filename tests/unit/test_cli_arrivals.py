@@ -15,8 +15,6 @@ from cocoon_cli.output import Output
 from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
-LONG = COMES
-
 
 @asynccontextmanager
 async def watched(seat: Seat, *, as_json: bool = False) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
@@ -27,7 +25,7 @@ async def watched(seat: Seat, *, as_json: bool = False) -> AsyncIterator[Callabl
 
     async def shown(words: str) -> str:
         nonlocal seen
-        async with asyncio.timeout(LONG):
+        async with asyncio.timeout(COMES):
             while words not in out.getvalue()[seen:]:
                 assert not running.done(), running
                 await asyncio.sleep(0)

@@ -17,8 +17,6 @@ from cocoon_core.social.mutes import Mutes
 from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world  # noqa: F401  a fixture
 
-LONG = COMES
-
 
 async def texts(seat: Seat, *, muted: bool = False) -> list[str]:
     """Of the unread notices, oldest first."""
@@ -145,7 +143,7 @@ async def test_a_hook_waits_for_the_end_of_the_quiet_hours(world: World, monkeyp
         for notice in notices:
             given.put_nowait(notice.text)
 
-    async with asyncio.timeout(LONG):
+    async with asyncio.timeout(COMES):
         running = asyncio.create_task(ana.group.notices.deliver(hook))
         try:
             await asyncio.sleep(0)

@@ -19,7 +19,6 @@ from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world, rebuild_everything  # noqa: F401  a fixture
 from tests.unit.sync.test_erase import rows_with
 
-LONG = COMES
 DAY_MS = 86_400_000
 
 Told = list[tuple[str, str | None, str]]
@@ -351,7 +350,7 @@ async def test_a_stream_waits_wakes_and_queues_nothing_for_a_slow_reader(world: 
     ana, ben = await world.group("ana", "ben")
     notices = ben.group.notices
     got: list[Notice] = []
-    async with asyncio.timeout(LONG), aclosing(notices.stream(notices.newest)) as stream:
+    async with asyncio.timeout(COMES), aclosing(notices.stream(notices.newest)) as stream:
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         await ana.group.feed.post("0")
@@ -405,7 +404,7 @@ async def test_a_hook_is_given_all_that_came_and_again_what_it_did_not_finish(wo
         await ana.group.feed.post(text)
         await world.level()
         ended = asyncio.create_task(enough.wait())
-        async with asyncio.timeout(LONG):
+        async with asyncio.timeout(COMES):
             await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
         failed = running.done()
         running.cancel()

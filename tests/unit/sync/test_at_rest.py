@@ -21,8 +21,6 @@ from tests.support.memory_relay import MemoryConnection, MemoryRelay
 from tests.support.waits import COMES
 from tests.support.world import Seat, World, alarms, make_world  # noqa: F401  a fixture
 
-WAIT_SECONDS = COMES
-
 
 class OneByOne(MemoryRelay):
     """Sends each envelope in a message of its own."""
@@ -54,7 +52,7 @@ async def watching(seat: Seat) -> AsyncIterator[RelayDriver]:
     one = RelayDriver(seat.replica, url, seat.dial, seat.dial_blobs)
     task = asyncio.create_task(one.watch(states.put_nowait))
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(COMES):
             assert await states.get() is None
             while not one._is_at_rest():
                 await asyncio.sleep(0)
@@ -65,7 +63,7 @@ async def watching(seat: Seat) -> AsyncIterator[RelayDriver]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(COMES):
         while not holds():
             await asyncio.sleep(0)
 

@@ -25,8 +25,6 @@ from tests.support.memory_relay import MemoryConnection, MemoryRelay
 from tests.support.waits import COMES
 from tests.support.world import Seat, World, make_world, state_of  # noqa: F401  a fixture
 
-WAIT_SECONDS = COMES
-
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +71,7 @@ def garble(seat: Seat, relay: MemoryRelay, of: Seat) -> Garbling:
 async def watching(*seats: Seat) -> AsyncIterator[None]:
     """Each of them is level and watches, inside the block."""
     tasks = []
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(COMES):
         for seat in seats:
             states: asyncio.Queue[RelayError | None] = asyncio.Queue()
             (url,) = seat.group.relays
@@ -89,7 +87,7 @@ async def watching(*seats: Seat) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(COMES):
         while not holds():
             await asyncio.sleep(0)
 
